@@ -1,0 +1,90 @@
+-- What a member is about to buy. Nothing here is a promise: prices are read again at checkout.
+
+create table public.cart_items (
+    user_id uuid not null default auth.uid(),
+    item_id uuid not null,
+    quantity integer not null default 1,
+    offered_price_cents bigint,
+    added_at timestamptz not null default now(),
+    constraint cart_items_pkey primary key (user_id, item_id),
+    constraint cart_items_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint cart_items_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade,
+    constraint cart_items_quantity_check check (quantity between 1 and 99),
+    constraint cart_items_offered_price_check check (offered_price_cents between 0 and 99999999)
+);
+
+create index cart_items_item_id_idx on public.cart_items (item_id);
+
+comment on table public.cart_items is 'Cart: one row per member and item. Owner only.';
+comment on column public.cart_items.user_id is 'Whose cart; always the caller.';
+comment on column public.cart_items.item_id is 'What is to be bought.';
+comment on column public.cart_items.quantity is 'Pieces; 1 for one-of-a-kind items.';
+comment on column public.cart_items.offered_price_cents is
+'The buyer''s price for a name-your-price item, in cents a piece; null takes the suggested price.';
+comment on column public.cart_items.added_at is 'When it was put in.';
+
+create function private.check_cart_item() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+declare
+    item public.catalog_items;
+begin
+    -- Read as the caller: an item the caller may not see does not exist for the cart either.
+    select * into item from public.catalog_items as c where c.id = new.item_id;
+    if item.id is null or (not item.is_listed and item.seller_id <> new.user_id) then
+        perform private.fail('item_not_available', new.item_id::text);
+    end if;
+    if item.seller_id = new.user_id then
+        perform private.fail('own_item', new.item_id::text);
+    end if;
+    if item.is_unique and new.quantity > 1 then
+        perform private.fail('quantity_not_allowed', new.item_id::text);
+    end if;
+    if new.offered_price_cents is not null and item.minimum_price_cents is null then
+        perform private.fail('price_not_negotiable', new.item_id::text);
+    end if;
+    if new.offered_price_cents < item.minimum_price_cents then
+        perform private.fail('price_too_low', format('minimum is %s cents', item.minimum_price_cents));
+    end if;
+    return new;
+end
+$$;
+
+comment on function private.check_cart_item() is
+'Trigger: refuses own, unlisted and over-counted items and offers below the minimum when they enter the cart.';
+
+create trigger check_cart_item
+before insert or update on public.cart_items
+for each row execute function private.check_cart_item();
+
+alter table public.cart_items enable row level security;
+revoke all on public.cart_items from anon, authenticated, service_role;
+grant select, delete on public.cart_items to authenticated;
+grant insert (item_id, quantity, offered_price_cents) on public.cart_items to authenticated;
+-- item_id is updatable because an upsert from a client library sets every column it sends.
+grant update (item_id, quantity, offered_price_cents) on public.cart_items to authenticated;
+grant select on public.cart_items to service_role;
+
+create policy cart_items_select on public.cart_items for select to authenticated
+using (user_id = (select private.member_id()));
+create policy cart_items_insert on public.cart_items for insert to authenticated
+with check (user_id = (select private.member_id()));
+create policy cart_items_update on public.cart_items for update to authenticated
+using (user_id = (select private.member_id()))
+with check (user_id = (select private.member_id()));
+create policy cart_items_delete on public.cart_items for delete to authenticated
+using (user_id = (select private.member_id()));
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('item_not_available', 'PT409', 'This item is not available.',
+'The item does not exist, is not published, or was taken down. The detail names it. Remove it and try again.'),
+('own_item', 'PT409', 'You cannot buy your own item.', 'Sellers cannot buy from themselves. Remove it from the cart.'),
+('quantity_not_allowed', 'PT400', 'Only one piece of this item can be bought.',
+'One-of-a-kind items have quantity 1; others between 1 and 99.'),
+('price_not_negotiable', 'PT400', 'This item has a fixed price.',
+'An offered price was sent for an item that is not name-your-price.'),
+('price_too_low', 'PT400', 'The offered price is below the minimum.',
+'Name-your-price items have a minimum; the detail states it. A paid price is at least 50 cents.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;

@@ -1,0 +1,135 @@
+-- Orders and their lines. Written by checkout and settlement only; a line is a snapshot that no later change of
+-- the item, the price or the seller's plan can touch.
+
+create type public.order_status as enum (
+    'pending', 'processing', 'completed', 'cancelled', 'refunded', 'partially_refunded'
+);
+comment on type public.order_status is 'pending: waits for payment. The rest says what became of the money.';
+
+create sequence public.order_number_seq;
+comment on sequence public.order_number_seq is 'Numbers orders; gaps are fine.';
+revoke all on sequence public.order_number_seq from anon, authenticated, service_role;
+
+create table public.orders (
+    id uuid not null default gen_random_uuid(),
+    order_number text not null
+    default 'AV-' || to_char(now() at time zone 'utc', 'YYMMDD') || '-'
+    || lpad(nextval('public.order_number_seq')::text, 6, '0'),
+    user_id uuid not null,
+    status public.order_status not null default 'pending',
+    status_reason text,
+    subtotal_cents bigint not null,
+    tax_cents bigint not null default 0,
+    shipping_cents bigint not null default 0,
+    discount_cents bigint not null default 0,
+    total_cents bigint not null,
+    currency character (3) not null default 'USD',
+    shipping_address jsonb,
+    notes text,
+    idempotency_key text,
+    completed_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint orders_pkey primary key (id),
+    constraint orders_order_number_key unique (order_number),
+    constraint orders_idempotency_key_key unique (user_id, idempotency_key),
+    constraint orders_user_id_fkey foreign key (user_id) references public.profiles (id),
+    constraint orders_amounts_check check (
+        subtotal_cents >= 0 and tax_cents >= 0 and shipping_cents >= 0 and discount_cents >= 0
+        and total_cents = subtotal_cents + tax_cents + shipping_cents - discount_cents
+        and total_cents between 0 and 99999999
+    ),
+    constraint orders_notes_check check (char_length(notes) <= 2000),
+    constraint orders_idempotency_key_check check (char_length(idempotency_key) between 1 and 200)
+)
+-- An order's row is rewritten as it moves through its states; room on the page keeps that a HOT update.
+with (fillfactor = 80);
+
+create index orders_user_id_created_at_idx on public.orders (user_id, created_at desc);
+
+comment on table public.orders is 'A buyer''s order. Read by the buyer and admins; written by RPCs and events only.';
+comment on column public.orders.order_number is 'For people and e-mails. Unique, not gapless.';
+comment on column public.orders.user_id is 'The buyer.';
+comment on column public.orders.status is 'State of the order; follows the payment.';
+comment on column public.orders.status_reason is
+'Why it was cancelled or refunded, as a stable word: expired, cancelled_by_buyer, superseded, item_not_available…';
+comment on column public.orders.subtotal_cents is 'Sum of the lines, cents. Computed by the server.';
+comment on column public.orders.tax_cents is 'Tax, cents.';
+comment on column public.orders.shipping_cents is 'Shipping, cents; carries no commission.';
+comment on column public.orders.discount_cents is 'Discount, cents, subtracted.';
+comment on column public.orders.total_cents is 'What the buyer pays, cents.';
+comment on column public.orders.currency is 'ISO 4217.';
+comment on column public.orders.shipping_address is 'As given at checkout; erased with the account.';
+comment on column public.orders.notes is 'Buyer''s note, at most 2,000 characters; erased with the account.';
+comment on column public.orders.idempotency_key is
+'Given by the client at checkout; the same key of the same buyer is the same order.';
+comment on column public.orders.completed_at is 'When payment settled and entitlements were granted.';
+
+create trigger touch_updated_at before update on public.orders
+for each row execute function private.touch_updated_at();
+
+create table public.order_items (
+    id uuid not null default gen_random_uuid(),
+    order_id uuid not null,
+    line_no smallint not null,
+    item_id uuid not null,
+    buyer_id uuid not null,
+    seller_id uuid not null,
+    title text not null,
+    unit_price_cents bigint not null,
+    quantity integer not null default 1,
+    total_cents bigint generated always as (unit_price_cents * quantity) stored,
+    tax_cents bigint not null default 0,
+    currency character (3) not null default 'USD',
+    seller_tier text not null,
+    commission_bps integer not null,
+    created_at timestamptz not null default now(),
+    constraint order_items_pkey primary key (id),
+    constraint order_items_order_id_item_id_key unique (order_id, item_id),
+    constraint order_items_order_id_fkey foreign key (order_id) references public.orders (id),
+    constraint order_items_item_id_fkey foreign key (item_id) references public.catalog_items (id),
+    constraint order_items_buyer_id_fkey foreign key (buyer_id) references public.profiles (id),
+    constraint order_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
+    constraint order_items_not_own_check check (buyer_id <> seller_id),
+    constraint order_items_unit_price_check check (unit_price_cents between 0 and 99999999),
+    constraint order_items_quantity_check check (quantity between 1 and 99),
+    constraint order_items_tax_check check (tax_cents >= 0),
+    constraint order_items_commission_bps_check check (commission_bps between 0 and 10000)
+);
+
+create index order_items_item_id_idx on public.order_items (item_id);
+create index order_items_buyer_id_idx on public.order_items (buyer_id);
+create index order_items_seller_id_created_at_idx on public.order_items (seller_id, created_at desc);
+
+comment on table public.order_items is
+'Lines of an order, snapshots taken at checkout. Read by buyer, that line''s seller and admins.';
+comment on column public.order_items.order_id is 'The order.';
+comment on column public.order_items.line_no is 'Position in the order, from 1; also breaks ties when cents are split.';
+comment on column public.order_items.item_id is 'What is bought. The reference keeps an ordered item from being deleted.';
+comment on column public.order_items.buyer_id is 'The order''s buyer, repeated so that a policy needs no join.';
+comment on column public.order_items.seller_id is 'Who sells it.';
+comment on column public.order_items.title is 'Title at checkout.';
+comment on column public.order_items.unit_price_cents is 'Price a piece at checkout, cents.';
+comment on column public.order_items.quantity is 'Pieces.';
+comment on column public.order_items.total_cents is 'unit_price_cents × quantity.';
+comment on column public.order_items.tax_cents is 'Tax on this line, cents; carries no commission.';
+comment on column public.order_items.currency is 'ISO 4217.';
+comment on column public.order_items.seller_tier is 'Seller''s creator plan at checkout.';
+comment on column public.order_items.commission_bps is
+'Platform commission at checkout, basis points: later plan changes do not touch it.';
+
+alter table public.orders enable row level security;
+revoke all on public.orders from anon, authenticated, service_role;
+grant select on public.orders to authenticated, service_role;
+create policy orders_select on public.orders for select to authenticated
+using (user_id = (select private.member_id()) or (select private.is_admin()));
+
+alter table public.order_items enable row level security;
+revoke all on public.order_items from anon, authenticated, service_role;
+grant select on public.order_items to authenticated, service_role;
+create policy order_items_select on public.order_items for select to authenticated
+using (
+    buyer_id = (select private.member_id())
+    or seller_id = (select private.member_id())
+    or (select private.is_admin())
+);
