@@ -12,8 +12,17 @@ $$;
 
 comment on function private.touch_updated_at() is 'Trigger: keeps updated_at; the one way a row''s change is dated.';
 
--- Trigger functions are executed with the table owner's check done at creation, but RLS callers still need
--- EXECUTE on nothing here: triggers do not check it at run time.
+create function private.refuse_change() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform private.fail('append_only', tg_table_schema || '.' || tg_table_name);
+    return null;
+end
+$$;
+
+comment on function private.refuse_change() is 'Trigger: append-only tables refuse UPDATE, DELETE and TRUNCATE, for any role.';
 
 create function private.slugify(value text) returns text
 language sql
@@ -94,3 +103,9 @@ comment on column private.settings.event_attempts is 'Tries of one webhook event
 alter table private.settings enable row level security;
 
 insert into private.settings (singleton) values (true) on conflict do nothing;
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('append_only', 'PT403', 'These records are never changed.',
+'Books and logs are append-only. A mistake is corrected by a new entry, see the runbook.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;

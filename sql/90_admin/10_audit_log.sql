@@ -43,18 +43,6 @@ $$;
 comment on function private.audit(text, text, uuid, jsonb, text) is
 'Writes one line of the audit log in the caller''s transaction.';
 
-create function private.refuse_change() returns trigger
-language plpgsql
-set search_path = ''
-as $$
-begin
-    perform private.fail('append_only', tg_table_schema || '.' || tg_table_name);
-    return null;
-end
-$$;
-
-comment on function private.refuse_change() is 'Trigger: append-only tables refuse UPDATE, DELETE and TRUNCATE, for any role.';
-
 create trigger refuse_change before update or delete or truncate on public.audit_log
 for each statement execute function private.refuse_change();
 
@@ -63,9 +51,3 @@ revoke all on public.audit_log from anon, authenticated, service_role;
 grant select on public.audit_log to authenticated, service_role;
 create policy audit_log_select on public.audit_log for select to authenticated
 using ((select private.is_admin()));
-
-insert into private.error_codes (code, sqlstate, message, description) values
-('append_only', 'PT403', 'These records are never changed.',
-'Books and logs are append-only. A mistake is corrected by a new entry, see the runbook.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;

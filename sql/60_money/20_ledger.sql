@@ -1,0 +1,242 @@
+-- Double-entry books. A positive balance of a user's account is what the platform owes the user; the outside world
+-- is negative. ledger.post() is the only way to write.
+
+create type ledger.journal_kind as enum (
+    'sale', 'unapplied', 'fee_adjustment', 'release', 'refund', 'refund_reversal',
+    'payout_requested', 'payout_completed', 'payout_failed', 'payout_returned', 'adjustment'
+);
+comment on type ledger.journal_kind is 'What happened; money.md lists the legs of each.';
+
+create table ledger.accounts (
+    id bigint generated always as identity,
+    owner_id uuid not null,
+    code text not null,
+    currency character (3) not null default 'USD',
+    created_at timestamptz not null default now(),
+    constraint accounts_pkey primary key (id),
+    constraint accounts_owner_id_code_currency_key unique (owner_id, code, currency),
+    constraint accounts_code_check check (
+        case
+            when owner_id = '00000000-0000-0000-0000-000000000000' then code in (
+                'clearing:stripe', 'clearing:paypal', 'fees:stripe', 'fees:paypal', 'revenue', 'tax_payable',
+                'payouts_in_transit', 'refunds_payable', 'promotions'
+            )
+            else code in ('pending', 'available', 'debt')
+        end
+    )
+);
+
+comment on table ledger.accounts is
+'Chart of accounts. Accounts store no balance: the platform''s are part of every sale and would be a queue; a user''s '
+'balance is the wallets row.';
+comment on column ledger.accounts.owner_id is
+'The user, or the all-zero uuid for the platform. No foreign key: books outlive accounts.';
+comment on column ledger.accounts.code is
+'User: pending, available, debt (negative: owed to us). Platform: clearing:<provider> (money at the provider, '
+'negative), fees:<provider>, revenue, tax_payable, payouts_in_transit, refunds_payable (taken but not deliverable), '
+'promotions.';
+comment on column ledger.accounts.currency is 'ISO 4217.';
+
+create table ledger.journal (
+    id bigint generated always as identity,
+    kind ledger.journal_kind not null,
+    idempotency_key text not null,
+    source_id uuid,
+    currency character (3) not null default 'USD',
+    memo text,
+    occurred_at timestamptz not null default now(),
+    created_at timestamptz not null default now(),
+    constraint journal_pkey primary key (id),
+    constraint journal_idempotency_key_key unique (idempotency_key),
+    constraint journal_source_check check (source_id is not null or kind in ('release', 'adjustment'))
+);
+
+create index journal_source_id_idx on ledger.journal (source_id);
+
+comment on table ledger.journal is 'One row per event that moved money. Append-only.';
+comment on column ledger.journal.kind is 'What happened.';
+comment on column ledger.journal.idempotency_key is 'Names the event: the same key never posts twice.';
+comment on column ledger.journal.source_id is
+'Row that caused it: transaction (sale, fee_adjustment), payment (unapplied, its fee), refund, payout. '
+'A release is referenced by its transactions, an adjustment carries author and reason in memo.';
+comment on column ledger.journal.currency is 'ISO 4217; all legs share it.';
+comment on column ledger.journal.memo is 'Words for people.';
+comment on column ledger.journal.occurred_at is 'When it happened, by the source''s clock.';
+
+create table ledger.entries (
+    journal_id bigint not null,
+    leg_no smallint not null,
+    account_id bigint not null,
+    amount_cents bigint not null,
+    constraint entries_pkey primary key (journal_id, leg_no),
+    constraint entries_journal_id_fkey foreign key (journal_id) references ledger.journal (id),
+    constraint entries_amount_check check (amount_cents <> 0)
+);
+
+create index entries_account_id_idx on ledger.entries (account_id, journal_id);
+
+comment on table ledger.entries is
+'Legs of a journal; they sum to zero. Append-only. account_id has no foreign key on purpose: its check would lock the '
+'platform''s account rows in every sale. post() joins accounts instead, and audit() looks for orphans.';
+comment on column ledger.entries.journal_id is 'The event.';
+comment on column ledger.entries.leg_no is 'Position, from 1.';
+comment on column ledger.entries.account_id is 'Account moved.';
+comment on column ledger.entries.amount_cents is 'Signed cents; positive raises what the platform owes the owner.';
+
+create type ledger.leg as (owner_id uuid, account text, amount_cents bigint);
+comment on type ledger.leg is 'One leg to post: owner (null is the platform), account code, signed cents.';
+
+create function ledger.post(
+    kind ledger.journal_kind,
+    idempotency_key text,
+    legs ledger.leg[],
+    source_id uuid default null,
+    currency text default 'USD',
+    memo text default null,
+    occurred_at timestamptz default now()
+) returns bigint
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    platform constant uuid := '00000000-0000-0000-0000-000000000000';
+    journal_id bigint;
+    owners uuid[];
+    posted integer;
+begin
+    -- A refused post leaves nothing behind: every check comes before or aborts the transaction.
+    if idempotency_key is null
+        or coalesce(cardinality(legs), 0) < 2
+        or (
+            select coalesce(sum(l.amount_cents), 1) <> 0 or bool_or(
+                l.amount_cents is null or l.amount_cents = 0 or abs(l.amount_cents) > 999999999999
+            )
+            from unnest(legs) as l
+        )
+    then
+        perform private.fail('unbalanced_journal', idempotency_key);
+    end if;
+
+    -- The journal comes before any lock: a second poster of the same key waits here, holding nothing.
+    insert into ledger.journal (kind, idempotency_key, source_id, currency, memo, occurred_at)
+    values (post.kind, post.idempotency_key, post.source_id, post.currency, post.memo, post.occurred_at)
+    on conflict (idempotency_key) do nothing
+    returning id into journal_id;
+    if journal_id is null then
+        return (select j.id from ledger.journal as j where j.idempotency_key = post.idempotency_key);
+    end if;
+
+    insert into ledger.entries (journal_id, leg_no, account_id, amount_cents)
+    select journal_id, l.leg_no, a.id, l.amount_cents
+    from unnest(legs) with ordinality as l (owner_id, account, amount_cents, leg_no)
+    inner join ledger.accounts as a
+        on a.owner_id = coalesce(l.owner_id, platform) and a.code = l.account and a.currency = post.currency;
+    get diagnostics posted = row_count;
+    if posted <> cardinality(legs) then
+        perform private.fail('unknown_account', idempotency_key);
+    end if;
+
+    owners := array(select distinct l.owner_id from unnest(legs) as l where l.owner_id is not null order by 1);
+    if cardinality(owners) > 1 then
+        -- Fixed order, so that two posts over the same users cannot deadlock.
+        perform from public.wallets as w where w.user_id = any (owners) order by w.user_id for no key update;
+    end if;
+    if cardinality(owners) > 0 then
+        update public.wallets as w set
+            balance_available_cents = w.balance_available_cents + d.available,
+            balance_pending_cents = w.balance_pending_cents + d.pending,
+            debt_cents = w.debt_cents - d.debt
+        from (
+            select
+                l.owner_id,
+                coalesce(sum(l.amount_cents) filter (where l.account = 'available'), 0) as available,
+                coalesce(sum(l.amount_cents) filter (where l.account = 'pending'), 0) as pending,
+                coalesce(sum(l.amount_cents) filter (where l.account = 'debt'), 0) as debt
+            from unnest(legs) as l
+            where l.owner_id is not null
+            group by l.owner_id
+        ) as d
+        where w.user_id = d.owner_id;
+    end if;
+    return journal_id;
+end
+$$;
+
+comment on function ledger.post(ledger.journal_kind, text, ledger.leg[], uuid, text, text, timestamptz) is
+'Posts one journal and moves the users'' wallets with it; returns the journal''s id. The same idempotency key returns '
+'the first journal unchanged. Errors: unbalanced_journal, unknown_account; 23514 when a wallet would fall below zero.';
+
+create function private.create_wallet(user_id uuid) returns void
+language sql
+security definer
+set search_path = ''
+as $$
+    insert into public.wallets (user_id) values (create_wallet.user_id) on conflict do nothing;
+    insert into ledger.accounts (owner_id, code)
+    select create_wallet.user_id, c.code from unnest(array['pending', 'available', 'debt']) as c (code)
+    on conflict do nothing;
+$$;
+
+comment on function private.create_wallet(uuid) is 'Opens a member''s wallet and ledger accounts; part of sign-up.';
+
+create trigger refuse_change before update or delete or truncate on ledger.journal
+for each statement execute function private.refuse_change();
+create trigger refuse_change before update or delete or truncate on ledger.entries
+for each statement execute function private.refuse_change();
+
+-- No API role has any right in this schema; RLS without policies says so a second time.
+alter table ledger.accounts enable row level security;
+alter table ledger.journal enable row level security;
+alter table ledger.entries enable row level security;
+
+-- A member's own statement, since the books themselves are closed.
+create function public.wallet_statement(before_journal bigint default null, max_rows integer default 50)
+returns table (
+    journal_id bigint, kind text, occurred_at timestamptz, memo text, source_id uuid,
+    available_cents bigint, pending_cents bigint, debt_cents bigint
+)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    member uuid := private.require_member();
+begin
+    return query
+    select
+        j.id, j.kind::text, j.occurred_at, j.memo, j.source_id,
+        coalesce(sum(e.amount_cents) filter (where a.code = 'available'), 0)::bigint,
+        coalesce(sum(e.amount_cents) filter (where a.code = 'pending'), 0)::bigint,
+        coalesce(sum(-e.amount_cents) filter (where a.code = 'debt'), 0)::bigint
+    from ledger.accounts as a
+    inner join ledger.entries as e on e.account_id = a.id
+    inner join ledger.journal as j on j.id = e.journal_id
+    where a.owner_id = member and (before_journal is null or j.id < before_journal)
+    group by j.id
+    order by j.id desc
+    limit least(greatest(max_rows, 1), 200);
+end
+$$;
+
+comment on function public.wallet_statement(bigint, integer) is
+'The caller''s ledger entries, newest first; page with the last journal_id. Changes in cents; debt rises when positive.';
+grant execute on function public.wallet_statement(bigint, integer) to authenticated;
+
+insert into ledger.accounts (owner_id, code)
+select '00000000-0000-0000-0000-000000000000', c.code
+from unnest(array[
+    'clearing:stripe', 'clearing:paypal', 'fees:stripe', 'fees:paypal', 'revenue', 'tax_payable',
+    'payouts_in_transit', 'refunds_payable', 'promotions'
+]) as c (code)
+on conflict do nothing;
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('unbalanced_journal', 'PT400', 'The legs do not balance.',
+'A journal needs at least two non-zero legs that sum to zero. A bug of ours, never of a client.'),
+('unknown_account', 'PT400', 'A ledger account does not exist.',
+'A leg names an account that was never opened. A bug of ours, never of a client.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;

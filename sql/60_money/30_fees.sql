@@ -1,0 +1,100 @@
+-- What providers charge, and how one charge over several sellers is split to the cent.
+
+create type public.payment_provider as enum ('stripe', 'paypal', 'wallet');
+comment on type public.payment_provider is 'Who moves the money; wallet is the buyer''s own balance.';
+
+create table public.fee_schedules (
+    provider public.payment_provider not null,
+    currency character (3) not null default 'USD',
+    valid_from timestamptz not null,
+    percent_bps integer not null,
+    fixed_cents bigint not null,
+    constraint fee_schedules_pkey primary key (provider, currency, valid_from),
+    constraint fee_schedules_percent_check check (percent_bps between 0 and 10000),
+    constraint fee_schedules_fixed_check check (fixed_cents >= 0)
+);
+
+comment on table public.fee_schedules is
+'Estimate of a provider''s fee until the real one is known. Public: sellers see what they will pay.';
+comment on column public.fee_schedules.provider is 'Provider.';
+comment on column public.fee_schedules.currency is 'ISO 4217.';
+comment on column public.fee_schedules.valid_from is 'The newest row not after now applies.';
+comment on column public.fee_schedules.percent_bps is 'Percent part, basis points, rounded half up.';
+comment on column public.fee_schedules.fixed_cents is 'Fixed part per charge, cents.';
+
+create function private.processing_fee(provider public.payment_provider, amount_cents bigint, currency text)
+returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select (processing_fee.amount_cents * f.percent_bps + 5000) / 10000 + f.fixed_cents
+    from public.fee_schedules as f
+    where
+        f.provider = processing_fee.provider and f.currency = processing_fee.currency and f.valid_from <= now()
+    order by f.valid_from desc
+    limit 1
+$$;
+
+comment on function private.processing_fee(public.payment_provider, bigint, text) is
+'Estimated provider fee of a charge in cents (PA: every fee is the seller''s).';
+
+create function private.split_cents(total bigint, weights bigint[]) returns bigint[]
+language sql
+immutable
+set search_path = ''
+as $$
+    -- Largest remainder; ties go to the earlier line, so the same input always splits the same way.
+    with parts as (
+        select
+            w.no,
+            split_cents.total * w.weight / w.total_weight as share,
+            split_cents.total * w.weight % w.total_weight as remainder
+        from (
+            select u.weight, u.no, greatest(sum(u.weight) over (), 1)::bigint as total_weight
+            from unnest(split_cents.weights) with ordinality as u (weight, no)
+        ) as w
+    ),
+
+    ranked as (
+        select
+            p.no, p.share,
+            split_cents.total - sum(p.share) over () as missing,
+            row_number() over (order by p.remainder desc, p.no asc) as place
+        from parts as p
+    )
+
+    select array_agg(r.share + case when r.place <= r.missing then 1 else 0 end order by r.no) from ranked as r
+$$;
+
+comment on function private.split_cents(bigint, bigint[]) is
+'Splits a non-negative total by weights so that the cents add up exactly (largest remainder).';
+
+create function private.split_line(
+    total bigint, tax bigint, fee bigint, commission_bps integer, out commission bigint, out seller bigint
+)
+language sql
+immutable
+set search_path = ''
+as $$
+    -- Commission is on the item price, half up; when fee and commission exceed it the commission shrinks, below zero
+    -- if the fee alone does: the platform's loss, never the seller's debt.
+    select c.commission, total - tax - fee - c.commission
+    from (
+        select least(((total - tax) * commission_bps + 5000) / 10000, total - tax - fee) as commission
+    ) as c
+$$;
+
+comment on function private.split_line(bigint, bigint, bigint, integer) is
+'Divides a paid line (cents, tax included in total) into commission and the seller''s part: money.md, Fees.';
+
+alter table public.fee_schedules enable row level security;
+revoke all on public.fee_schedules from anon, authenticated, service_role;
+grant select on public.fee_schedules to anon, authenticated, service_role;
+create policy fee_schedules_select on public.fee_schedules for select to anon, authenticated using (true);
+
+insert into public.fee_schedules (provider, valid_from, percent_bps, fixed_cents) values
+('stripe', '2026-01-01 00:00+00', 290, 30),
+('paypal', '2026-01-01 00:00+00', 349, 49),
+('wallet', '2026-01-01 00:00+00', 0, 0)
+on conflict do nothing;

@@ -1,0 +1,233 @@
+-- Attempts to take money, and the transactions (one per seller and item) a settled one becomes.
+
+create type public.payment_status as enum (
+    'requires_payment', 'processing', 'succeeded', 'failed', 'cancelled', 'refunded', 'partially_refunded', 'disputed'
+);
+comment on type public.payment_status is 'requires_payment, processing and failed are open: money may still arrive.';
+
+create type public.payment_purpose as enum ('order');
+comment on type public.payment_purpose is 'What is paid for.';
+
+create table public.payments (
+    id uuid not null default gen_random_uuid(),
+    user_id uuid not null,
+    purpose public.payment_purpose not null default 'order',
+    order_id uuid not null,
+    amount_cents bigint not null,
+    currency character (3) not null default 'USD',
+    provider public.payment_provider not null,
+    provider_ref text,
+    charge_id text,
+    fee_estimate_cents bigint not null,
+    provider_fee_cents bigint,
+    refunded_cents bigint not null default 0,
+    status public.payment_status not null default 'requires_payment',
+    failure_reason text,
+    declined_charges text[] not null default '{}',
+    expires_at timestamptz not null,
+    started_at timestamptz,
+    cancel_requested_at timestamptz,
+    checked_at timestamptz,
+    succeeded_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint payments_pkey primary key (id),
+    constraint payments_provider_ref_key unique (provider_ref, provider),
+    constraint payments_user_id_fkey foreign key (user_id) references public.profiles (id),
+    constraint payments_order_id_fkey foreign key (order_id) references public.orders (id),
+    constraint payments_amount_check check (amount_cents between 1 and 99999999),
+    constraint payments_refunded_check check (refunded_cents between 0 and amount_cents)
+)
+with (fillfactor = 70);
+
+create index payments_user_id_created_at_idx on public.payments (user_id, created_at desc);
+create index payments_order_id_idx on public.payments (order_id);
+create index payments_open_idx on public.payments (expires_at)
+where status in ('requires_payment', 'processing', 'failed');
+create index payments_fee_unknown_idx on public.payments (succeeded_at)
+where provider_fee_cents is null and succeeded_at is not null and provider <> 'wallet';
+
+comment on table public.payments is 'One row per attempt to take money. Payer and admins read; the server writes.';
+comment on column public.payments.user_id is 'Who pays.';
+comment on column public.payments.purpose is 'What for.';
+comment on column public.payments.order_id is 'The order it pays.';
+comment on column public.payments.amount_cents is 'Charged amount, cents.';
+comment on column public.payments.currency is 'ISO 4217.';
+comment on column public.payments.provider is 'Who takes the money.';
+comment on column public.payments.provider_ref is 'Stripe PaymentIntent or PayPal order.';
+comment on column public.payments.charge_id is 'The charge that succeeded.';
+comment on column public.payments.fee_estimate_cents is 'Provider fee by fee_schedules, fixed at checkout, cents.';
+comment on column public.payments.provider_fee_cents is 'The provider''s real fee, cents; null until read.';
+comment on column public.payments.refunded_cents is 'Refunds booked so far, cents.';
+comment on column public.payments.status is 'State of the attempt.';
+comment on column public.payments.failure_reason is 'Last decline or why it could not be applied, as a stable word.';
+comment on column public.payments.declined_charges is
+'Charges the provider declined: a success of one of these that arrives late is reversed at once.';
+comment on column public.payments.expires_at is 'Until when it may be started; then it is cancelled at the provider.';
+comment on column public.payments.started_at is 'First handed to the provider.';
+comment on column public.payments.cancel_requested_at is 'The buyer or a newer order wants it cancelled.';
+comment on column public.payments.checked_at is 'Last time the provider was asked about it.';
+comment on column public.payments.succeeded_at is 'When the money was taken.';
+
+create trigger touch_updated_at before update on public.payments
+for each row execute function private.touch_updated_at();
+
+alter table public.payments enable row level security;
+revoke all on public.payments from anon, authenticated, service_role;
+grant select on public.payments to authenticated, service_role;
+create policy payments_select on public.payments for select to authenticated
+using (user_id = (select private.member_id()) or (select private.is_admin()));
+
+create type public.transaction_type as enum ('product_purchase', 'artwork_purchase');
+comment on type public.transaction_type is 'What was sold.';
+
+create type public.transaction_status as enum (
+    'pending', 'completed', 'refunded', 'partially_refunded', 'failed', 'disputed'
+);
+comment on type public.transaction_status is 'State of a sale.';
+
+create table public.transactions (
+    id uuid not null default gen_random_uuid(),
+    buyer_id uuid not null,
+    seller_id uuid not null,
+    transaction_type public.transaction_type not null,
+    related_id uuid not null,
+    order_item_id uuid not null,
+    payment_id uuid not null,
+    amount_total_cents bigint not null,
+    amount_fees_cents bigint not null,
+    amount_tax_cents bigint not null default 0,
+    amount_commission_cents bigint not null,
+    amount_seller_cents bigint not null,
+    currency character (3) not null default 'USD',
+    commission_bps integer not null,
+    seller_tier text not null,
+    payment_processor public.payment_provider not null,
+    payment_method text not null,
+    stripe_payment_intent_id text,
+    stripe_charge_id text,
+    paypal_order_id text,
+    paypal_transaction_id text,
+    status public.transaction_status not null default 'completed',
+    pending_cents bigint not null,
+    release_at timestamptz not null,
+    release_journal_id bigint,
+    refunded_cents bigint not null default 0,
+    refunded_tax_cents bigint not null default 0,
+    refunded_commission_cents bigint not null default 0,
+    refunded_seller_cents bigint not null default 0,
+    completed_at timestamptz not null default now(),
+    refunded_at timestamptz,
+    metadata jsonb not null default '{}',
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint transactions_pkey primary key (id),
+    constraint transactions_order_item_id_key unique (order_item_id),
+    constraint transactions_buyer_id_fkey foreign key (buyer_id) references public.profiles (id),
+    constraint transactions_seller_id_fkey foreign key (seller_id) references public.profiles (id),
+    constraint transactions_order_item_id_fkey foreign key (order_item_id) references public.order_items (id),
+    constraint transactions_payment_id_fkey foreign key (payment_id) references public.payments (id),
+    constraint transactions_split_check check (
+        amount_total_cents = amount_fees_cents + amount_tax_cents + amount_commission_cents + amount_seller_cents
+    ),
+    constraint transactions_refunded_check check (
+        refunded_cents between 0 and amount_total_cents
+        and refunded_cents = refunded_tax_cents + refunded_commission_cents + refunded_seller_cents
+    ),
+    constraint transactions_pending_check check (pending_cents >= 0)
+)
+with (fillfactor = 80);
+
+create index transactions_buyer_id_created_at_idx on public.transactions (buyer_id, created_at desc);
+create index transactions_seller_id_created_at_idx on public.transactions (seller_id, created_at desc);
+create index transactions_payment_id_idx on public.transactions (payment_id);
+create index transactions_related_id_idx on public.transactions (related_id);
+create index transactions_release_at_idx on public.transactions (release_at) where release_journal_id is null;
+
+comment on table public.transactions is
+'One row per seller and item of a settled payment (PA): who got what of it. Buyer, seller and admins read.';
+comment on column public.transactions.buyer_id is 'Who paid.';
+comment on column public.transactions.seller_id is 'Who earned.';
+comment on column public.transactions.transaction_type is 'What was sold.';
+comment on column public.transactions.related_id is 'The item sold (catalog_items.id).';
+comment on column public.transactions.order_item_id is 'The order line.';
+comment on column public.transactions.payment_id is 'The payment it is part of.';
+comment on column public.transactions.amount_total_cents is 'What the buyer paid for this line, cents, tax included.';
+comment on column public.transactions.amount_fees_cents is
+'This line''s part of the provider''s fee, cents, borne by the seller; the estimate until the real one is known.';
+comment on column public.transactions.amount_tax_cents is 'Tax in the total, cents.';
+comment on column public.transactions.amount_commission_cents is
+'Platform commission, cents; negative where the fee alone exceeds the price: the platform''s loss.';
+comment on column public.transactions.amount_seller_cents is 'What the seller receives, cents.';
+comment on column public.transactions.currency is 'ISO 4217.';
+comment on column public.transactions.commission_bps is 'Commission rate at purchase, basis points.';
+comment on column public.transactions.seller_tier is 'Seller''s plan at purchase.';
+comment on column public.transactions.payment_processor is 'Provider that took the money.';
+comment on column public.transactions.payment_method is 'card, paypal or wallet_balance (PA).';
+comment on column public.transactions.stripe_payment_intent_id is 'Provider''s reference.';
+comment on column public.transactions.stripe_charge_id is 'Provider''s reference.';
+comment on column public.transactions.paypal_order_id is 'Provider''s reference.';
+comment on column public.transactions.paypal_transaction_id is 'Provider''s reference.';
+comment on column public.transactions.status is 'State of the sale.';
+comment on column public.transactions.pending_cents is
+'Part of the seller''s pending balance that stems from this sale, cents; 0 once released.';
+comment on column public.transactions.release_at is 'When the held money becomes available.';
+comment on column public.transactions.release_journal_id is 'Journal that released it; null while held.';
+comment on column public.transactions.refunded_cents is 'Refunded so far, cents; the next three are its parts.';
+comment on column public.transactions.refunded_tax_cents is 'Tax returned, cents.';
+comment on column public.transactions.refunded_commission_cents is 'Commission returned by the platform, cents.';
+comment on column public.transactions.refunded_seller_cents is 'Returned by the seller, cents; includes the kept fee.';
+comment on column public.transactions.completed_at is 'When it settled.';
+comment on column public.transactions.refunded_at is 'When the last refund was booked.';
+comment on column public.transactions.metadata is 'Additional data.';
+
+create trigger touch_updated_at before update on public.transactions
+for each row execute function private.touch_updated_at();
+
+-- Lifetime totals are counters of transactions like any other, kept by a trigger: no flow can forget them.
+create function private.count_earnings() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    earned bigint := new.amount_seller_cents - new.refunded_seller_cents;
+    spent bigint := new.amount_total_cents - new.refunded_cents;
+begin
+    if tg_op = 'UPDATE' then
+        earned := earned - (old.amount_seller_cents - old.refunded_seller_cents);
+        spent := spent - (old.amount_total_cents - old.refunded_cents);
+    end if;
+    if earned <> 0 then
+        update public.wallets as w set
+            total_earned_stripe_cents = w.total_earned_stripe_cents
+            + case when new.payment_processor = 'stripe' then earned else 0 end,
+            total_earned_paypal_cents = w.total_earned_paypal_cents
+            + case when new.payment_processor = 'paypal' then earned else 0 end,
+            total_earned_wallet_cents = w.total_earned_wallet_cents
+            + case when new.payment_processor = 'wallet' then earned else 0 end
+        where w.user_id = new.seller_id;
+    end if;
+    if spent <> 0 and new.payment_processor = 'wallet' then
+        update public.wallets as w set total_spent_on_platform_cents = w.total_spent_on_platform_cents + spent
+        where w.user_id = new.buyer_id;
+    end if;
+    return null;
+end
+$$;
+
+comment on function private.count_earnings() is 'Trigger: wallets.total_earned_* and total_spent_on_platform_cents.';
+
+create trigger count_earnings
+after insert or update of amount_seller_cents, refunded_cents, refunded_seller_cents on public.transactions
+for each row execute function private.count_earnings();
+
+alter table public.transactions enable row level security;
+revoke all on public.transactions from anon, authenticated, service_role;
+grant select on public.transactions to authenticated, service_role;
+create policy transactions_select on public.transactions for select to authenticated
+using (
+    buyer_id = (select private.member_id())
+    or seller_id = (select private.member_id())
+    or (select private.is_admin())
+);
