@@ -1,0 +1,1 @@
+"""A real Supabase on this machine without Docker: processes, bootstrap, gateway, provider simulator."""
