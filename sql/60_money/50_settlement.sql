@@ -1,0 +1,426 @@
+-- From money taken to goods delivered, in one transaction.
+-- Lock order everywhere: event → payment → order → transactions → wallets by user id.
+
+-- A one-of-a-kind item is held for one order at a time. The primary key is the whole race: of fifty buyers one
+-- inserts, the others conflict.
+create table private.reservations (
+    item_id uuid not null,
+    order_id uuid not null,
+    created_at timestamptz not null default now(),
+    constraint reservations_pkey primary key (item_id),
+    constraint reservations_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade,
+    constraint reservations_order_id_fkey foreign key (order_id) references public.orders (id)
+);
+
+create index reservations_order_id_idx on private.reservations (order_id);
+
+comment on table private.reservations is
+'Which pending order holds a one-of-a-kind item. Released only after the attempt is cancelled at the provider.';
+comment on column private.reservations.item_id is 'The held item.';
+comment on column private.reservations.order_id is 'The order that holds it.';
+
+alter table private.reservations enable row level security;
+
+create function private.lock_wallets(user_ids uuid[]) returns void
+language sql
+set search_path = ''
+as $$
+    select from public.wallets as w where w.user_id = any (user_ids) order by w.user_id for no key update
+$$;
+
+comment on function private.lock_wallets(uuid[]) is 'Locks wallets in the one order every flow uses.';
+
+-- Moves the seller's side of a sale by a signed amount and says which accounts it hits.
+-- Down: this sale's pending first, then available, then debt (money.md, Flows). Other sales' pending money is left
+-- alone so that each release is exactly what its sale still holds.
+-- Up: back into this sale's pending while it is held, else debt is repaid first and the rest is available.
+create function private.seller_legs(transaction_id uuid, change bigint) returns ledger.leg[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    sale public.transactions;
+    wallet public.wallets;
+    pending bigint := 0;
+    available bigint;
+    debt bigint;
+begin
+    select * into strict sale from public.transactions as t where t.id = transaction_id for no key update;
+    select * into strict wallet from public.wallets as w where w.user_id = sale.seller_id for no key update;
+    if change < 0 then
+        pending := -least(-change, sale.pending_cents);
+        available := -least(pending - change, wallet.balance_available_cents);
+        debt := change - pending - available;
+    else
+        if sale.release_journal_id is null then
+            pending := least(change, greatest(sale.amount_seller_cents - sale.pending_cents, 0));
+        end if;
+        debt := least(change - pending, wallet.debt_cents);
+        available := change - pending - debt;
+    end if;
+    if pending <> 0 then
+        update public.transactions as t set pending_cents = t.pending_cents + pending where t.id = transaction_id;
+    end if;
+    return array(
+        select row(sale.seller_id, l.account, l.amount)::ledger.leg
+        from (values ('pending', pending), ('available', available), ('debt', debt)) as l (account, amount)
+        where l.amount <> 0
+    );
+end
+$$;
+
+comment on function private.seller_legs(uuid, bigint) is
+'Legs that move a sale''s seller by a signed amount of cents; keeps transactions.pending_cents.';
+
+create function private.platform_legs(legs ledger.leg[]) returns ledger.leg[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select array(select row(l.owner_id, l.account, l.amount_cents)::ledger.leg
+    from unnest(legs) as l where l.amount_cents <> 0)
+$$;
+
+comment on function private.platform_legs(ledger.leg[]) is 'Drops zero legs: a journal holds what moved.';
+
+create function private.cancel_pending_order(order_id uuid, reason text) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    delete from private.reservations as r where r.order_id = cancel_pending_order.order_id;
+    update public.orders as o set status = 'cancelled', status_reason = coalesce(o.status_reason, reason)
+    where o.id = cancel_pending_order.order_id and o.status = 'pending';
+end
+$$;
+
+comment on function private.cancel_pending_order(uuid, text) is
+'Ends a pending order and gives back what it held. Only when no money can arrive for it any more.';
+
+-- Grants what an order bought. All-or-nothing: false when any line cannot be delivered any more.
+create function private.deliver_order(order_id uuid) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    sale_order public.orders;
+    unique_items uuid[];
+    held integer;
+    item uuid;
+begin
+    select * into strict sale_order from public.orders as o where o.id = deliver_order.order_id for no key update;
+    if sale_order.status not in ('pending', 'cancelled') then
+        return false;
+    end if;
+    -- The buyer may have bought it again while this attempt was on its way (money.md, sharp case 17).
+    if exists (
+        select from public.order_items as i
+        inner join public.purchases as p on p.buyer_id = i.buyer_id and p.item_id = i.item_id
+        where i.order_id = deliver_order.order_id and p.revoked_at is null
+    ) then
+        return false;
+    end if;
+
+    unique_items := array(
+        select i.item_id from public.order_items as i
+        inner join public.catalog_items as c on c.id = i.item_id
+        where i.order_id = deliver_order.order_id and c.is_unique
+        order by i.item_id
+    );
+    if cardinality(unique_items) > 0 then
+        -- A cancelled order gave its hold back; take it again if nobody else has it.
+        insert into private.reservations (item_id, order_id)
+        select u.item_id, deliver_order.order_id from unnest(unique_items) as u (item_id)
+        order by u.item_id
+        on conflict do nothing;
+        select count(*) into held from private.reservations as r where r.order_id = deliver_order.order_id;
+        if held < cardinality(unique_items) then
+            delete from private.reservations as r
+            where r.order_id = deliver_order.order_id and sale_order.status = 'cancelled';
+            return false;
+        end if;
+        foreach item in array unique_items loop
+            if not private.mark_item_sold(item) then
+                delete from private.reservations as r where r.order_id = deliver_order.order_id;
+                return false;
+            end if;
+        end loop;
+        delete from private.reservations as r where r.order_id = deliver_order.order_id;
+    end if;
+
+    insert into public.purchases as p (buyer_id, item_id, order_item_id, price_cents, currency)
+    select i.buyer_id, i.item_id, i.id, i.total_cents, i.currency
+    from public.order_items as i
+    where i.order_id = deliver_order.order_id
+    order by i.item_id
+    on conflict (buyer_id, item_id) do update
+    set order_item_id = excluded.order_item_id, price_cents = excluded.price_cents,
+        purchased_at = excluded.purchased_at, revoked_at = null;
+
+    delete from public.cart_items as c
+    using public.order_items as i
+    where i.order_id = deliver_order.order_id and c.user_id = i.buyer_id and c.item_id = i.item_id;
+
+    update public.orders as o set status = 'completed', status_reason = null, completed_at = now()
+    where o.id = deliver_order.order_id;
+    return true;
+end
+$$;
+
+comment on function private.deliver_order(uuid) is
+'Completes an order: marks unique items sold, grants entitlements, empties the cart of them. False and no change when '
+'a line is no longer available.';
+
+-- Books a payment whose money is certain.
+create function private.settle_payment(payment_id uuid, charge_id text default null) returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    paid public.payments;
+    line record;
+    hold interval;
+    legs ledger.leg[];
+begin
+    select * into strict paid from public.payments as p where p.id = settle_payment.payment_id for no key update;
+    if paid.succeeded_at is not null then
+        return 'already_settled';
+    end if;
+    -- Locked before delivery touches items: two carts with each other's goods meet here in one order.
+    perform private.lock_wallets(
+        array(select i.seller_id from public.order_items as i where i.order_id = paid.order_id)
+        || case when paid.provider = 'wallet' then paid.user_id end
+    );
+
+    if not private.deliver_order(paid.order_id) then
+        -- Money for something that is gone: it belongs to the buyer and goes back (sharp case 17).
+        perform ledger.post(
+            'unapplied', 'unapplied:' || paid.id,
+            array[
+                row(null, 'clearing:' || paid.provider, -paid.amount_cents)::ledger.leg,
+                row(null, 'refunds_payable', paid.amount_cents)::ledger.leg
+            ],
+            paid.id, paid.currency
+        );
+        update public.payments as p set
+            status = 'succeeded', succeeded_at = now(), charge_id = settle_payment.charge_id,
+            failure_reason = 'item_not_available'
+        where p.id = paid.id;
+        update public.orders as o set status = 'cancelled', status_reason = 'item_not_available'
+        where o.id = paid.order_id and o.status in ('pending', 'cancelled');
+        delete from private.reservations as r where r.order_id = paid.order_id;
+        perform private.create_refund(paid.id, null, paid.amount_cents, 'item_not_available', null, null);
+        return 'refunding';
+    end if;
+
+    select s.earnings_hold into strict hold from private.settings as s;
+    for line in
+        insert into public.transactions (
+            buyer_id, seller_id, transaction_type, related_id, order_item_id, payment_id,
+            amount_total_cents, amount_fees_cents, amount_tax_cents, amount_commission_cents, amount_seller_cents,
+            currency, commission_bps, seller_tier, payment_processor, payment_method,
+            stripe_payment_intent_id, stripe_charge_id, paypal_order_id, paypal_transaction_id,
+            pending_cents, release_at
+        )
+        select
+            i.buyer_id, i.seller_id, (c.kind || '_purchase')::public.transaction_type, i.item_id, i.id, paid.id,
+            i.total_cents + i.tax_cents, i.fee, i.tax_cents, s.commission, s.seller,
+            i.currency, i.commission_bps, i.seller_tier, paid.provider,
+            case paid.provider when 'stripe' then 'card' when 'paypal' then 'paypal' else 'wallet_balance' end,
+            case when paid.provider = 'stripe' then paid.provider_ref end,
+            case when paid.provider = 'stripe' then settle_payment.charge_id end,
+            case when paid.provider = 'paypal' then paid.provider_ref end,
+            case when paid.provider = 'paypal' then settle_payment.charge_id end,
+            s.seller, now() + hold
+        from (
+            select
+                l.*,
+                (private.split_cents(
+                    paid.fee_estimate_cents, array_agg(l.total_cents + l.tax_cents) over lines
+                ))[row_number() over lines] as fee
+            from public.order_items as l
+            where l.order_id = paid.order_id and l.total_cents + l.tax_cents > 0
+            window lines as (order by l.line_no rows between unbounded preceding and unbounded following)
+        ) as i
+        inner join public.catalog_items as c on c.id = i.item_id
+        cross join lateral private.split_line(i.total_cents + i.tax_cents, i.tax_cents, i.fee, i.commission_bps) as s
+        returning *
+    loop
+        perform ledger.post(
+            'sale', 'sale:' || line.id,
+            private.platform_legs(array[
+                case
+                    when paid.provider = 'wallet' then row(line.buyer_id, 'available', -line.amount_total_cents)
+                    else row(null, 'clearing:' || paid.provider, -line.amount_total_cents)
+                end::ledger.leg,
+                row(null, 'fees:' || paid.provider, line.amount_fees_cents)::ledger.leg,
+                row(null, 'tax_payable', line.amount_tax_cents)::ledger.leg,
+                row(null, 'revenue', line.amount_commission_cents)::ledger.leg,
+                row(line.seller_id, 'pending', line.amount_seller_cents)::ledger.leg
+            ]),
+            line.id, paid.currency
+        );
+    end loop;
+
+    update public.payments as p set
+        status = 'succeeded', succeeded_at = now(), charge_id = settle_payment.charge_id, failure_reason = null
+    where p.id = paid.id;
+
+    if settle_payment.charge_id = any (paid.declined_charges) then
+        perform private.reverse_charge(paid.id, settle_payment.charge_id);
+    end if;
+    return 'settled';
+end
+$$;
+
+comment on function private.settle_payment(uuid, text) is
+'Settles a payment once: entitlements, one transaction and one sale journal per line. Returns settled, '
+'already_settled, or refunding when the goods are gone.';
+
+-- The real fee replaces the estimate; the difference is its own journal.
+create function private.record_provider_fee(payment_id uuid, charge_id text, fee_cents bigint) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    paid public.payments;
+    sale public.transactions;
+    fees bigint[];
+    fee_change bigint;
+    commission_change bigint;
+begin
+    select * into strict paid from public.payments as p where p.id = record_provider_fee.payment_id for no key update;
+    if paid.provider_fee_cents is not null or paid.succeeded_at is null then
+        return;
+    end if;
+    update public.payments as p set
+        provider_fee_cents = fee_cents, charge_id = coalesce(p.charge_id, record_provider_fee.charge_id)
+    where p.id = paid.id;
+
+    perform from public.transactions as t where t.payment_id = paid.id for no key update;
+    if not found then
+        -- Nothing was sold (see settle_payment): the platform bears the fee the provider keeps.
+        if fee_cents <> 0 then
+            perform ledger.post(
+                'fee_adjustment', 'fee:' || paid.id,
+                array[
+                    row(null, 'fees:' || paid.provider, fee_cents)::ledger.leg,
+                    row(null, 'revenue', -fee_cents)::ledger.leg
+                ],
+                paid.id, paid.currency
+            );
+        end if;
+        return;
+    end if;
+
+    perform private.lock_wallets(array(select t.seller_id from public.transactions as t where t.payment_id = paid.id));
+    select private.split_cents(fee_cents, array_agg(t.amount_total_cents order by i.line_no)) into fees
+    from public.transactions as t
+    inner join public.order_items as i on i.id = t.order_item_id
+    where t.payment_id = paid.id;
+
+    for sale, fee_change in
+        select t, fees[row_number() over (order by i.line_no)] - t.amount_fees_cents
+        from public.transactions as t
+        inner join public.order_items as i on i.id = t.order_item_id
+        where t.payment_id = paid.id
+        order by i.line_no
+    loop
+        continue when fee_change = 0;
+        -- Once refunds were computed from the agreed split it stays (sharp case 11); the seller bears the change.
+        commission_change := case
+            when sale.refunded_cents > 0 then 0
+            else (private.split_line(
+                sale.amount_total_cents, sale.amount_tax_cents, sale.amount_fees_cents + fee_change,
+                sale.commission_bps
+            )).commission - sale.amount_commission_cents
+        end;
+        update public.transactions as t set
+            amount_fees_cents = t.amount_fees_cents + fee_change,
+            amount_commission_cents = t.amount_commission_cents + commission_change,
+            amount_seller_cents = t.amount_seller_cents - fee_change - commission_change
+        where t.id = sale.id;
+        perform ledger.post(
+            'fee_adjustment', 'fee:' || sale.id,
+            private.platform_legs(array[
+                row(null, 'fees:' || paid.provider, fee_change)::ledger.leg,
+                row(null, 'revenue', commission_change)::ledger.leg
+            ]) || private.seller_legs(sale.id, -fee_change - commission_change),
+            sale.id, paid.currency
+        );
+    end loop;
+end
+$$;
+
+comment on function private.record_provider_fee(uuid, text, bigint) is
+'Books the provider''s real fee (cents) of a settled payment once, split over its lines like the estimate.';
+grant execute on function private.record_provider_fee(uuid, text, bigint) to avenue_worker;
+
+create function private.payments_missing_fee(max_rows integer)
+returns table (payment_id uuid, provider text, provider_ref text)
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select p.id, p.provider::text, p.provider_ref from public.payments as p
+    where p.provider_fee_cents is null and p.succeeded_at is not null and p.provider <> 'wallet'
+    order by p.succeeded_at
+    limit max_rows
+$$;
+
+comment on function private.payments_missing_fee(integer) is 'Settled payments whose real fee was not read yet.';
+grant execute on function private.payments_missing_fee(integer) to avenue_worker;
+
+-- Held money becomes available: one journal for a batch, set-based, restartable at any point.
+create function private.release_matured_earnings(max_rows integer) returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    ready uuid[];
+    released_journal bigint;
+    legs ledger.leg[];
+begin
+    -- A banned seller's money is held, not lost (sharp case 24): the rows wait for the ban's end.
+    ready := array(
+        select t.id from public.transactions as t
+        where
+            t.release_journal_id is null and t.release_at <= now()
+            and not exists (select from public.bans as b where b.user_id = t.seller_id)
+        order by t.release_at
+        limit max_rows
+        for no key update skip locked
+    );
+    if cardinality(ready) = 0 then
+        return 0;
+    end if;
+    perform private.lock_wallets(array(select t.seller_id from public.transactions as t where t.id = any (ready)));
+
+    select array_agg(row(s.seller_id, l.account, l.amount)::ledger.leg) into legs
+    from (
+        select t.seller_id, sum(t.pending_cents)::bigint as pending, least(sum(t.pending_cents), w.debt_cents)::bigint as debt
+        from public.transactions as t
+        inner join public.wallets as w on w.user_id = t.seller_id
+        where t.id = any (ready)
+        group by t.seller_id, w.debt_cents
+    ) as s
+    cross join lateral (
+        values ('pending', -s.pending), ('debt', s.debt), ('available', s.pending - s.debt)
+    ) as l (account, amount)
+    where l.amount <> 0;
+
+    if legs is not null then
+        released_journal := ledger.post('release', 'release:' || gen_random_uuid(), legs);
+    end if;
+    update public.transactions as t set pending_cents = 0, release_journal_id = coalesce(released_journal, 0)
+    where t.id = any (ready);
+    return cardinality(ready);
+end
+$$;
+
+comment on function private.release_matured_earnings(integer) is
+'Moves up to max_rows matured sales from pending to available, repaying debt first; returns how many. Call until 0.';
+grant execute on function private.release_matured_earnings(integer) to avenue_worker;
