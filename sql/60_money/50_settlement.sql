@@ -105,7 +105,7 @@ as $$
 declare
     sale_order public.orders;
     unique_items uuid[];
-    held integer;
+    retaken uuid[];
     item uuid;
 begin
     select * into strict sale_order from public.orders as o where o.id = deliver_order.order_id for no key update;
@@ -128,21 +128,33 @@ begin
         order by i.item_id
     );
     if cardinality(unique_items) > 0 then
-        -- A cancelled order gave its hold back; take it again if nobody else has it.
-        insert into private.reservations (item_id, order_id)
-        select u.item_id, deliver_order.order_id from unnest(unique_items) as u (item_id)
-        order by u.item_id
-        on conflict do nothing;
-        select count(*) into held from private.reservations as r where r.order_id = deliver_order.order_id;
-        if held < cardinality(unique_items) then
+        -- A pending order still holds its items, whatever the seller did to them since: the buyer was promised. A
+        -- cancelled one gave them back and must find each of them unheld and on sale.
+        with taken as (
+            insert into private.reservations (item_id, order_id)
+            select u.item_id, deliver_order.order_id from unnest(unique_items) as u (item_id)
+            order by u.item_id
+            on conflict do nothing
+            returning item_id
+        )
+
+        select array_agg(t.item_id) into retaken from taken as t;
+        if exists (
+            select from unnest(unique_items) as u (item_id)
+            where not exists (
+                select from private.reservations as r
+                where r.item_id = u.item_id and r.order_id = deliver_order.order_id
+            )
+        ) or exists (
+            select from public.catalog_items as c where c.id = any (retaken) and not c.is_listed
+        ) then
             delete from private.reservations as r
-            where r.order_id = deliver_order.order_id and sale_order.status = 'cancelled';
+            where r.order_id = deliver_order.order_id and r.item_id = any (retaken);
             return false;
         end if;
         foreach item in array unique_items loop
             if not private.mark_item_sold(item) then
-                delete from private.reservations as r where r.order_id = deliver_order.order_id;
-                return false;
+                perform private.fail('event_rejected', format('item %s is held and sold at once', item));
             end if;
         end loop;
         delete from private.reservations as r where r.order_id = deliver_order.order_id;

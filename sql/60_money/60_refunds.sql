@@ -271,10 +271,16 @@ begin
         where p.order_item_id = sale.order_item_id and p.revoked_at is null;
         perform private.relist_item(sale.related_id);
     elsif direction < 0 then
-        update public.purchases as p set revoked_at = null
-        where p.order_item_id = sale.order_item_id and p.revoked_at is not null;
-        perform private.mark_item_sold(c.id) from public.catalog_items as c
-        where c.id = sale.related_id and c.is_unique;
+        if exists (
+            select from public.catalog_items as c
+            where c.id = sale.related_id and c.is_unique and not private.mark_item_sold(c.id)
+        ) then
+            -- Sold to somebody else in between: money is booked as the provider reports it, people must settle it.
+            perform private.audit('refund_failed_after_resale', 'transactions', sale.id, to_jsonb(line));
+        else
+            update public.purchases as p set revoked_at = null
+            where p.order_item_id = sale.order_item_id and p.revoked_at is not null;
+        end if;
     end if;
 end
 $$;
