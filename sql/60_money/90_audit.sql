@@ -1,0 +1,328 @@
+-- Proof that the books are right: every invariant of money.md as a query that finds nothing.
+
+create function ledger.audit() returns table (invariant text, subject text, detail text)
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    with sums as (
+        select e.account_id, sum(e.amount_cents) as balance from ledger.entries as e group by e.account_id
+    ),
+
+    balances as (
+        select
+            a.owner_id,
+            coalesce(sum(s.balance) filter (where a.code = 'available'), 0) as available,
+            coalesce(sum(s.balance) filter (where a.code = 'pending'), 0) as pending,
+            coalesce(-sum(s.balance) filter (where a.code = 'debt'), 0) as debt
+        from ledger.accounts as a
+        left join sums as s on s.account_id = a.id
+        where a.owner_id <> '00000000-0000-0000-0000-000000000000'
+        group by a.owner_id
+    )
+
+    select '1 journals sum to zero', 'journal ' || e.journal_id, sum(e.amount_cents)::text
+    from ledger.entries as e
+    group by e.journal_id
+    having sum(e.amount_cents) <> 0
+    union all
+    select '1 journals have legs', 'journal ' || j.id, j.kind::text
+    from ledger.journal as j
+    where (select count(*) from ledger.entries as e where e.journal_id = j.id) < 2
+    union all
+    select '1 entries have accounts', 'account ' || s.account_id, s.balance::text
+    from sums as s
+    where not exists (select from ledger.accounts as a where a.id = s.account_id)
+    union all
+    select
+        '2 wallets equal their entries', 'wallet ' || w.user_id,
+        format(
+            'wallet %s/%s/%s, entries %s/%s/%s', w.balance_available_cents, w.balance_pending_cents, w.debt_cents,
+            b.available, b.pending, b.debt
+        )
+    from public.wallets as w
+    left join balances as b on b.owner_id = w.user_id
+    where
+        (w.balance_available_cents, w.balance_pending_cents, w.debt_cents)
+        is distinct from (b.available, b.pending, b.debt)
+    union all
+    select '2 entries have a wallet', 'owner ' || b.owner_id, format('%s/%s/%s', b.available, b.pending, b.debt)
+    from balances as b
+    where not exists (select from public.wallets as w where w.user_id = b.owner_id)
+    union all
+    select '2 pending equals the held sales', 'wallet ' || w.user_id, format('%s, sales hold %s', w.balance_pending_cents, t.held)
+    from public.wallets as w
+    cross join lateral (
+        select coalesce(sum(t.pending_cents), 0) as held from public.transactions as t where t.seller_id = w.user_id
+    ) as t
+    where w.balance_pending_cents <> t.held
+    union all
+    select
+        '3 a settled payment has one sale per line', 'payment ' || p.id,
+        format('%s lines, %s sales of %s cents, paid %s', l.lines, t.sales, t.gross, p.amount_cents)
+    from public.payments as p
+    cross join lateral (
+        select count(*) as lines from public.order_items as i
+        where i.order_id = p.order_id and i.total_cents + i.tax_cents > 0
+    ) as l
+    cross join lateral (
+        select count(j.id) as sales, coalesce(sum(t.amount_total_cents), 0) as gross
+        from public.transactions as t
+        left join ledger.journal as j on j.kind = 'sale' and j.source_id = t.id
+        where t.payment_id = p.id
+    ) as t
+    where
+        p.succeeded_at is not null
+        and not (t.sales = l.lines and t.gross = p.amount_cents)
+        and not (
+            t.sales = 0 and t.gross = 0
+            and exists (select from ledger.journal as j where j.kind = 'unapplied' and j.source_id = p.id)
+        )
+    union all
+    select '3 nothing is sold without payment', 'transaction ' || t.id, p.status::text
+    from public.transactions as t
+    inner join public.payments as p on p.id = t.payment_id
+    where p.succeeded_at is null
+    union all
+    select '3 the split is what was posted', 'transaction ' || t.id, format('columns %s, entries %s', t.parts, e.parts)
+    from (
+        select
+            t.id,
+            array[
+                t.amount_fees_cents, t.amount_commission_cents - t.refunded_commission_cents,
+                t.amount_tax_cents - t.refunded_tax_cents,
+                t.amount_seller_cents - t.refunded_seller_cents
+            ] as parts
+        from public.transactions as t
+    ) as t
+    cross join lateral (
+        select array[
+            coalesce(sum(e.amount_cents) filter (where a.code like 'fees:%'), 0),
+            coalesce(sum(e.amount_cents) filter (where a.code = 'revenue'), 0),
+            coalesce(sum(e.amount_cents) filter (where a.code = 'tax_payable'), 0),
+            coalesce(sum(e.amount_cents) filter (where a.owner_id = s.seller_id), 0)
+        ] as parts
+        from public.transactions as s
+        inner join ledger.journal as j
+            on (j.kind in ('sale', 'fee_adjustment') and j.source_id = s.id)
+            or j.idempotency_key in (
+                select k.kind || ':' || r.refund_id || ':' || s.id
+                from public.refund_lines as r
+                cross join (values ('refund'), ('refund_reversal')) as k (kind)
+                where r.transaction_id = s.id
+            )
+        inner join ledger.entries as e on e.journal_id = j.id
+        inner join ledger.accounts as a on a.id = e.account_id
+        where s.id = t.id
+    ) as e
+    where t.parts <> e.parts
+    union all
+    select '3 payment refunds equal the booked ones', 'payment ' || p.id, format('%s, booked %s', p.refunded_cents, r.booked)
+    from public.payments as p
+    cross join lateral (
+        select coalesce(sum(r.amount_cents), 0) as booked from public.refunds as r
+        where r.payment_id = p.id and r.booked_at is not null and r.reversed_at is null
+    ) as r
+    where p.refunded_cents <> r.booked
+    union all
+    select '4 in transit equals open payouts', 'payouts_in_transit', format('%s, open %s', s.balance, o.open)
+    from (
+        select coalesce(sum(s.balance), 0) as balance from sums as s
+        inner join ledger.accounts as a on a.id = s.account_id
+        where a.code = 'payouts_in_transit'
+    ) as s
+    cross join (
+        select coalesce(sum(p.amount_cents), 0) as open from public.payouts as p
+        where p.status in ('requested', 'approved', 'processing')
+    ) as o
+    where s.balance <> o.open
+    union all
+    select '4 nothing owed for refunds but open ones', 'refunds_payable', format('%s, open %s', s.balance, o.open)
+    from (
+        select coalesce(sum(s.balance), 0) as balance from sums as s
+        inner join ledger.accounts as a on a.id = s.account_id
+        where a.code = 'refunds_payable'
+    ) as s
+    cross join (
+        select coalesce(sum(p.amount_cents - p.refunded_cents), 0) as open from public.payments as p
+        where exists (select from ledger.journal as j where j.kind = 'unapplied' and j.source_id = p.id)
+    ) as o
+    where s.balance <> o.open
+    union all
+    select '5 journals have a source', 'journal ' || j.id, j.kind || ' ' || j.idempotency_key
+    from ledger.journal as j
+    where not case j.kind
+        when 'sale' then exists (select from public.transactions as t where t.id = j.source_id)
+        when 'fee_adjustment' then
+            exists (select from public.transactions as t where t.id = j.source_id)
+            or exists (select from public.payments as p where p.id = j.source_id)
+        when 'unapplied' then exists (select from public.payments as p where p.id = j.source_id)
+        when 'refund' then exists (select from public.refunds as r where r.id = j.source_id and r.booked_at is not null)
+        when 'refund_reversal'
+            then exists (select from public.refunds as r where r.id = j.source_id and r.reversed_at is not null)
+        when 'release' then exists (select from public.transactions as t where t.release_journal_id = j.id)
+        when 'adjustment' then j.memo is not null
+        else exists (select from public.payouts as p where p.id = j.source_id)
+    end
+    union all
+    select '5 payouts are booked as they stand', 'payout ' || p.id, p.status::text
+    from public.payouts as p
+    where array(
+        select j.kind::text from ledger.journal as j where j.source_id = p.id order by j.id
+    ) <> case p.status
+        when 'completed' then array['payout_requested', 'payout_completed']
+        when 'returned' then array['payout_requested', 'payout_completed', 'payout_returned']
+        when 'failed' then array['payout_requested', 'payout_failed']
+        when 'cancelled' then array['payout_requested', 'payout_failed']
+        else array['payout_requested']
+    end
+    union all
+    select '5 a one-of-a-kind item has one owner', 'item ' || p.item_id, count(*)::text
+    from public.purchases as p
+    inner join public.catalog_items as c on c.id = p.item_id
+    where c.is_unique and p.revoked_at is null
+    group by p.item_id
+    having count(*) > 1
+$$;
+
+comment on function ledger.audit() is
+'Every violated invariant of the books (docs: money, Invariants 1 to 5); no rows means they are right. Invariant 6, the '
+'provider''s balance, is compared by the worker with private.provider_position().';
+
+create function private.audit_books() returns table (invariant text, subject text, detail text)
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select * from ledger.audit()
+$$;
+
+comment on function private.audit_books() is 'ledger.audit() for the workers.';
+grant execute on function private.audit_books() to avenue_worker;
+
+create function private.provider_position(provider text) returns bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select coalesce(-sum(e.amount_cents), 0)::bigint
+    from ledger.accounts as a
+    inner join ledger.entries as e on e.account_id = a.id
+    where a.code in ('clearing:' || provider_position.provider, 'fees:' || provider_position.provider)
+$$;
+
+comment on function private.provider_position(text) is
+'Cents our balance at the provider should hold: charges less fees, refunds and payouts.';
+grant execute on function private.provider_position(text) to avenue_worker;
+
+create function private.account_balances() returns table (account text, currency text, balance_cents bigint)
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select
+        case when a.owner_id = '00000000-0000-0000-0000-000000000000' then a.code else 'users ' || a.code end,
+        a.currency::text,
+        coalesce(sum(s.balance), 0)::bigint
+    from ledger.accounts as a
+    left join (
+        select e.account_id, sum(e.amount_cents) as balance from ledger.entries as e group by e.account_id
+    ) as s on s.account_id = a.id
+    group by 1, 2
+    order by 1, 2
+$$;
+
+comment on function private.account_balances() is
+'The books on one page: each platform account, and users'' accounts summed by kind. Adds up to zero.';
+grant execute on function private.account_balances() to avenue_worker;
+
+create function private.metrics() returns table (name text, labels jsonb, value double precision)
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select 'avenue_webhook_events', jsonb_build_object('status', s.status), count(e.id)
+    from unnest(array['pending', 'dead']::private.webhook_status[]) as s (status)
+    left join private.webhook_events as e on e.status = s.status
+    group by s.status
+    union all
+    select 'avenue_webhook_oldest_pending_seconds', '{}', coalesce(max(extract(epoch from now() - e.received_at)), 0)
+    from private.webhook_events as e
+    where e.status = 'pending'
+    union all
+    select 'avenue_payouts_open', jsonb_build_object('status', s.status), count(p.id)
+    from unnest(array['requested', 'approved', 'processing']::public.payout_status[]) as s (status)
+    left join public.payouts as p on p.status = s.status
+    group by s.status
+    union all
+    select 'avenue_refunds_open', '{}', count(*) from public.refunds as r where r.status in ('requested', 'pending')
+    union all
+    select 'avenue_payments_open', '{}', count(*) from public.payments as p
+    where p.status in ('requires_payment', 'processing', 'failed')
+$$;
+
+comment on function private.metrics() is 'Gauges for /metrics; each reads a partial index, not a history.';
+grant execute on function private.metrics() to avenue_worker;
+
+create function public.adjust_wallet(user_id uuid, amount_cents bigint, reason text, idempotency_key text)
+returns bigint
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    admin uuid := private.require_admin();
+    wallet public.wallets;
+    journal bigint;
+begin
+    if admin = adjust_wallet.user_id then
+        perform private.fail('own_wallet');
+    end if;
+    if char_length(trim(coalesce(reason, ''))) not between 1 and 500 then
+        perform private.fail('reason_required');
+    end if;
+    if amount_cents is null or amount_cents = 0 or abs(amount_cents) > 99999999
+        or coalesce(idempotency_key, '') = '' then
+        perform private.fail('adjustment_invalid');
+    end if;
+    select * into wallet from public.wallets as w where w.user_id = adjust_wallet.user_id for no key update;
+    if wallet.user_id is null then
+        perform private.fail('wallet_not_found');
+    end if;
+    if wallet.balance_available_cents + amount_cents < 0 then
+        perform private.fail('insufficient_funds');
+    end if;
+    journal := ledger.post(
+        'adjustment', 'adjustment:' || idempotency_key,
+        array[
+            row(adjust_wallet.user_id, 'available', amount_cents)::ledger.leg,
+            row(null, 'promotions', -amount_cents)::ledger.leg
+        ],
+        null, wallet.currency, format('%s (by %s)', trim(reason), admin)
+    );
+    perform private.audit(
+        'adjust_wallet', 'wallets', adjust_wallet.user_id,
+        jsonb_build_object('amount_cents', amount_cents, 'reason', reason, 'journal_id', journal)
+    );
+    return journal;
+end
+$$;
+
+comment on function public.adjust_wallet(uuid, bigint, text, text) is
+'Admin: goodwill or correction of another''s available balance, signed cents, with a reason the owner can read. The same '
+'key posts once. Errors: admin_only, own_wallet, reason_required, adjustment_invalid, wallet_not_found, '
+'insufficient_funds.';
+grant execute on function public.adjust_wallet(uuid, bigint, text, text) to authenticated;
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('own_wallet', 'PT403', 'Admins do not adjust their own wallet.', 'Ask another admin.'),
+('adjustment_invalid', 'PT400', 'The adjustment is not valid.',
+'A non-zero amount of at most 999,999.99 and an idempotency key are required.'),
+('wallet_not_found', 'PT404', 'There is no such wallet.', 'The user does not exist.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
