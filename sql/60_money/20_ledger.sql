@@ -86,6 +86,16 @@ comment on column ledger.entries.amount_cents is 'Signed cents; positive raises 
 create type ledger.leg as (owner_id uuid, account text, amount_cents bigint);
 comment on type ledger.leg is 'One leg to post: owner (null is the platform), account code, signed cents.';
 
+create function ledger.leg(owner_id uuid, account text, amount_cents bigint) returns ledger.leg
+language sql
+immutable
+set search_path = ''
+as $$
+    select row(leg.owner_id, leg.account, leg.amount_cents)::ledger.leg
+$$;
+
+comment on function ledger.leg(uuid, text, bigint) is 'Makes a leg.';
+
 create function ledger.post(
     kind ledger.journal_kind,
     idempotency_key text,
@@ -100,7 +110,7 @@ set search_path = ''
 as $$
 #variable_conflict use_column
 declare
-    platform constant uuid := '00000000-0000-0000-0000-000000000000';
+    platform constant uuid := uuid '00000000-0000-0000-0000-000000000000';
     journal_id bigint;
     owners uuid[];
     posted integer;

@@ -62,7 +62,7 @@ begin
         update public.transactions as t set pending_cents = t.pending_cents + pending where t.id = transaction_id;
     end if;
     return array(
-        select row(sale.seller_id, l.account, l.amount)::ledger.leg
+        select ledger.leg(sale.seller_id, l.account, l.amount)
         from (values ('pending', pending), ('available', available), ('debt', debt)) as l (account, amount)
         where l.amount <> 0
     );
@@ -77,7 +77,7 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select array(select row(l.owner_id, l.account, l.amount_cents)::ledger.leg
+    select array(select ledger.leg(l.owner_id, l.account, l.amount_cents)
     from unnest(legs) as l where l.amount_cents <> 0)
 $$;
 
@@ -192,7 +192,6 @@ declare
     paid public.payments;
     line record;
     hold interval;
-    legs ledger.leg[];
 begin
     select * into strict paid from public.payments as p where p.id = settle_payment.payment_id for no key update;
     if paid.succeeded_at is not null then
@@ -209,8 +208,8 @@ begin
         perform ledger.post(
             'unapplied', 'unapplied:' || paid.id,
             array[
-                row(null, 'clearing:' || paid.provider, -paid.amount_cents)::ledger.leg,
-                row(null, 'refunds_payable', paid.amount_cents)::ledger.leg
+                ledger.leg(null, 'clearing:' || paid.provider, -paid.amount_cents),
+                ledger.leg(null, 'refunds_payable', paid.amount_cents)
             ],
             paid.id, paid.currency
         );
@@ -262,13 +261,13 @@ begin
             'sale', 'sale:' || line.id,
             private.platform_legs(array[
                 case
-                    when paid.provider = 'wallet' then row(line.buyer_id, 'available', -line.amount_total_cents)
-                    else row(null, 'clearing:' || paid.provider, -line.amount_total_cents)
-                end::ledger.leg,
-                row(null, 'fees:' || paid.provider, line.amount_fees_cents)::ledger.leg,
-                row(null, 'tax_payable', line.amount_tax_cents)::ledger.leg,
-                row(null, 'revenue', line.amount_commission_cents)::ledger.leg,
-                row(line.seller_id, 'pending', line.amount_seller_cents)::ledger.leg
+                    when paid.provider = 'wallet' then ledger.leg(line.buyer_id, 'available', -line.amount_total_cents)
+                    else ledger.leg(null, 'clearing:' || paid.provider, -line.amount_total_cents)
+                end,
+                ledger.leg(null, 'fees:' || paid.provider, line.amount_fees_cents),
+                ledger.leg(null, 'tax_payable', line.amount_tax_cents),
+                ledger.leg(null, 'revenue', line.amount_commission_cents),
+                ledger.leg(line.seller_id, 'pending', line.amount_seller_cents)
             ]),
             line.id, paid.currency
         );
@@ -297,6 +296,7 @@ set search_path = ''
 as $$
 declare
     paid public.payments;
+    line record;
     sale public.transactions;
     fees bigint[];
     fee_change bigint;
@@ -317,8 +317,8 @@ begin
             perform ledger.post(
                 'fee_adjustment', 'fee:' || paid.id,
                 array[
-                    row(null, 'fees:' || paid.provider, fee_cents)::ledger.leg,
-                    row(null, 'revenue', -fee_cents)::ledger.leg
+                    ledger.leg(null, 'fees:' || paid.provider, fee_cents),
+                    ledger.leg(null, 'revenue', -fee_cents)
                 ],
                 paid.id, paid.currency
             );
@@ -332,13 +332,15 @@ begin
     inner join public.order_items as i on i.id = t.order_item_id
     where t.payment_id = paid.id;
 
-    for sale, fee_change in
-        select t, fees[row_number() over (order by i.line_no)] - t.amount_fees_cents
+    for line in
+        select t as sale, fees[row_number() over (order by i.line_no)] - t.amount_fees_cents as fee_change
         from public.transactions as t
         inner join public.order_items as i on i.id = t.order_item_id
         where t.payment_id = paid.id
         order by i.line_no
     loop
+        sale := line.sale;
+        fee_change := line.fee_change;
         continue when fee_change = 0;
         -- Once refunds were computed from the agreed split it stays (sharp case 11); the seller bears the change.
         commission_change := case
@@ -356,8 +358,8 @@ begin
         perform ledger.post(
             'fee_adjustment', 'fee:' || sale.id,
             private.platform_legs(array[
-                row(null, 'fees:' || paid.provider, fee_change)::ledger.leg,
-                row(null, 'revenue', commission_change)::ledger.leg
+                ledger.leg(null, 'fees:' || paid.provider, fee_change),
+                ledger.leg(null, 'revenue', commission_change)
             ]) || private.seller_legs(sale.id, -fee_change - commission_change),
             sale.id, paid.currency
         );
@@ -411,7 +413,7 @@ begin
     end if;
     perform private.lock_wallets(array(select t.seller_id from public.transactions as t where t.id = any (ready)));
 
-    select array_agg(row(s.seller_id, l.account, l.amount)::ledger.leg) into legs
+    select array_agg(ledger.leg(s.seller_id, l.account, l.amount)) into legs
     from (
         select t.seller_id, sum(t.pending_cents)::bigint as pending, least(sum(t.pending_cents), w.debt_cents)::bigint as debt
         from public.transactions as t

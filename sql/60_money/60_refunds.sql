@@ -152,6 +152,7 @@ as $$
 declare
     refund public.refunds;
     paid public.payments;
+    target record;
     sale public.transactions;
     part bigint;
     total bigint;
@@ -173,8 +174,8 @@ begin
         perform ledger.post(
             'refund', 'refund:' || refund.id,
             array[
-                row(null, 'refunds_payable', -refund.amount_cents)::ledger.leg,
-                row(null, money_account, refund.amount_cents)::ledger.leg
+                ledger.leg(null, 'refunds_payable', -refund.amount_cents),
+                ledger.leg(null, money_account, refund.amount_cents)
             ],
             refund.id, paid.currency
         );
@@ -191,10 +192,12 @@ begin
         ) then
             perform private.fail('event_rejected', 'refund exceeds what is left of its line');
         end if;
-        for sale, part in
+        for target in
             select
                 s.sale,
-                (private.split_cents(refund.amount_cents, array_agg(s.remaining) over lines))[row_number() over lines]
+                (private.split_cents(
+                    refund.amount_cents, array_agg(s.remaining) over lines
+                ))[row_number() over lines] as part
             from (
                 select t as sale, t.amount_total_cents - t.refunded_cents as remaining, i.line_no
                 from public.transactions as t
@@ -205,6 +208,8 @@ begin
             ) as s
             window lines as (order by s.line_no rows between unbounded preceding and unbounded following)
         loop
+            sale := target.sale;
+            part := target.part;
             continue when part = 0;
             -- Shares of the running total, so that parts and rest add up to the whole to the cent (sharp case 11).
             -- A negative commission was the platform's loss and stays it.
@@ -223,11 +228,11 @@ begin
                 'refund', 'refund:' || refund.id || ':' || sale.id,
                 private.platform_legs(array[
                     case
-                        when paid.provider = 'wallet' then row(paid.user_id, 'available', part)
-                        else row(null, money_account, part)
-                    end::ledger.leg,
-                    row(null, 'tax_payable', -line.tax_cents)::ledger.leg,
-                    row(null, 'revenue', -line.commission_cents)::ledger.leg
+                        when paid.provider = 'wallet' then ledger.leg(paid.user_id, 'available', part)
+                        else ledger.leg(null, money_account, part)
+                    end,
+                    ledger.leg(null, 'tax_payable', -line.tax_cents),
+                    ledger.leg(null, 'revenue', -line.commission_cents)
                 ]) || private.seller_legs(sale.id, -line.seller_cents),
                 refund.id, paid.currency
             );
@@ -249,6 +254,7 @@ set search_path = ''
 as $$
 declare
     sale public.transactions;
+    one_of_a_kind boolean;
 begin
     update public.transactions as t set
         refunded_cents = t.refunded_cents + direction * line.amount_cents,
@@ -271,10 +277,8 @@ begin
         where p.order_item_id = sale.order_item_id and p.revoked_at is null;
         perform private.relist_item(sale.related_id);
     elsif direction < 0 then
-        if exists (
-            select from public.catalog_items as c
-            where c.id = sale.related_id and c.is_unique and not private.mark_item_sold(c.id)
-        ) then
+        select c.is_unique into strict one_of_a_kind from public.catalog_items as c where c.id = sale.related_id;
+        if one_of_a_kind and not private.mark_item_sold(sale.related_id) then
             -- Sold to somebody else in between: money is booked as the provider reports it, people must settle it.
             perform private.audit('refund_failed_after_resale', 'transactions', sale.id, to_jsonb(line));
         else
@@ -339,8 +343,8 @@ begin
         perform ledger.post(
             'refund_reversal', 'refund_reversal:' || refund.id,
             array[
-                row(null, money_account, -refund.amount_cents)::ledger.leg,
-                row(null, 'refunds_payable', refund.amount_cents)::ledger.leg
+                ledger.leg(null, money_account, -refund.amount_cents),
+                ledger.leg(null, 'refunds_payable', refund.amount_cents)
             ],
             refund.id, paid.currency
         );
@@ -350,9 +354,9 @@ begin
         perform ledger.post(
             'refund_reversal', 'refund_reversal:' || refund.id || ':' || line.transaction_id,
             private.platform_legs(array[
-                row(null, money_account, -line.amount_cents)::ledger.leg,
-                row(null, 'tax_payable', line.tax_cents)::ledger.leg,
-                row(null, 'revenue', line.commission_cents)::ledger.leg
+                ledger.leg(null, money_account, -line.amount_cents),
+                ledger.leg(null, 'tax_payable', line.tax_cents),
+                ledger.leg(null, 'revenue', line.commission_cents)
             ]) || private.seller_legs(line.transaction_id, line.seller_cents),
             refund.id, paid.currency
         );
@@ -374,10 +378,10 @@ as $$
 declare
     refund public.refunds;
     -- Stripe's words; anything that is not final is pending.
-    reported constant public.refund_status := case record_refund.status
+    reported constant public.refund_status := (case record_refund.status
         when 'succeeded' then 'succeeded' when 'failed' then 'failed' when 'canceled' then 'cancelled'
         when 'cancelled' then 'cancelled' else 'pending'
-    end;
+    end)::public.refund_status;
 begin
     -- Payment before refund: the order every flow locks in.
     perform from public.payments as p
@@ -484,12 +488,14 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+#variable_conflict use_column
 declare
     member uuid := private.require_member();
     sale public.transactions;
     wallet public.wallets;
     refund public.refunds;
     wanted bigint;
+    new_refund uuid;
 begin
     select * into refund from public.refunds as r
     where r.requested_by = member and r.idempotency_key = refund_order_item.idempotency_key;
@@ -503,22 +509,26 @@ begin
     end if;
     perform from public.payments as p where p.id = sale.payment_id for no key update;
     select * into sale from public.transactions as t where t.id = sale.id;
-    if char_length(trim(coalesce(reason, ''))) not between 1 and 500 then
+    if char_length(trim(coalesce(refund_order_item.reason, ''))) not between 1 and 500 then
         perform private.fail('reason_required');
     end if;
-    wanted := coalesce(amount_cents, sale.amount_total_cents - sale.refunded_cents);
+    wanted := coalesce(refund_order_item.amount_cents, sale.amount_total_cents - sale.refunded_cents);
     if sale.seller_id = member and not private.is_admin() then
-        -- A seller gives back what the seller has; only an admin may put a seller into debt.
+        -- A seller gives back what the seller has, short of the fee the provider keeps: that much may become debt, or
+        -- nobody could ever take back a first sale. More debt than this only an admin may make.
         select * into wallet from public.wallets as w where w.user_id = member;
         if wanted - wanted * greatest(sale.amount_commission_cents, 0) / sale.amount_total_cents
-            > sale.pending_cents + wallet.balance_available_cents then
+            > sale.pending_cents + wallet.balance_available_cents + sale.amount_fees_cents then
             perform private.fail('insufficient_funds');
         end if;
     end if;
-    select * into refund from public.refunds as r
-    where r.id = private.create_refund(sale.payment_id, sale.order_item_id, wanted, reason, member, idempotency_key);
+    new_refund := private.create_refund(
+        sale.payment_id, sale.order_item_id, wanted, refund_order_item.reason, member,
+        refund_order_item.idempotency_key
+    );
+    select * into strict refund from public.refunds as r where r.id = new_refund;
     if sale.seller_id <> member then
-        perform private.audit('refund', 'refunds', refund.id, jsonb_build_object('amount_cents', wanted, 'reason', reason));
+        perform private.audit('refund', 'refunds', refund.id, jsonb_build_object('amount_cents', wanted, 'reason', refund_order_item.reason));
     end if;
     return refund;
 end

@@ -133,8 +133,8 @@ begin
     perform ledger.post(
         'payout_requested', 'payout_requested:' || payout.id,
         array[
-            row(member, 'available', -payout.amount_cents)::ledger.leg,
-            row(null, 'payouts_in_transit', payout.amount_cents)::ledger.leg
+            ledger.leg(member, 'available', -payout.amount_cents),
+            ledger.leg(null, 'payouts_in_transit', payout.amount_cents)
         ],
         payout.id, payout.currency
     );
@@ -229,11 +229,11 @@ begin
         private.platform_legs(array[
             case
                 when end_payout.status = 'returned'
-                    then row(null, 'clearing:' || payout.payout_method, -payout.amount_cents)
-                else row(null, 'payouts_in_transit', -payout.amount_cents)
-            end::ledger.leg,
-            row(payout.user_id, 'debt', debt)::ledger.leg,
-            row(payout.user_id, 'available', payout.amount_cents - debt)::ledger.leg
+                    then ledger.leg(null, 'clearing:' || payout.payout_method, -payout.amount_cents)
+                else ledger.leg(null, 'payouts_in_transit', -payout.amount_cents)
+            end,
+            ledger.leg(payout.user_id, 'debt', debt),
+            ledger.leg(payout.user_id, 'available', payout.amount_cents - debt)
         ]),
         payout.id, payout.currency
     );
@@ -349,8 +349,8 @@ begin
     perform ledger.post(
         'payout_completed', 'payout_completed:' || payout.id,
         array[
-            row(null, 'payouts_in_transit', -payout.amount_cents)::ledger.leg,
-            row(null, 'clearing:' || payout.payout_method, payout.amount_cents)::ledger.leg
+            ledger.leg(null, 'payouts_in_transit', -payout.amount_cents),
+            ledger.leg(null, 'clearing:' || payout.payout_method, payout.amount_cents)
         ],
         payout.id, payout.currency
     );

@@ -48,6 +48,7 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+#variable_conflict use_column
 declare
     new_ids bigint[];
 begin
@@ -80,7 +81,6 @@ grant execute on function private.store_webhook_events(text, jsonb) to avenue_wo
 -- Finds the payment an object of the provider is about: by our id in its metadata, else by the provider's.
 create function private.payment_of(object jsonb) returns public.payments
 language plpgsql
-stable
 set search_path = ''
 as $$
 declare
@@ -309,7 +309,7 @@ begin
         if event.provider <> 'stripe' then
             perform private.fail('event_rejected', 'unknown provider');
         end if;
-        outcome := private.apply_stripe_event(event);
+        outcome := private.apply_stripe_event(event)::private.webhook_status;
         update private.webhook_events as e set status = outcome, processed_at = now(), last_error = null
         where e.id = event.id;
         return outcome;
@@ -414,7 +414,7 @@ $$;
 comment on function private.webhook_event_payload(bigint) is 'An event as received, for operators.';
 grant execute on function private.webhook_event_payload(bigint) to avenue_worker;
 
-create function public.list_webhook_events(status text default 'dead', max_rows integer default 50)
+create function public.list_webhook_events(with_status text default 'dead', max_rows integer default 50)
 returns table (
     id bigint, provider text, event_id text, type text, status text, attempts integer, received_at timestamptz,
     last_error text
@@ -425,7 +425,7 @@ set search_path = ''
 as $$
 begin
     perform private.require_admin();
-    return query select * from private.list_webhook_events(list_webhook_events.status, list_webhook_events.max_rows);
+    return query select * from private.list_webhook_events(with_status, list_webhook_events.max_rows);
 end
 $$;
 

@@ -116,7 +116,7 @@ as $$
         inner join ledger.accounts as a on a.id = e.account_id
         where s.id = t.id
     ) as e
-    where t.parts <> e.parts
+    where t.parts <> e.parts::bigint[]
     union all
     select '3 payment refunds equal the booked ones', 'payment ' || p.id, format('%s, booked %s', p.refunded_cents, r.booked)
     from public.payments as p
@@ -291,6 +291,11 @@ begin
         perform private.fail('adjustment_invalid');
     end if;
     select * into wallet from public.wallets as w where w.user_id = adjust_wallet.user_id for no key update;
+    select j.id into journal from ledger.journal as j
+    where j.idempotency_key = 'adjustment:' || adjust_wallet.idempotency_key;
+    if journal is not null then
+        return journal;
+    end if;
     if wallet.user_id is null then
         perform private.fail('wallet_not_found');
     end if;
@@ -300,8 +305,8 @@ begin
     journal := ledger.post(
         'adjustment', 'adjustment:' || idempotency_key,
         array[
-            row(adjust_wallet.user_id, 'available', amount_cents)::ledger.leg,
-            row(null, 'promotions', -amount_cents)::ledger.leg
+            ledger.leg(adjust_wallet.user_id, 'available', amount_cents),
+            ledger.leg(null, 'promotions', -amount_cents)
         ],
         null, wallet.currency, format('%s (by %s)', trim(reason), admin)
     );
