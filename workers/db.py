@@ -1,0 +1,211 @@
+"""The database as the workers see it: a set of functions in schema private, called by name.
+
+Connections are in autocommit mode, so one call is one statement, one transaction and one round trip.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal, LiteralString, get_args
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+
+# The contract with sql/: the type checker refuses a name that is not here, /readyz reports one the database lacks.
+Function = Literal[
+    "approve_payout",
+    "attach_payment_ref",
+    "audit_books",
+    "authorize_download",
+    "claim_payout",
+    "claim_refund",
+    "complete_payout",
+    "enqueue_due_webhook_events",
+    "expire_unstarted_payments",
+    "fail_payout",
+    "list_payouts",
+    "list_webhook_events",
+    "metrics",
+    "payment_attempt",
+    "payment_cancelled",
+    "payments_missing_fee",
+    "payments_to_cancel",
+    "payments_to_reconcile",
+    "payouts_to_resume",
+    "prepare_onboarding",
+    "process_webhook_event",
+    "provider_position",
+    "record_account_status",
+    "record_provider_fee",
+    "record_refund",
+    "refunds_to_resume",
+    "release_matured_earnings",
+    "replay_webhook_event",
+    "set_payout_destination",
+    "start_payment",
+    "store_webhook_events",
+]
+FUNCTIONS: tuple[str, ...] = get_args(Function)
+
+# Class 08 connection, 53 resources, 57P server shutting down, 25006 read-only standby after a failover.
+_UNAVAILABLE = ("08", "53", "57P", "25006")
+
+
+class BusinessError(Exception):
+    """The database refused for a reason the caller can act on (SQLSTATE PTxxx).
+
+    `status` is the HTTP status, `code` the stable key of private.error_codes, `message` a sentence for people.
+    """
+
+    def __init__(self, status: int, code: str, message: str, detail: str | None = None) -> None:
+        super().__init__(f"{code}: {message}" + (f" ({detail})" if detail else ""))
+        self.status = status
+        self.code = code
+        self.message = message
+        self.detail = detail
+
+
+class DatabaseUnavailable(Exception):
+    """No connection could be had, or it was lost: nothing is known to have happened; try again."""
+
+
+def _translate(error: psycopg.Error) -> Exception:
+    state = error.sqlstate or ""
+    if state.startswith("PT") and state[2:].isdigit():
+        diag = error.diag
+        return BusinessError(
+            int(state[2:]), diag.message_hint or "refused", diag.message_primary or "", diag.message_detail or None
+        )
+    if isinstance(error, PoolTimeout | TooManyRequests) or state.startswith(_UNAVAILABLE):
+        return DatabaseUnavailable(str(error))
+    # psycopg gives no SQLSTATE to a connection that broke under a statement.
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and not state:
+        return DatabaseUnavailable(str(error))
+    return error
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Turn psycopg's errors into BusinessError and DatabaseUnavailable."""
+    try:
+        yield
+    except psycopg.Error as error:
+        translation = _translate(error)
+        if translation is error:
+            raise
+        raise translation from error
+
+
+def _statement(select: LiteralString, function: Function, count: int) -> sql.Composed:
+    return sql.SQL("{} private.{}({})").format(
+        sql.SQL(select), sql.Identifier(function), sql.SQL(", ").join([sql.Placeholder()] * count)
+    )
+
+
+def _adapt(argument: object) -> object:
+    return Jsonb(argument) if isinstance(argument, dict | list) else argument
+
+
+class Database:
+    """One pool of connections as role avenue_worker."""
+
+    def __init__(self, url: str, *, size: int = 10, timeout: float = 5.0, name: str = "avenue") -> None:
+        self._timeout = timeout
+        self.pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
+            url,
+            min_size=1,
+            max_size=size,
+            timeout=timeout,
+            # Give up soon instead of backing off for minutes: the next caller starts a fresh attempt, so service
+            # resumes about a second after the server does.
+            reconnect_timeout=2.0,
+            name=name,
+            open=False,
+            check=AsyncConnectionPool.check_connection,
+            kwargs={
+                "autocommit": True,
+                "connect_timeout": max(2, int(timeout)),
+                "application_name": name,
+                # The queue's functions are unqualified; ours do not care (they set their own search_path).
+                "options": "-c search_path=jobs",
+                # Without these a machine that vanished is noticed after two hours.
+                "keepalives_idle": 15,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+            },
+        )
+
+    async def open(self, *, wait: bool = False) -> None:
+        """Start connecting. With `wait`, raise DatabaseUnavailable when no connection comes up in time."""
+        async with translated():
+            await self.pool.open(wait=wait, timeout=self._timeout)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.pool.close()
+
+    async def call(self, function: Function, *arguments: object) -> Any:
+        """Call a function returning one value; jsonb arrives as dict or list, SQL null as None.
+
+        Raises BusinessError when the database refuses, DatabaseUnavailable when it cannot be reached.
+        """
+        async with translated(), self.pool.connection() as connection:
+            cursor = await connection.execute(
+                _statement("select", function, len(arguments)), [_adapt(a) for a in arguments]
+            )
+            row = await cursor.fetchone()
+            return row[0] if row else None
+
+    async def rows(self, function: Function, *arguments: object) -> list[dict[str, Any]]:
+        """Call a function returning a table; one dict a row. Raises like `call`."""
+        async with (
+            translated(),
+            self.pool.connection() as connection,
+            connection.cursor(row_factory=dict_row) as cursor,
+        ):
+            await cursor.execute(_statement("select * from", function, len(arguments)), [_adapt(a) for a in arguments])
+            return await cursor.fetchall()
+
+    @asynccontextmanager
+    async def exclusive(self, key: str) -> AsyncIterator[bool]:
+        """Hold the server-wide lock `key` for the block; yields False when somebody else has it.
+
+        It belongs to the connection, so the death of this process releases it at once.
+        """
+        async with translated(), self.pool.connection() as connection:
+            cursor = await connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", [key])
+            row = await cursor.fetchone()
+            held = bool(row and row[0])
+            try:
+                yield held
+            finally:
+                # Unlocking must not be skipped by a cancellation: a pooled connection would keep the lock.
+                if held and not connection.closed:
+                    try:
+                        await connection.execute("select pg_advisory_unlock(hashtextextended(%s, 0))", [key])
+                    except BaseException:
+                        await connection.close()
+                        raise
+
+    async def missing(self) -> list[str]:
+        """What the schema lacks: names of functions not there or not callable, `jobs` when the queue is missing."""
+        async with translated(), self.pool.connection() as connection:
+            cursor = await connection.execute(
+                """
+                select wanted.name from unnest(%s::text[]) as wanted (name)
+                where not exists (
+                    select from pg_catalog.pg_proc as p
+                    where p.pronamespace = to_regnamespace('private') and p.proname = wanted.name
+                    and has_function_privilege(p.oid, 'execute')
+                )
+                union all
+                select 'jobs' where not exists (
+                    select from pg_catalog.pg_class as c
+                    where c.relnamespace = to_regnamespace('jobs') and c.relname = 'procrastinate_jobs'
+                )
+                """,
+                [list(FUNCTIONS)],
+            )
+            return [row[0] for row in await cursor.fetchall()]

@@ -1,0 +1,1 @@
+"""The HTTP side: provider webhooks and the functions under /functions/v1."""

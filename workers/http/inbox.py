@@ -1,0 +1,115 @@
+"""Stores verified deliveries; those that arrive while a commit is under way share the next one.
+
+A delivery is answered only after the commit that holds it. Batching costs no latency: nothing ever waits for a batch
+to fill, only for the previous commit.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from workers import logs
+from workers.db import Database, DatabaseUnavailable
+from workers.metrics import WEBHOOK_BATCH
+from workers.providers import Event
+
+log = logs.get(__name__)
+
+MAX_BATCH = 100
+MAX_WAITING = 2000
+WRITE_TIMEOUT_SECONDS = 10
+
+
+class NotStorable(Exception):
+    """PostgreSQL cannot hold this payload (a NUL character, half a surrogate pair); repeating will not help."""
+
+
+class Inbox:
+    """The queue in front of private.store_webhook_events() for one provider."""
+
+    def __init__(self, provider: str, write: Callable[[str, str], Awaitable[Any]]) -> None:
+        """`write(provider, events as JSON text)` commits, or raises having stored nothing."""
+        self._provider = provider
+        self._write = write
+        self._waiting: list[tuple[Event, asyncio.Future[None]]] = []
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def for_database(cls, provider: str, db: Database) -> "Inbox":
+        """An inbox that writes to the database."""
+        return cls(provider, lambda name, events: db.call("store_webhook_events", name, events))
+
+    def start(self) -> None:
+        """Begin writing."""
+        self._task = asyncio.create_task(self._run(), name=f"inbox {self._provider}")
+
+    async def stop(self) -> None:
+        """Stop writing; to be called when no request is open any more."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def store(self, event: Event) -> None:
+        """Returns once the event is committed. Raises DatabaseUnavailable (come back later) or NotStorable."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise DatabaseUnavailable("too many deliveries are waiting")
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((event, done))
+        self._arrived.set()
+        await done
+
+    async def _run(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+            if not self._waiting:
+                self._arrived.clear()
+            await self._store_batch(batch)
+
+    async def _store_batch(self, batch: list[tuple[Event, asyncio.Future[None]]]) -> None:
+        failure: Exception | None = None
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
+                await self._write(self._provider, _as_json([event for event, _ in batch]))
+        except psycopg.DataError as error:
+            if len(batch) > 1:
+                # One of them is the culprit; the others must not suffer.
+                for one in batch:
+                    await self._store_batch([one])
+                return
+            failure = NotStorable(str(error))
+        except TimeoutError:
+            failure = DatabaseUnavailable("storing took too long")
+        except asyncio.CancelledError:
+            for _, done in batch:
+                done.cancel()
+            raise
+        except Exception as error:
+            failure = error
+        WEBHOOK_BATCH.observe(len(batch))
+        for _, done in batch:
+            # A client that hung up has cancelled its future; its event is stored all the same.
+            if done.cancelled():
+                continue
+            if failure is None:
+                done.set_result(None)
+            else:
+                done.set_exception(failure)
+
+
+def _as_json(events: list[Event]) -> str:
+    # The payload is spliced in as it came (it was parsed once, to verify it), never decoded and encoded again.
+    return (
+        "["
+        + ",".join(
+            f'{{"id":{json.dumps(e.id)},"type":{json.dumps(e.type)},"created":{e.created},"payload":{e.payload}}}'
+            for e in events
+        )
+        + "]"
+    )

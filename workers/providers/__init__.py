@@ -1,0 +1,33 @@
+"""Payment providers: one protocol, one small module each."""
+
+from workers.providers.protocol import (
+    Account,
+    AccountLink,
+    DeliveryInvalid,
+    Event,
+    NotFound,
+    Payment,
+    PaymentProvider,
+    ProviderConflict,
+    ProviderError,
+    ProviderRefused,
+    ProviderUnknown,
+    Refund,
+    Transfer,
+)
+
+__all__ = [
+    "Account",
+    "AccountLink",
+    "DeliveryInvalid",
+    "Event",
+    "NotFound",
+    "Payment",
+    "PaymentProvider",
+    "ProviderConflict",
+    "ProviderError",
+    "ProviderRefused",
+    "ProviderUnknown",
+    "Refund",
+    "Transfer",
+]

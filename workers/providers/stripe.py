@@ -1,0 +1,313 @@
+"""Stripe: PaymentIntents, refunds, and Connect (accounts, transfers), through the official SDK."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import httpx
+import stripe
+
+from workers.providers.protocol import (
+    Account,
+    AccountLink,
+    DeliveryInvalid,
+    Event,
+    NotFound,
+    Payment,
+    ProviderConflict,
+    ProviderRefused,
+    ProviderUnknown,
+    Refund,
+    Transfer,
+)
+
+TOLERANCE_SECONDS = 300
+# Connecting either works quickly or not at all; answers may take Stripe several seconds.
+TIMEOUT = httpx.Timeout(15, connect=5)
+NETWORK_RETRIES = 2
+
+_PAYMENT_STATES = {"succeeded": "succeeded", "canceled": "cancelled", "processing": "processing"}
+# 400s that say nothing about the request itself: another one with the same key is running, or locks are contended.
+_PASSING_CODES = {"lock_timeout", "idempotency_key_in_use", "rate_limit"}
+_NOT_FOUND_CODES = {"resource_missing", "account_invalid"}
+
+
+@contextmanager
+def _classified() -> Iterator[None]:
+    """Turn the SDK's errors into refused, unknown or conflict."""
+    try:
+        yield
+    except stripe.IdempotencyError as error:
+        # The same key was used for a request that looked different: what exists is not what we want now.
+        raise ProviderConflict(error.user_message or str(error), error.code) from error
+    except stripe.StripeError as error:
+        message = error.user_message or str(error)
+        if error.http_status == 404 or error.code in _NOT_FOUND_CODES:
+            raise NotFound(message, error.code) from error
+        if error.http_status in (400, 402) and error.code not in _PASSING_CODES:
+            raise ProviderRefused(message, error.code) from error
+        # No answer, 5xx, 429, 409; and 401/403, which are about our key, so no reason to fail anybody's payout.
+        raise ProviderUnknown(message, error.code) from error
+
+
+class StripeProvider:
+    """One Stripe account. `api_base` points elsewhere in tests and development (the simulator)."""
+
+    name = "stripe"
+
+    def __init__(self, api_key: str, webhook_secrets: Sequence[str], api_base: str | None = None) -> None:
+        self._secrets = tuple(webhook_secrets)
+        self._http = stripe.HTTPXClient(timeout=TIMEOUT)
+        self._client = stripe.StripeClient(
+            api_key or "sk_not_configured",
+            http_client=self._http,
+            max_network_retries=NETWORK_RETRIES,
+            base_addresses={"api": api_base} if api_base else None,
+        )
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    # Webhooks
+
+    def verify_delivery(self, body: bytes, signature: str | None) -> Event:
+        """The event in a delivery, checked against each configured secret. Raises DeliveryInvalid."""
+        for secret in self._secrets:
+            try:
+                stripe.WebhookSignature.verify_header(body, signature, secret, TOLERANCE_SECONDS)
+                break
+            except stripe.SignatureVerificationError as error:
+                reason = error.user_message or "signature does not match"
+            except UnicodeDecodeError:
+                reason = "body is not UTF-8"
+        else:
+            raise DeliveryInvalid(reason if self._secrets else "no webhook secret is configured")
+        text = body.decode()
+        try:
+            # NaN and Infinity are Python's own extension; PostgreSQL would refuse them with the whole batch.
+            event = json.loads(text, parse_constant=_refuse_constant)
+            event_id, event_type, created = event["id"], event["type"], event["created"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DeliveryInvalid("body is not an event") from error
+        if not (isinstance(event_id, str) and event_id and isinstance(event_type, str) and isinstance(created, int)):
+            raise DeliveryInvalid("body is not an event")
+        return Event(self.name, event_id, event_type, created, text)
+
+    # Payments
+
+    async def create_payment(self, request: dict[str, Any]) -> Payment:
+        """Create the PaymentIntent; must stay a pure function of `request`, or the idempotency key conflicts."""
+        with _classified():
+            intent = await self._client.v1.payment_intents.create_async(
+                {
+                    "amount": request["amount_cents"],
+                    "currency": request["currency"].strip().lower(),
+                    "automatic_payment_methods": {"enabled": True},
+                    "description": request["description"],
+                    "metadata": request["metadata"],
+                },
+                {"idempotency_key": str(request["payment_id"])},
+            )
+        return _payment(intent)
+
+    async def retrieve_payment(self, ref: str) -> Payment:
+        """The PaymentIntent as it is now."""
+        with _classified():
+            return _payment(await self._client.v1.payment_intents.retrieve_async(ref))
+
+    async def cancel_payment(self, ref: str) -> Payment:
+        """Cancel; when Stripe refuses (succeeded, already cancelled, processing) the state says why."""
+        try:
+            with _classified():
+                return _payment(await self._client.v1.payment_intents.cancel_async(ref))
+        except NotFound:
+            raise
+        except ProviderRefused:
+            return await self.retrieve_payment(ref)
+
+    def payment_event(self, payment: Payment) -> dict[str, Any] | None:
+        """The event Stripe sends at this state; None while the buyer can still act."""
+        if payment.state == "open":
+            return None
+        return _synthetic_event(f"payment_intent.{payment.raw['status']}", payment.raw)
+
+    async def payment_fee(self, ref: str) -> tuple[str, int] | None:
+        """(charge id, fee in cents) from the charge's balance transaction."""
+        with _classified():
+            intent = await self._client.v1.payment_intents.retrieve_async(
+                ref, {"expand": ["latest_charge.balance_transaction"]}
+            )
+        charge = intent.latest_charge
+        if not isinstance(charge, stripe.Charge) or not isinstance(
+            charge.balance_transaction, stripe.BalanceTransaction
+        ):
+            return None
+        return charge.id, charge.balance_transaction.fee
+
+    # Refunds
+
+    async def find_refund(self, payment_ref: str, refund_id: UUID) -> Refund | None:
+        """The refund whose metadata carries our id."""
+        refunds = await self.list_refunds(payment_ref)
+        return next((refund for refund in refunds if refund.metadata.get("refund_id") == str(refund_id)), None)
+
+    async def create_refund(self, request: dict[str, Any]) -> Refund:
+        """Refund an amount of a PaymentIntent."""
+        with _classified():
+            refund = await self._client.v1.refunds.create_async(
+                {
+                    "payment_intent": request["provider_ref"],
+                    "amount": request["amount_cents"],
+                    "metadata": _metadata(request, "refund_id"),
+                },
+                {"idempotency_key": str(request["refund_id"])},
+            )
+        return _refund(refund)
+
+    async def list_refunds(self, payment_ref: str) -> list[Refund]:
+        """Every refund of the PaymentIntent, the dashboard's too."""
+        with _classified():
+            page = await self._client.v1.refunds.list_async({"payment_intent": payment_ref, "limit": 100})
+            return [_refund(refund) async for refund in page.auto_paging_iter()]
+
+    def refund_event(self, refund: Refund) -> dict[str, Any]:
+        """The refund.updated that Stripe sends at this status."""
+        return _synthetic_event("refund.updated", refund.raw)
+
+    # Payouts (Connect)
+
+    async def find_transfer(self, request: dict[str, Any]) -> Transfer | None:
+        """The transfer in the payout's group; the group is ours alone, so anything unexpected in it is a conflict."""
+        with _classified():
+            page = await self._client.v1.transfers.list_async(
+                {"transfer_group": str(request["payout_id"]), "limit": 10}
+            )
+        found = [_transfer(transfer) for transfer in page.data]
+        if not found:
+            return None
+        wanted = (request["amount_cents"], request["currency"].strip().lower(), request["destination"])
+        transfer = found[0]
+        if len(found) > 1 or (transfer.amount_cents, transfer.currency, transfer.destination) != wanted:
+            raise ProviderConflict(f"payout {request['payout_id']} wants {wanted}, Stripe holds {found}")
+        return transfer
+
+    async def create_transfer(self, request: dict[str, Any]) -> Transfer:
+        """Move money from our balance to the seller's connected account."""
+        payout_id = str(request["payout_id"])
+        with _classified():
+            transfer = await self._client.v1.transfers.create_async(
+                {
+                    "amount": request["amount_cents"],
+                    "currency": request["currency"].strip().lower(),
+                    "destination": request["destination"],
+                    "transfer_group": payout_id,
+                    "metadata": _metadata(request, "payout_id"),
+                },
+                {"idempotency_key": payout_id},
+            )
+        return _transfer(transfer)
+
+    async def create_account(self, user_id: UUID, email: str | None, idempotency_key: str) -> str:
+        """An Express account that can only receive transfers; Stripe asks the seller for the rest."""
+        params: stripe.params.AccountCreateParams = {
+            "type": "express",
+            "capabilities": {"transfers": {"requested": True}},
+            "metadata": {"user_id": str(user_id)},
+        }
+        if email:
+            params["email"] = email
+        with _classified():
+            account = await self._client.v1.accounts.create_async(params, {"idempotency_key": idempotency_key})
+        return account.id
+
+    async def account_link(self, account_id: str, *, return_url: str, refresh_url: str) -> AccountLink:
+        """Stripe's hosted onboarding; the link works once and for some minutes."""
+        with _classified():
+            link = await self._client.v1.account_links.create_async(
+                {
+                    "account": account_id,
+                    "type": "account_onboarding",
+                    "return_url": return_url,
+                    "refresh_url": refresh_url,
+                }
+            )
+        return AccountLink(link.url, link.expires_at)
+
+    async def retrieve_account(self, account_id: str) -> Account:
+        """enabled: transfers and payouts work; disabled: Stripe stopped it, or it left us; else pending."""
+        try:
+            with _classified():
+                account = await self._client.v1.accounts.retrieve_async(account_id)
+        except NotFound:
+            return Account(account_id, "disabled")
+        if account.payouts_enabled and account.capabilities and account.capabilities.transfers == "active":
+            return Account(account_id, "enabled")
+        if account.requirements and account.requirements.disabled_reason:
+            return Account(account_id, "disabled")
+        return Account(account_id, "pending")
+
+    async def balance_cents(self, currency: str) -> int:
+        """Available plus pending in one currency."""
+        with _classified():
+            balance = await self._client.v1.balance.retrieve_async()
+        wanted = currency.strip().lower()
+        return sum(part.amount for part in balance.available if part.currency == wanted) + sum(
+            part.amount for part in balance.pending if part.currency == wanted
+        )
+
+
+def _metadata(request: dict[str, Any], key: str) -> dict[str, str]:
+    values = {**request["metadata"], key: request[key]}
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _synthetic_event(event_type: str, raw: dict[str, Any]) -> dict[str, Any]:
+    # The id is derived from what was read, so reading the same state twice stores it once.
+    return {
+        "id": f"reconcile:{raw['id']}:{raw['status']}",
+        "object": "event",
+        "type": event_type,
+        "created": int(time.time()),
+        "data": {"object": raw},
+    }
+
+
+def _payment(intent: stripe.PaymentIntent) -> Payment:
+    return Payment(
+        ref=intent.id,
+        state=_PAYMENT_STATES.get(intent.status, "open"),
+        amount_cents=intent.amount,
+        currency=intent.currency,
+        client_secret=intent.client_secret,
+        raw=intent.to_dict(for_json=True),
+    )
+
+
+def _refund(refund: stripe.Refund) -> Refund:
+    raw = refund.to_dict(for_json=True)
+    return Refund(
+        ref=refund.id,
+        status=refund.status or "pending",
+        amount_cents=refund.amount,
+        failure_reason=raw.get("failure_reason"),
+        metadata=raw.get("metadata") or {},
+        raw=raw,
+    )
+
+
+def _transfer(transfer: stripe.Transfer) -> Transfer:
+    destination = transfer.destination
+    return Transfer(
+        ref=transfer.id,
+        amount_cents=transfer.amount,
+        currency=transfer.currency,
+        destination=destination if isinstance(destination, str) else getattr(destination, "id", ""),
+    )

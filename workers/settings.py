@@ -1,0 +1,77 @@
+"""The one settings object. Every field is read from the environment with the prefix AVENUE_."""
+
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What a worker process needs to know. Secrets never appear in a repr or a log line."""
+
+    model_config = SettingsConfigDict(env_prefix="AVENUE_", extra="ignore")
+
+    database_url: SecretStr = Field(description="PostgreSQL URL of the role avenue_worker, direct or session pooled.")
+    admin_database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL URL of the role postgres; only `avenue jobs install` uses it."
+    )
+    database_pool_size: int = Field(default=10, ge=2, description="Most connections one process opens.")
+    database_timeout_seconds: float = Field(default=5, gt=0, description="How long a caller waits for a connection.")
+
+    supabase_url: str = Field(default="http://127.0.0.1:54321", description="Where Auth and Storage are reached.")
+    public_url: str | None = Field(default=None, description="The same as clients reach it; supabase_url when unset.")
+    service_role_key: SecretStr = Field(default=SecretStr(""), description="Signs storage URLs and erases files.")
+
+    jwt_secret: SecretStr | None = Field(default=None, description="Legacy HS256 secret of the project's tokens.")
+    jwks_url: str | None = Field(default=None, description="Public keys of the project's ES256/RS256 tokens.")
+    jwt_audience: str = "authenticated"
+
+    stripe_secret_key: SecretStr = SecretStr("")
+    stripe_publishable_key: str | None = Field(default=None, description="Handed to clients that start a payment.")
+    stripe_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), description="Comma separated, so that a secret can be rotated without losing deliveries."
+    )
+    stripe_api_base: str | None = Field(default=None, description="Another API host: the simulator.")
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 8000
+    metrics_port: int | None = Field(default=None, description="Port on which `avenue work` exposes its metrics.")
+
+    job_concurrency: int = Field(default=4, ge=1, description="Jobs one worker process runs at the same time.")
+    stalled_seconds: float = Field(
+        default=30, gt=0, description="A worker silent for so long is dead; its jobs are started again."
+    )
+    payout_resume_seconds: int = Field(
+        default=120, ge=1, description="A payout in processing for so long is looked at again."
+    )
+
+    log_format: str = Field(default="json", pattern="^(json|console)$")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+    @field_validator("stripe_webhook_secrets", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: object) -> object:
+        # A secret pasted with a trailing newline is the classic reason for "no signatures found".
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("supabase_url", "public_url", "stripe_api_base")
+    @classmethod
+    def _without_trailing_slash(cls, value: str | None) -> str | None:
+        return value.strip().rstrip("/") or None if value is not None else None
+
+    @field_validator("stripe_secret_key", "service_role_key", "jwt_secret")
+    @classmethod
+    def _without_whitespace(cls, value: SecretStr | None) -> SecretStr | None:
+        return SecretStr(value.get_secret_value().strip()) if value is not None else None
+
+    @field_validator("jwks_url", "jwt_secret", "public_url", "stripe_api_base", "admin_database_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @property
+    def client_url(self) -> str:
+        """Base URL for links handed to clients, without trailing slash."""
+        return self.public_url or self.supabase_url
