@@ -1,12 +1,12 @@
 """A PostgreSQL server of this checkout's own: created, started, stopped, killed and thrown away without root or Docker.
 
 The server is the embedded PostgreSQL 17 from node_modules, or whatever AVENUE_PG_BIN points at. One cluster carries any
-number of databases; `bootstrap` makes a database look like a hosted Supabase one as far as roles, schemas and default
-privileges go. Auth's and Storage's own schemas are added by `stack.auth` (they need the Auth server).
+number of databases; `bootstrap` makes a database look like a new hosted Supabase project's.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import locale
@@ -173,7 +173,7 @@ class Cluster:
         self.start()
         if not self.initialised:
             with self.connect("postgres") as admin:
-                admin.execute((SQL_DIR / "roles.sql").read_text())
+                admin.execute((SQL_DIR / "roles.sql").read_bytes())
             self._write(self.home / "initialised", "")
 
     def start(self) -> None:
@@ -259,9 +259,15 @@ class Cluster:
             admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def bootstrap(self, database: str) -> None:
-        """Schemas, default privileges, extensions and the realtime publication as a new hosted project has them."""
-        with self.connect(database) as admin:
-            admin.execute((SQL_DIR / "database.sql").read_text())
+        """Make a database look like a new hosted project's; safe to run again.
+
+        Schemas, default privileges, extensions, the realtime publication, and schemas auth and storage with their
+        tables and helper functions, owned by supabase_auth_admin and supabase_storage_admin.
+        """
+        with self.connect(database) as admin, admin.transaction():
+            admin.execute((SQL_DIR / "database.sql").read_bytes())
+            admin.execute(_lite_schema())
+            admin.execute((SQL_DIR / "auth_storage.sql").read_bytes())
 
     def install_pgtap(self, database: str) -> None:
         """Make pgTAP's functions available in schema extensions; harmless when they are.
@@ -388,6 +394,17 @@ def _utf8_locale() -> str:
         return "C"
     finally:
         locale.setlocale(locale.LC_CTYPE, before)
+
+
+@functools.cache
+def _lite_schema() -> bytes:
+    """Supabase Lite's definition of schemas auth and storage."""
+    script = REPO / "stack/auth/schema.mjs"
+    done = subprocess.run(["node", str(script)], cwd=REPO, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise StackError(f"{script} failed: {words[-1] if words else 'no reason given'}; run `make install`")
+    return done.stdout
 
 
 def _machine() -> str:

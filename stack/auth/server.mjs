@@ -1,0 +1,163 @@
+// Auth and Storage of one database on one port: Supabase Lite, embedded, plus what it lacks of a hosted project.
+// Settings come from the environment: AUTH_DATABASE_URL, STORAGE_DATABASE_URL, JWT_SECRET, PUBLIC_URL, STORAGE_DIR, PORT.
+process.env.LITE_TELEMETRY = "0";
+process.env.EXPERIMENTAL_STORAGE = "1";
+// After the flags: Lite reads them when it is loaded.
+const { App } = await import("@supabase/lite");
+const { createPostgresConnection } = await import("@supabase/lite/postgres");
+const { serve } = await import("@hono/node-server");
+const { adminApi } = await import("./admin.mjs");
+const { FileStore } = await import("./files.mjs");
+const { complete, verify } = await import("./tokens.mjs");
+
+const { AUTH_DATABASE_URL, STORAGE_DATABASE_URL, JWT_SECRET, PUBLIC_URL, STORAGE_DIR, PORT } = process.env;
+const ISSUER = `${PUBLIC_URL}/auth/v1`;
+
+function connect(url) {
+  const connection = createPostgresConnection({
+    url,
+    postgresOptions: {
+      max: 4,
+      idle_timeout: 30,
+      onnotice: () => {},
+      types: {
+        // As GoTrue writes them; supabase-py accepts nothing else.
+        timestamptz: { to: 1184, from: [1184], serialize: (t) => t, parse: (t) => new Date(t).toISOString() },
+        // Lite hands over ready JSON text for some columns and values for others.
+        jsonb: {
+          to: 3802,
+          from: [3802],
+          serialize: (value) => (typeof value === "string" ? value : JSON.stringify(value)),
+          parse: JSON.parse,
+        },
+      },
+    },
+  });
+  // Lite would grant everything in every schema with row level security to anon. Roles and grants are ours.
+  connection.ensureRlsContext = async () => true;
+  return connection;
+}
+
+// Two connections with the two roles a hosted project uses, so that a missing grant shows here too.
+const auth = connect(AUTH_DATABASE_URL);
+const storage = connect(STORAGE_DATABASE_URL);
+const authConfig = {
+  enabled: true,
+  jwt_secret: JWT_SECRET,
+  jwt_expiry: 3600,
+  site_url: PUBLIC_URL,
+  enable_signup: true,
+  enable_refresh_token_rotation: true,
+  refresh_token_reuse_interval: 10,
+  minimum_password_length: 6,
+  email: { enable_signup: true, enable_confirmations: false },
+};
+const server = { disableStudio: true };
+const authApp = new App({ connection: auth, auth: authConfig, api: { enabled: false }, options: { server } });
+const storageApp = new App({
+  connection: storage,
+  auth: { jwt_secret: JWT_SECRET },
+  api: { enabled: false },
+  storage: { enabled: true, file_size_limit: "50MiB" },
+  options: { server },
+});
+storageApp._storageAdapter = new FileStore(STORAGE_DIR);
+
+const signUp = (body) =>
+  authApp.fetch(new Request(`${ISSUER}/signup`, { method: "POST", body: JSON.stringify(body) }));
+const admin = adminApi(auth.driver, JWT_SECRET, signUp);
+
+// How a session was opened, by the endpoint that opened it; a refresh keeps what is known.
+const METHODS = { "/signup": "password", "/token password": "password", "/token pkce": "oauth", "/verify": "otp" };
+
+async function handleAuth(request, url) {
+  const path = url.pathname.slice("/auth/v1".length);
+  if (path.startsWith("/admin/") && request.method !== "OPTIONS") return admin(request, path.slice("/admin".length));
+  const answer = await authApp.fetch(request);
+  if (request.method !== "POST" || !answer.ok || !/^\/(signup|token|verify)$/.test(path)) return answer;
+  const body = await answer.json();
+  const method = METHODS[`${path} ${url.searchParams.get("grant_type")}`] ?? METHODS[path] ?? null;
+  const full = body.access_token ? await complete(body, method, auth.driver, JWT_SECRET, ISSUER) : body;
+  const headers = new Headers(answer.headers);
+  headers.delete("content-length");
+  return Response.json(full, { status: answer.status, headers });
+}
+
+/** Objects and folders directly under a prefix, as hosted lists them (Lite answers a flat list of full names). */
+async function list(bucket, body, claims) {
+  const prefix = body.prefix ? `${body.prefix.replace(/\/+$/, "")}/` : "";
+  const start = prefix + (body.search ?? "");
+  const rows = await storage.driver.begin(async (sql) => {
+    await sql`select set_config('role', ${claims?.role ?? "anon"}, true),
+      set_config('request.jwt.claims', ${JSON.stringify(claims ?? {})}, true),
+      set_config('storage.operation', 'storage.object.list', true)`;
+    return sql`select id, name, updated_at, created_at, last_accessed_at, metadata from storage.objects
+      where bucket_id = ${bucket} and lower(left(name, ${start.length})) = lower(${start})`;
+  });
+  const found = new Map();
+  for (const row of rows) {
+    const rest = row.name.slice(prefix.length);
+    const name = rest.split("/")[0];
+    const folder = rest.includes("/");
+    const empty = { id: null, updated_at: null, created_at: null, last_accessed_at: null, metadata: null };
+    if (!found.has(`${folder}${name}`)) found.set(`${folder}${name}`, { ...row, ...(folder ? empty : {}), name });
+  }
+  const { column = "name", order = "asc" } = body.sortBy ?? {};
+  const by = (a, b) => (String(a[column] ?? "") < String(b[column] ?? "") ? -1 : 1) * (order === "desc" ? -1 : 1);
+  const offset = body.offset ?? 0;
+  return Response.json([...found.values()].sort(by).slice(offset, offset + (body.limit ?? 100)));
+}
+
+async function handleStorage(request, url) {
+  const path = url.pathname.slice("/storage/v1".length);
+  const bearer = request.headers.get("authorization")?.replace(/^Bearer\s+/i, "");
+  const listing = path.match(/^\/object\/list\/([^/]+)$/);
+  if (listing && request.method === "POST") {
+    const claims = bearer ? verify(bearer, JWT_SECRET) : null;
+    if (bearer && !claims) {
+      return Response.json({ statusCode: "403", error: "Unauthorized", message: "Invalid JWT" }, { status: 400 });
+    }
+    return list(decodeURIComponent(listing[1]), await request.json().catch(() => ({})), claims);
+  }
+  const type = request.headers.get("content-type");
+  if (type?.includes(";") && !type.startsWith("multipart/")) {
+    // A bucket's allowed types are compared to the bare type.
+    request.headers.set("content-type", type.split(";")[0].trim());
+  }
+  const answer = await storageApp.fetch(request);
+  if (/^\/object\/sign\//.test(path) && request.method === "POST" && answer.ok) {
+    // Hosted's field name, relative to the Storage API as the clients expect.
+    const rename = ({ signedUrl, ...rest }) => ({ ...rest, signedURL: signedUrl?.replace("/storage/v1", "") || null });
+    const body = await answer.json();
+    return Response.json(Array.isArray(body) ? body.map(rename) : rename(body));
+  }
+  const name = url.searchParams.get("download");
+  if (name !== null && answer.ok && request.method === "GET") {
+    const file = encodeURIComponent(name || decodeURIComponent(path.split("/").at(-1)));
+    const headers = new Headers(answer.headers);
+    headers.set("content-disposition", `attachment; filename="${file}"; filename*=UTF-8''${file}`);
+    return new Response(answer.body, { status: answer.status, headers });
+  }
+  return answer;
+}
+
+async function handle(request) {
+  const url = new URL(request.url);
+  try {
+    if (url.pathname === "/healthz") {
+      await Promise.all([auth.driver`select 1`, storage.driver`select 1`]);
+      return new Response("ok");
+    }
+    return await (url.pathname.startsWith("/storage/v1/") ? handleStorage(request, url) : handleAuth(request, url));
+  } catch (error) {
+    console.error(request.method, url.pathname, error);
+    return Response.json({ code: 500, error_code: "unexpected_failure", msg: "Unexpected failure" }, { status: 500 });
+  }
+}
+
+const listener = serve({ fetch: handle, hostname: "127.0.0.1", port: Number(PORT) });
+listener.on("error", (error) => {
+  console.error(`cannot listen on port ${PORT}: ${error.code ?? error.message}`);
+  process.exit(1);
+});
+for (const signal of ["SIGTERM", "SIGINT"]) process.on(signal, () => process.exit(0));
