@@ -112,19 +112,18 @@ as $$
 declare
     platform constant uuid := uuid '00000000-0000-0000-0000-000000000000';
     journal_id bigint;
+    balanced boolean;
     owners uuid[];
     posted integer;
 begin
     -- A refused post leaves nothing behind: every check comes before or aborts the transaction.
-    if idempotency_key is null
-        or coalesce(cardinality(legs), 0) < 2
-        or (
-            select coalesce(sum(l.amount_cents), 1) <> 0 or bool_or(
-                l.amount_cents is null or l.amount_cents = 0 or abs(l.amount_cents) > 999999999999
-            )
-            from unnest(legs) as l
-        )
-    then
+    select
+        sum(l.amount_cents) = 0 and bool_and(abs(l.amount_cents) between 1 and 999999999999) and count(*) >= 2
+        and count(*) = count(l.amount_cents),
+        array_agg(distinct l.owner_id) filter (where l.owner_id is not null)
+    into balanced, owners
+    from unnest(legs) as l;
+    if idempotency_key is null or balanced is not true then
         perform private.fail('unbalanced_journal', idempotency_key);
     end if;
 
@@ -147,27 +146,24 @@ begin
         perform private.fail('unknown_account', idempotency_key);
     end if;
 
-    owners := array(select distinct l.owner_id from unnest(legs) as l where l.owner_id is not null order by 1);
     if cardinality(owners) > 1 then
         -- Fixed order, so that two posts over the same users cannot deadlock.
         perform from public.wallets as w where w.user_id = any (owners) order by w.user_id for no key update;
     end if;
     if cardinality(owners) > 0 then
+        -- Driven by the owners' keys, not joined to the legs: a join would read the whole table when it is small.
         update public.wallets as w set
-            balance_available_cents = w.balance_available_cents + d.available,
-            balance_pending_cents = w.balance_pending_cents + d.pending,
-            debt_cents = w.debt_cents - d.debt
-        from (
-            select
-                l.owner_id,
-                coalesce(sum(l.amount_cents) filter (where l.account = 'available'), 0) as available,
-                coalesce(sum(l.amount_cents) filter (where l.account = 'pending'), 0) as pending,
-                coalesce(sum(l.amount_cents) filter (where l.account = 'debt'), 0) as debt
-            from unnest(legs) as l
-            where l.owner_id is not null
-            group by l.owner_id
-        ) as d
-        where w.user_id = d.owner_id;
+            (balance_available_cents, balance_pending_cents, debt_cents) = (
+                select
+                    w.balance_available_cents
+                    + coalesce(sum(l.amount_cents) filter (where l.account = 'available'), 0)::bigint,
+                    w.balance_pending_cents
+                    + coalesce(sum(l.amount_cents) filter (where l.account = 'pending'), 0)::bigint,
+                    w.debt_cents - coalesce(sum(l.amount_cents) filter (where l.account = 'debt'), 0)::bigint
+                from unnest(legs) as l
+                where l.owner_id = w.user_id
+            )
+        where w.user_id = any (owners);
     end if;
     return journal_id;
 end
