@@ -1,0 +1,72 @@
+-- What a member sets for themselves and nobody else sees.
+
+create type public.theme as enum ('light', 'dark');
+comment on type public.theme is 'Colour scheme.';
+
+create table public.profile_settings (
+    user_id uuid not null,
+    theme public.theme not null default 'light',
+    language text not null default 'en',
+    notification_preferences jsonb not null default '{}',
+    phone text,
+    marketing_consent boolean not null default false,
+    marketing_consent_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint profile_settings_pkey primary key (user_id),
+    constraint profile_settings_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint profile_settings_language_check check (
+        language ~ '^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$' and char_length(language) <= 35
+    ),
+    constraint profile_settings_notification_preferences_check check (
+        jsonb_typeof(notification_preferences) = 'object'
+        and octet_length(notification_preferences::text) <= 8192
+        and not jsonb_path_exists(notification_preferences, 'strict $.* ? (@.type() != "object")', '{}', true)
+        and not jsonb_path_exists(notification_preferences, 'strict $.*.* ? (@.type() != "boolean")', '{}', true)
+    ),
+    constraint profile_settings_phone_check check (phone ~ '^\+?[0-9][0-9 ()./-]{4,28}[0-9]$')
+);
+
+comment on table public.profile_settings is 'Private settings of a member; created by sign-up. Owner only, not even admins.';
+comment on column public.profile_settings.user_id is 'Whose settings.';
+comment on column public.profile_settings.theme is 'Colour scheme.';
+comment on column public.profile_settings.language is 'BCP 47 tag, for example en or pt-BR.';
+comment on column public.profile_settings.notification_preferences is
+'Per notification type an object of switches, for example {"message": {"in_app": true, "email": false}}. A missing type '
+'or switch means on.';
+comment on column public.profile_settings.phone is 'Phone number, digits with the usual separators.';
+comment on column public.profile_settings.marketing_consent is 'Whether marketing e-mails are welcome; off until asked for.';
+comment on column public.profile_settings.marketing_consent_at is
+'When that consent was given: the evidence. Null while not given; written by trigger.';
+
+create function private.date_marketing_consent() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    new.marketing_consent_at := case when new.marketing_consent then now() end;
+    return new;
+end
+$$;
+comment on function private.date_marketing_consent() is 'Trigger: dates the consent when it is given or withdrawn.';
+
+create trigger date_marketing_consent
+before update of marketing_consent on public.profile_settings
+for each row
+when (old.marketing_consent is distinct from new.marketing_consent)
+execute function private.date_marketing_consent();
+
+create trigger touch_updated_at before update on public.profile_settings
+for each row execute function private.touch_updated_at();
+
+alter table public.profile_settings enable row level security;
+revoke all on public.profile_settings from anon, authenticated, service_role;
+grant select on public.profile_settings to authenticated, service_role;
+grant update (theme, language, notification_preferences, phone, marketing_consent)
+on public.profile_settings to authenticated;
+
+create policy profile_settings_select on public.profile_settings for select to authenticated
+using (user_id = (select private.member_id()));
+create policy profile_settings_update on public.profile_settings for update to authenticated
+using (user_id = (select private.member_id()))
+with check (user_id = (select private.member_id()));

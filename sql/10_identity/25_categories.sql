@@ -1,0 +1,49 @@
+-- The main categories of creators and of what they sell. Reference data; the slug is what code refers to.
+
+create table public.categories (
+    id uuid not null default gen_random_uuid(),
+    name text not null,
+    slug extensions.citext not null,
+    description text,
+    icon text,
+    sort_order integer not null default 0,
+    is_active boolean not null default true,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint categories_pkey primary key (id),
+    constraint categories_slug_key unique (slug),
+    constraint categories_name_check check (char_length(btrim(name)) between 1 and 80),
+    constraint categories_slug_check check (slug::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$')
+);
+
+comment on table public.categories is 'The main categories. Everybody reads active ones; changed by migrations.';
+comment on column public.categories.name is 'Name to show.';
+comment on column public.categories.slug is 'Stable key in addresses.';
+comment on column public.categories.description is 'One sentence on who belongs here.';
+comment on column public.categories.icon is 'Icon name or address.';
+comment on column public.categories.sort_order is 'Position in menus, ascending.';
+comment on column public.categories.is_active is 'False hides it from everybody but admins.';
+
+create trigger touch_updated_at before update on public.categories
+for each row execute function private.touch_updated_at();
+
+alter table public.categories enable row level security;
+revoke all on public.categories from anon, authenticated, service_role;
+grant select on public.categories to anon, authenticated, service_role;
+
+create policy categories_select_anon on public.categories for select to anon
+using (is_active);
+create policy categories_select on public.categories for select to authenticated
+using (is_active or (select private.is_admin()));
+
+insert into public.categories (slug, name, description, icon, sort_order) values
+('musician', 'Musician', 'Instrumentalists and performing artists.', 'music', 1),
+('producer-engineer', 'Producer/Engineer', 'Producers, mixing and mastering engineers.', 'sliders', 2),
+('vocalist', 'Vocalist', 'Singers, rappers and voice artists.', 'mic', 3),
+('visual-artist', 'Visual Artist', 'Illustrators, designers, photographers and film makers.', 'palette', 4),
+('educator', 'Educator', 'Teachers, coaches and mentors.', 'graduation-cap', 5),
+('content-creator', 'Content Creator', 'Streamers, video makers, podcasters and writers.', 'video', 6),
+('industry-professional', 'Industry Professional', 'Managers, labels, promoters, lawyers.', 'briefcase', 7),
+('music-tools-creator', 'Music Tools Creator', 'Makers of plug-ins, samples, presets and instruments.', 'wrench', 8)
+on conflict (slug) do update set
+name = excluded.name, description = excluded.description, icon = excluded.icon, sort_order = excluded.sort_order;
