@@ -108,6 +108,49 @@ async function list(bucket, body, claims) {
   return Response.json([...found.values()].sort(by).slice(offset, offset + (body.limit ?? 100)));
 }
 
+/** An upload as Lite takes it everywhere: the file alone as the body, its type without parameters. */
+async function bareUpload(request) {
+  const type = request.headers.get("content-type") ?? "application/octet-stream";
+  const headers = new Headers(request.headers);
+  let body = request.body;
+  if (type.startsWith("multipart/form-data")) {
+    const parts = [...(await request.formData())];
+    const file = parts.map(([, value]) => value).find((value) => typeof value !== "string");
+    if (!file) return request;
+    body = new Uint8Array(await file.arrayBuffer());
+    headers.set("content-type", file.type || "application/octet-stream");
+    headers.set("content-length", String(body.length));
+    const [, age] = parts.find(([name]) => name === "cacheControl") ?? [];
+    if (age) headers.set("cache-control", /^\d+$/.test(age) ? `max-age=${age}` : age);
+  }
+  headers.set("content-type", (headers.get("content-type") ?? type).split(";")[0].trim());
+  return new Request(request.url, { method: request.method, headers, body, duplex: "half" });
+}
+
+/** Signed download URLs, one or many. The clients expect hosted's field signedURL, relative to the Storage API. */
+async function sign(request, url, many) {
+  const body = await request.json().catch(() => ({}));
+  const one = async (pathname) => {
+    const { headers } = request;
+    const expiry = JSON.stringify({ expiresIn: Number(body.expiresIn) });
+    const answer = await storageApp.fetch(new Request(new URL(pathname, url), { method: "POST", headers, body: expiry }));
+    const { signedUrl, ...rest } = await answer.json();
+    return { ok: answer.ok, status: answer.status, body: signedUrl ? { signedURL: signedUrl.slice("/storage/v1".length) } : rest };
+  };
+  if (!many) {
+    const { status, body: answer } = await one(url.pathname);
+    return Response.json(answer, { status });
+  }
+  const paths = Array.isArray(body.paths) ? body.paths : [];
+  const answers = await Promise.all(
+    paths.map(async (path) => {
+      const { ok, body: answer } = await one(`${url.pathname}/${path.split("/").map(encodeURIComponent).join("/")}`);
+      return { path, signedURL: answer.signedURL ?? null, error: ok ? null : answer.message };
+    }),
+  );
+  return Response.json(answers);
+}
+
 async function handleStorage(request, url) {
   const path = url.pathname.slice("/storage/v1".length);
   const bearer = request.headers.get("authorization")?.replace(/^Bearer\s+/i, "");
@@ -119,17 +162,15 @@ async function handleStorage(request, url) {
     }
     return list(decodeURIComponent(listing[1]), await request.json().catch(() => ({})), claims);
   }
-  const type = request.headers.get("content-type");
-  if (type?.includes(";") && !type.startsWith("multipart/")) {
-    // A bucket's allowed types are compared to the bare type.
-    request.headers.set("content-type", type.split(";")[0].trim());
+  if (["POST", "PUT"].includes(request.method) && /^\/object\/(?!list\/|sign\/|move$|copy$)/.test(path)) {
+    request = await bareUpload(request);
   }
+  const signing = path.match(/^\/object\/sign\/([^/]+)(\/.+)?$/);
+  if (signing && request.method === "POST") return sign(request, url, signing[2] === undefined);
   const answer = await storageApp.fetch(request);
-  if (/^\/object\/sign\//.test(path) && request.method === "POST" && answer.ok) {
-    // Hosted's field name, relative to the Storage API as the clients expect.
-    const rename = ({ signedUrl, ...rest }) => ({ ...rest, signedURL: signedUrl?.replace("/storage/v1", "") || null });
-    const body = await answer.json();
-    return Response.json(Array.isArray(body) ? body.map(rename) : rename(body));
+  if (path.startsWith("/object/upload/sign/") && request.method === "POST" && answer.ok) {
+    const { signedUrl, token } = await answer.json();
+    return Response.json({ url: signedUrl.slice("/storage/v1".length), token });
   }
   const name = url.searchParams.get("download");
   if (name !== null && answer.ok && request.method === "GET") {
