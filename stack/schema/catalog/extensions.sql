@@ -1,0 +1,4 @@
+select
+    e.extname as object,
+    e.extnamespace::regnamespace as schema
+from pg_catalog.pg_extension as e

@@ -1,0 +1,111 @@
+"""Do sql/ and supabase/migrations make the same database, does it keep the rules, and is history left alone?"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from stack.cluster import REPO, SUPERUSER
+from stack.schema import scratch, snapshot
+
+RULES = Path(__file__).parent / "rules"
+SIDES = ("sql/", "supabase/migrations")
+# What `migration` writes where a person has to say why; `explained` refuses it.
+PLACEHOLDER = "-- Why?"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something a person has to change. rule: what found it; reason: why it matters."""
+
+    rule: str
+    text: str
+    reason: str = ""
+
+
+def everything(project: Path = REPO) -> list[Finding]:
+    """All of `make check`, on scratch servers of its own."""
+    with ThreadPoolExecutor() as pool:
+        pages = pool.submit(_picture_and_rules, scratch.built_from_pages(project))
+        migrations = pool.submit(_picture_and_rules, scratch.built_from_migrations(project))
+        (ours, findings), (theirs, _) = pages.result(), migrations.result()
+    different = [Finding("same database", text) for text in snapshot.differences(ours, theirs, SIDES)]
+    return [*different, *findings, *history(project)]
+
+
+def rules(connection: psycopg.Connection, folder: Path = RULES) -> list[Finding]:
+    """What breaks the rules of rules/*.sql in the database behind the connection, minus the exceptions of allowed.toml."""
+    allowed = tomllib.loads((folder / "allowed.toml").read_text())
+    findings = []
+    with connection.transaction(force_rollback=True):
+        connection.execute("set search_path = ''")
+        for path in sorted(folder.glob("*.sql")):
+            query = path.read_text()
+            reason = query.splitlines()[0].removeprefix("-- ")
+            excused = dict.fromkeys(allowed.get(path.stem, {}), False)
+            for row in connection.execute(query.encode()).fetchall():
+                if str(row[0]) in excused:
+                    excused[str(row[0])] = True
+                else:
+                    findings.append(Finding(path.stem, " ".join(str(value) for value in row), reason))
+            findings += [
+                Finding(path.stem, f"{name} needs no exception any more: remove it from allowed.toml")
+                for name, used in excused.items()
+                if not used
+            ]
+    return findings
+
+
+def history(repo: Path = REPO) -> list[Finding]:
+    """What was done to migrations that must not be: edited, removed or renamed after landing, out of order, unexplained.
+
+    Landed is what the remote's default branch has; without a remote, what is committed.
+    """
+    folder = "supabase/migrations"
+    findings = []
+    landed = _git(repo, "merge-base", "HEAD", "origin/HEAD") or _git(repo, "rev-parse", "HEAD")
+    if landed:
+        changes = _git(repo, "diff", "--name-status", "--no-renames", landed, "--", f"{folder}/*.sql").splitlines()
+        findings += [
+            Finding(
+                "landed",
+                f"{name} was {'removed' if status == 'D' else 'edited'}",
+                "databases that ran it will never run it again: write a new migration",
+            )
+            for status, name in (line.split("\t", 1) for line in changes)
+            if status != "A"
+        ]
+    old = set(_git(repo, "ls-tree", "--name-only", landed, f"{folder}/").splitlines()) if landed else set()
+    newest = max((Path(name).name for name in old), default="")
+    for path in sorted((repo / folder).glob("*.sql")):
+        if not re.fullmatch(r"\d{14}_[a-z0-9_]+\.sql", path.name):
+            findings.append(Finding("named", f"{path.name} is not <yyyymmddhhmmss>_<snake_case>.sql"))
+        if f"{folder}/{path.name}" not in old and path.name < newest:
+            findings.append(
+                Finding(
+                    "in order",
+                    f"{path.name} is older than {newest}, which has landed",
+                    "`supabase db push` refuses it: give it a new timestamp",
+                )
+            )
+        if not re.match(r"-- \S", text := path.read_text()) or PLACEHOLDER in text:
+            findings.append(Finding("explained", f"{path.name} does not begin with a comment that says why"))
+    return findings
+
+
+def _picture_and_rules(build: AbstractContextManager[scratch.Database]) -> tuple[snapshot.Snapshot, list[Finding]]:
+    with build as database, database.connect(SUPERUSER) as connection:
+        return snapshot.take(connection), rules(connection)
+
+
+def _git(repo: Path, *arguments: str) -> str:
+    """What git answers; empty when it refuses (not a repository, no such ref)."""
+    done = subprocess.run(["git", "-C", str(repo), *arguments], text=True, capture_output=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""

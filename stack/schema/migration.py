@@ -1,0 +1,166 @@
+"""Start a migration from what changed in sql/: text for a person to read, explain and finish."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatch
+from pathlib import Path
+
+from stack.cluster import REPO, SUPERUSER
+from stack.schema import scratch, snapshot
+from stack.schema.check import PLACEHOLDER, SIDES
+
+# What pg-delta prints and nobody wants: an owner's rights over its own objects, and texts that extensions bring along.
+NOISE = re.compile(
+    r"""revoke\ all\ on\ .*\ from\ postgres$
+      | grant\ .*\ to\ postgres$
+      | comment\ on\ extension\ .*
+      | set\ local\ check_function_bodies\ =\ off$""",
+    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+)
+# What statements can cost on a database that has rows; squawk says the rest (`python -m stack.schema lint`).
+COSTS = {
+    r"drop (table|column|schema|type|view)|alter table .* drop column": "loses data: is it a rename in truth?",
+    r"alter table .* (alter column .* type|set data type)": "rewrites the table under an exclusive lock",
+    r"alter table .* set not null|alter table .* add column .* not null": "existing rows must have a value first",
+    r"alter table .* add constraint": "checks all rows under a lock: `not valid`, then `validate constraint` in a next migration",
+    r"create (unique )?index": "blocks writes on a table with rows: `create index concurrently` in a migration of its own",
+    r"alter type .* add value": "the new value cannot be used in the same transaction",
+    r"drop (function|policy|trigger)": "between drop and create others see neither; keep both in one transaction",
+}
+# Literals, bodies and comments are left alone; what remains is code, where a semicolon ends a statement.
+TOKENS = re.compile(
+    r"""'(?:[^']|'')*' | \$(\w*)\$.*?\$\1\$ | --[^\n]* | "(?P<name>[a-z_][a-z0-9_]*)" | (?P<end>;)""",
+    re.DOTALL | re.VERBOSE,
+)
+
+
+@dataclass
+class Draft:
+    """A migration just written. notes: what a person must look at; empty only when nothing is left to do."""
+
+    path: Path | None
+    pages: list[str]
+    notes: list[str]
+
+
+def draft(name: str, only: str = "*", project: Path = REPO) -> Draft:
+    """Write supabase/migrations/<timestamp>_<name>.sql with what sql/ has and the migrations lack.
+
+    only: a glob on page paths ("sql/00_*", several separated by commas) choosing which new pages go in; pages that changed always do.
+    A page is new when nothing it creates exists yet; it goes in as it is written, reference data and comments included.
+    Raises ValueError for a name that is not snake_case, BuildError when pages or migrations do not apply.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"a migration is named in snake_case, like add_posts; not {name!r}")
+    with ExitStack() as servers:
+        old = servers.enter_context(scratch.built_from_migrations(project))
+        wanted = servers.enter_context(scratch.built_from_pages(project))
+        new = _new_pages(old, wanted, project)
+        chosen = [page for page in new if any(fnmatch(page, glob) for glob in only.split(","))]
+        if left_out := set(new) - set(chosen):
+            keep = [page for page in wanted.objects if page not in left_out]
+            wanted = servers.enter_context(scratch.built_from_pages(project, keep))
+        parts, notes = _parts(old, wanted, chosen, project)
+        if not parts and not notes:
+            return Draft(None, [], [])
+        text = "\n".join([f"-- {name.replace('_', ' ').capitalize()}.\n{PLACEHOLDER}\n", *parts])
+        path = _path(name, project)
+        with path.open("x") as file:
+            file.write(text)
+        notes += _unfinished(old, wanted, text)
+    return Draft(path, chosen, notes)
+
+
+def _new_pages(old: scratch.Database, wanted: scratch.Database, project: Path) -> list[str]:
+    """Pages of which nothing exists. One that creates nothing (grants, rows) is known by its heading in a migration."""
+    with old.connect() as connection:
+        existing = scratch.objects(connection)
+    past = "".join(path.read_text() for path in (project / "supabase/migrations").glob("*.sql"))
+    return [
+        page
+        for page, created in wanted.objects.items()
+        if not created & existing and (created or _heading(page) not in past)
+    ]
+
+
+def _parts(
+    old: scratch.Database, wanted: scratch.Database, new: Collection[str], project: Path
+) -> tuple[list[str], list[str]]:
+    """The migration's text, new pages first; the difference first where the new pages need what it brings."""
+    texts = {page: f"{_heading(page)}\n{(project / page).read_text().rstrip()}\n" for page in new}
+    trial = scratch.database(old.cluster, "trial", old.name)
+    try:
+        for page, text in texts.items():
+            trial.apply(text, page)
+        difference, notes = _difference(trial, wanted)
+        return [*texts.values(), *difference], notes
+    except scratch.BuildError:
+        without = [page for page in wanted.objects if page not in new]
+        with scratch.built_from_pages(project, without) as changed:
+            difference, notes = _difference(old, changed)
+        return [*difference, *texts.values()], notes
+
+
+def _difference(old: scratch.Database, wanted: scratch.Database) -> tuple[list[str], list[str]]:
+    """What turns one database into the other, without noise, and what each statement may cost."""
+    done = scratch.supabase("db", "diff", "--from", old.url, "--to", wanted.url)
+    with old.connect() as connection:
+        reserved = {
+            word for (word,) in connection.execute("select word from pg_get_keywords() where catcode in ('R', 'T')")
+        }
+    kept = [text for text in statements(done.stdout, reserved) if not NOISE.fullmatch(text)]
+    notes = [
+        f"{text.splitlines()[0]} …: {cost}"
+        for text in kept
+        for pattern, cost in COSTS.items()
+        if re.match(pattern, text, re.IGNORECASE | re.DOTALL)
+    ]
+    if any(re.match("create (or replace )?function", text, re.IGNORECASE) for text in kept):
+        kept.insert(0, "set local check_function_bodies = off")
+    return [f"{text};\n" for text in kept], notes
+
+
+def statements(text: str, reserved: Collection[str] = ()) -> list[str]:
+    """Split SQL at its semicolons, without needless quotes around names and without MAINTAIN, which PG 15 refuses."""
+    found, start, pieces = [], 0, list[str]()
+    for token in TOKENS.finditer(text):
+        pieces.append(text[start : token.start()])
+        start = token.end()
+        if token["end"]:
+            found.append("".join(pieces).strip())
+            pieces.clear()
+        else:
+            pieces.append(token["name"] if token["name"] and token["name"] not in reserved else token[0])
+    found.append("".join([*pieces, text[start:]]).strip())
+    return [re.sub(r"\bmaintain, |, maintain\b", "", one, flags=re.IGNORECASE) for one in found if one]
+
+
+def _unfinished(old: scratch.Database, wanted: scratch.Database, text: str) -> list[str]:
+    """What still differs once the draft has run: reference data, and what the tool cannot see."""
+    result = scratch.database(old.cluster, "drafted", old.name)
+    try:
+        result.apply(text, "the draft")
+    except scratch.BuildError as error:
+        return [f"the draft does not apply yet: {error}"]
+    with wanted.connect(SUPERUSER) as ours, result.connect(SUPERUSER) as theirs:
+        return snapshot.differences(snapshot.take(ours), snapshot.take(theirs), (SIDES[0], "the draft"))
+
+
+def _heading(page: str) -> str:
+    return f"-- {page} {'-' * max(3, 116 - len(page))}"
+
+
+def _path(name: str, project: Path) -> Path:
+    """A path whose timestamp is now, and later than that of every migration there is."""
+    folder = project / "supabase" / "migrations"
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = datetime.now(UTC)
+    for existing in folder.glob("[0-9]*.sql"):
+        latest = datetime.strptime(existing.name.split("_")[0], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        stamp = max(stamp, latest + timedelta(seconds=1))
+    return folder / f"{stamp:%Y%m%d%H%M%S}_{name}.sql"
