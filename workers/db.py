@@ -15,6 +15,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 # The contract with sql/: the type checker refuses a name that is not here, /readyz reports one the database lacks.
 Function = Literal[
+    "account_balances",
     "approve_payout",
     "attach_payment_ref",
     "audit_books",
@@ -46,6 +47,7 @@ Function = Literal[
     "set_payout_destination",
     "start_payment",
     "store_webhook_events",
+    "webhook_event_payload",
 ]
 FUNCTIONS: tuple[str, ...] = get_args(Function)
 
@@ -67,17 +69,22 @@ class BusinessError(Exception):
         self.detail = detail
 
 
+class Contradiction(BusinessError):
+    """What the provider reports contradicts our books (SQLSTATE AVxxx). Nothing was changed; a person must look."""
+
+
 class DatabaseUnavailable(Exception):
     """No connection could be had, or it was lost: nothing is known to have happened; try again."""
 
 
 def _translate(error: psycopg.Error) -> Exception:
     state = error.sqlstate or ""
+    diag = error.diag
+    said = (diag.message_hint or "refused", diag.message_primary or "", diag.message_detail or None)
     if state.startswith("PT") and state[2:].isdigit():
-        diag = error.diag
-        return BusinessError(
-            int(state[2:]), diag.message_hint or "refused", diag.message_primary or "", diag.message_detail or None
-        )
+        return BusinessError(int(state[2:]), *said)
+    if state.startswith("AV"):
+        return Contradiction(409, *said)
     if isinstance(error, PoolTimeout | TooManyRequests) or state.startswith(_UNAVAILABLE):
         return DatabaseUnavailable(str(error))
     # psycopg gives no SQLSTATE to a connection that broke under a statement.
@@ -108,6 +115,11 @@ def _adapt(argument: object) -> object:
     return Jsonb(argument) if isinstance(argument, dict | list) else argument
 
 
+async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+    # Not a connection argument: the queue's listener passes its own.
+    await connection.set_autocommit(True)
+
+
 class Database:
     """One pool of connections as role avenue_worker."""
 
@@ -124,8 +136,8 @@ class Database:
             name=name,
             open=False,
             check=AsyncConnectionPool.check_connection,
+            configure=_autocommit,
             kwargs={
-                "autocommit": True,
                 "connect_timeout": max(2, int(timeout)),
                 "application_name": name,
                 # The queue's functions are unqualified; ours do not care (they set their own search_path).

@@ -1,6 +1,6 @@
 """The one settings object. Every field is read from the environment with the prefix AVENUE_."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read the environment. Raises pydantic.ValidationError naming each field that is missing or wrong."""
+        return cls()  # type: ignore[call-arg]  # the environment supplies what the signature requires
 
     @property
     def client_url(self) -> str:

@@ -1,0 +1,85 @@
+"""Attempts to take money: cancel what ran out, ask about what is unclear, read what the provider charged."""
+
+from typing import Any
+from uuid import UUID
+
+from workers import logs
+from workers.db import BusinessError
+from workers.jobs.events import store_event
+from workers.jobs.queue import task
+from workers.providers import Payment, PaymentProvider, ProviderError
+from workers.services import Services
+
+log = logs.get(__name__)
+
+BATCH = 100
+
+
+class FeeNotKnown(Exception):
+    """The provider has not booked the charge yet; ask again later."""
+
+
+@task("cancel_expired_payments", retry=False)
+async def cancel_expired_payments(services: Services) -> None:
+    """Free what is reserved: end attempts the provider never heard of, cancel the others at the provider first."""
+    while await services.db.call("expire_unstarted_payments", BATCH) == BATCH:
+        pass
+    for row in await services.db.rows("payments_to_cancel", BATCH):
+        try:
+            await _cancel(services, services.providers[row["provider"]], row["payment_id"], row["provider_ref"])
+        except (ProviderError, BusinessError) as error:
+            # One that cannot be cancelled now must not keep the others' items reserved.
+            log.error("payment not cancelled", payment_id=str(row["payment_id"]), error=str(error))
+
+
+async def _cancel(services: Services, provider: PaymentProvider, payment_id: UUID, ref: str | None) -> None:
+    if ref is None:
+        # Whether it was created is unknown. Creating under the same key finds it if it was.
+        attempt = await provider.create_payment(await services.db.call("payment_attempt", payment_id))
+        ref = attempt.ref
+        await services.db.call("attach_payment_ref", payment_id, ref)
+    payment = await provider.cancel_payment(ref)
+    if payment.state == "cancelled":
+        await services.db.call("payment_cancelled", payment_id)
+    else:
+        # The buyer was faster: the money decides, not our clock.
+        await _store(services, provider, payment)
+
+
+@task("reconcile_payments", retry=False)
+async def reconcile_payments(services: Services) -> None:
+    """Ask the provider about attempts open for long: their event may have been lost."""
+    for row in await services.db.rows("payments_to_reconcile", BATCH):
+        provider = services.providers[row["provider"]]
+        try:
+            await _store(services, provider, await provider.retrieve_payment(row["provider_ref"]))
+        except ProviderError as error:
+            log.error("payment not reconciled", payment_id=str(row["payment_id"]), error=str(error))
+
+
+async def _store(services: Services, provider: PaymentProvider, payment: Payment) -> None:
+    event = provider.payment_event(payment)
+    if event is not None:
+        await store_event(services, provider.name, event)
+
+
+@task("record_provider_fee")
+async def record_provider_fee(services: Services, payment_id: str) -> None:
+    """Read what the provider really charged, and book the difference to the estimate."""
+    attempt: dict[str, Any] | None = await services.db.call("payment_attempt", UUID(payment_id))
+    if attempt is None or not attempt["provider_ref"]:
+        return
+    fee = await services.providers[attempt["provider"]].payment_fee(attempt["provider_ref"])
+    if fee is None:
+        raise FeeNotKnown(payment_id)
+    await services.db.call("record_provider_fee", UUID(payment_id), *fee)
+
+
+@task("read_missing_fees", retry=False)
+async def read_missing_fees(services: Services) -> None:
+    """Safety net for record_provider_fee."""
+    for row in await services.db.rows("payments_missing_fee", BATCH):
+        try:
+            await record_provider_fee(services, str(row["payment_id"]))
+        except (ProviderError, FeeNotKnown, BusinessError) as error:
+            log.warning("fee not read", payment_id=str(row["payment_id"]), error=str(error))

@@ -1,0 +1,36 @@
+"""What runs when."""
+
+from workers.jobs import audit, events, payments, payouts, refunds, upkeep  # noqa: F401  registers their tasks
+from workers.jobs.queue import queue
+from workers.settings import Settings
+
+
+def crons(settings: Settings) -> dict[str, str]:
+    """Cron lines in UTC by task; a sixth field counts seconds. Sweepers look twice in the time after which they act."""
+    return {
+        "enqueue_due_events": "* * * * *",
+        "cancel_expired_payments": "* * * * *",
+        "resume_payouts": _every(settings.payout_resume_seconds / 2),
+        "resume_refunds": "* * * * *",
+        "retry_stalled_jobs": _every(settings.stalled_seconds / 2),
+        "release_earnings": "*/5 * * * *",
+        "reconcile_payments": "*/10 * * * *",
+        "read_missing_fees": "*/10 * * * *",
+        "nightly_audit": "17 3 * * *",
+        "forget_old_jobs": "47 3 * * *",
+    }
+
+
+def register(settings: Settings) -> None:
+    """Put the schedule onto the queue."""
+    for name, cron in crons(settings).items():
+        # One waiting job of each is enough, however long nobody worked.
+        queue.periodic_registry.register_task(
+            queue.tasks[name], cron=cron, periodic_id="", configure_kwargs={"queueing_lock": name}
+        )
+
+
+def _every(seconds: float) -> str:
+    if seconds >= 60:
+        return "* * * * *"
+    return f"* * * * * */{max(1, int(seconds))}"

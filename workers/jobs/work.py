@@ -1,0 +1,79 @@
+"""The worker process: run jobs until told to stop, through restarts of the database."""
+
+import asyncio
+import signal
+from contextlib import suppress
+
+import psycopg
+from procrastinate import exceptions
+from prometheus_client import start_http_server
+
+from workers import logs
+from workers.db import DatabaseUnavailable, translated
+from workers.jobs import schedule
+from workers.jobs.queue import observed, queue
+from workers.services import Services, open_services
+from workers.settings import Settings
+
+log = logs.get(__name__)
+
+GRACE_SECONDS = 20.0
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+async def work(settings: Settings) -> None:
+    """Run jobs until SIGTERM or SIGINT; running jobs get GRACE_SECONDS, then they are put back."""
+    if settings.metrics_port is not None:
+        start_http_server(settings.metrics_port, addr=settings.http_host)
+    schedule.register(settings)
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    async with open_services(settings, "avenue-jobs") as services:
+        await queue.open_async(services.db.pool)
+        pause = 0.5
+        while not stopping.is_set():
+            pause = 0.5 if await _work_until(stopping, services) else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), pause)
+    log.info("worker stopped")
+
+
+async def _work_until(stopping: asyncio.Event, services: Services) -> bool:
+    """One worker's life: until asked to stop, or until the database goes away. False when it could not even start."""
+    settings = services.settings
+    try:
+        if missing := await services.db.missing():
+            log.error("the database is not ready", missing=missing)
+            return False
+    except DatabaseUnavailable as error:
+        log.error("no database", error=str(error))
+        return False
+    worker = asyncio.create_task(
+        queue.run_worker_async(
+            name="avenue",
+            concurrency=settings.job_concurrency,
+            install_signal_handlers=False,
+            shutdown_graceful_timeout=GRACE_SECONDS,
+            delete_jobs="successful",
+            update_heartbeat_interval=settings.stalled_seconds / 3,
+            stalled_worker_timeout=settings.stalled_seconds,
+            additional_context={"services": services},
+            worker_middleware=[observed],
+        )
+    )
+    log.info("worker started", concurrency=settings.job_concurrency)
+    stop = asyncio.create_task(stopping.wait())
+    await asyncio.wait({worker, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if not worker.done():
+        # procrastinate takes this as a request to finish what is running.
+        worker.cancel()
+    try:
+        async with translated():
+            await worker
+    except asyncio.CancelledError:
+        pass
+    except (exceptions.ConnectorException, psycopg.Error, DatabaseUnavailable) as error:
+        log.error("worker lost the database", error=str(error.__cause__ or error))
+    return True
