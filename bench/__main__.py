@@ -1,0 +1,49 @@
+"""`python -m bench [name …]`: runs the measurements, prints a table and writes bench/results.json."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.core import Result
+
+
+def main(wanted: list[str]) -> int:
+    from bench.stackup import Benchmarks
+
+    console = Console()
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(prefix="avenue-bench-") as root, Benchmarks(Path(root)) as benchmarks:
+        measurements: dict[str, Callable[[], Result]] = benchmarks.all()
+        unknown = set(wanted) - set(measurements)
+        if unknown:
+            console.print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(measurements)}")
+            return 2
+        for name, measure in measurements.items():
+            if wanted and name not in wanted:
+                continue
+            console.print(f"measuring {name} …")
+            results.append(measure())
+
+    table = Table(title="Ratios in one run; the goal is what counts")
+    for column in ("name", "value", "unit", "ratio", "goal", "against"):
+        table.add_column(column, justify="right" if column in ("value", "ratio") else "left")
+    for r in results:
+        mark = "[green]✓[/]" if r.reached else "[red]✗[/]"
+        table.add_row(r.name, f"{r.value:,.0f}", r.unit, f"{r.ratio:.2f}", f"{r.goal} {mark}", r.against)
+    console.print(table)
+    if not wanted:
+        rows = [{**asdict(r), "value": round(r.value, 1), "ratio": round(r.ratio, 3)} for r in results]
+        Path(__file__).with_name("results.json").write_text(json.dumps(rows, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
