@@ -13,6 +13,7 @@ import locale
 import os
 import platform
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -57,10 +58,10 @@ class StackError(RuntimeError):
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on 127.0.0.1 that nobody listens on, below the range the kernel hands out for outgoing connections."""
+    while not port_is_free(port := random.randrange(20000, 32000)):
+        continue
+    return port
 
 
 def port_is_free(port: int) -> bool:

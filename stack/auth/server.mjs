@@ -182,13 +182,20 @@ async function handleStorage(request, url) {
   return answer;
 }
 
+async function health() {
+  try {
+    await Promise.all([auth.driver`select 1`, storage.driver`select 1`]);
+    return new Response("ok");
+  } catch (error) {
+    console.error(`the database does not answer: ${error.message}`);
+    return new Response("the database does not answer", { status: 503 });
+  }
+}
+
 async function handle(request) {
   const url = new URL(request.url);
   try {
-    if (url.pathname === "/healthz") {
-      await Promise.all([auth.driver`select 1`, storage.driver`select 1`]);
-      return new Response("ok");
-    }
+    if (url.pathname === "/healthz") return await health();
     return await (url.pathname.startsWith("/storage/v1/") ? handleStorage(request, url) : handleAuth(request, url));
   } catch (error) {
     console.error(request.method, url.pathname, error);

@@ -1,0 +1,472 @@
+"""Everything around one database: Auth and Storage, the Data API, the workers, the provider simulator, the gateway.
+
+Each part is a process of its own session with a log file. What runs is written to `processes.json` with each process's
+start time, so that any later process can stop it, and never a stranger who got the same id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import secrets
+import shutil
+import signal
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import psutil
+
+from stack.cluster import REPO, Cluster, StackError, free_port, last_line, port_is_free
+
+PARTS = ("auth", "rest", "simulator", "http", "jobs", "gateway")
+START_SECONDS = 60
+REASONS = ("Error", "error", "rror:", "FATAL", "emerg", "in use", "refused", "does not exist", "cannot", "not found")
+
+
+@dataclass(frozen=True)
+class Part:
+    """How one part is started, and how it says that it is ready."""
+
+    command: list[str]
+    env: dict[str, str]
+    ready: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process started by some Services of this directory, perhaps in an earlier program run."""
+
+    pid: int
+    started: float
+    port: int
+
+    def processes(self) -> list[psutil.Process]:
+        """The part's process and whatever it left behind; empty when all are gone or the id belongs to a stranger."""
+        try:
+            leader = psutil.Process(self.pid)
+            if abs(leader.create_time() - self.started) > 1:
+                return []
+        except psutil.NoSuchProcess:
+            pass
+        found = []
+        for process in psutil.process_iter():
+            # A session id is not given to anybody else while a member of the session lives.
+            with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+                if os.getsid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    @property
+    def alive(self) -> bool:
+        """Whether the part's own process runs."""
+        with contextlib.suppress(psutil.Error):
+            leader = psutil.Process(self.pid)
+            return abs(leader.create_time() - self.started) <= 1 and leader.status() != psutil.STATUS_ZOMBIE
+        return False
+
+
+class Services:
+    """The parts around one database of a running cluster.
+
+    root: directory for keys, files, logs and process ids; made when missing, keys survive restarts.
+    port: the gateway's port; None takes a free one (and keeps it over restarts while it stays free).
+    env: further environment for the workers, over the values of `env`.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        database: str,
+        root: Path,
+        port: int | None = None,
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.cluster = cluster
+        self.database = database
+        self.root = Path(root).absolute()
+        self.logs = self.root / "logs"
+        self._forced_port = port
+        self._extra_env = env or {}
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        for directory in (self.root, self.logs, self.root / "tmp", self.root / "files"):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._keys = self._load_keys()
+
+    # -- addresses and keys -------------------------------------------------------------------------------------------
+
+    @property
+    def port(self) -> int:
+        """The gateway's TCP port on 127.0.0.1."""
+        return self._port("gateway")
+
+    @property
+    def url(self) -> str:
+        """Base URL a Supabase client is created with."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def simulator_url(self) -> str:
+        """Base URL of the payment provider simulator."""
+        return f"http://127.0.0.1:{self._port('simulator')}"
+
+    @property
+    def http_url(self) -> str:
+        """Base URL of the workers' HTTP process itself, past the gateway (also serves /metrics and the API page)."""
+        return f"http://127.0.0.1:{self._port('http')}"
+
+    @property
+    def jwt_secret(self) -> str:
+        """Signs every access token (HS256)."""
+        return self._keys["jwt_secret"]
+
+    @property
+    def anon_key(self) -> str:
+        """The public API key."""
+        return self._api_key("anon")
+
+    @property
+    def service_role_key(self) -> str:
+        """The secret API key; row level security does not hold it back."""
+        return self._api_key("service_role")
+
+    @property
+    def webhook_secret(self) -> str:
+        """Signs the simulator's webhooks."""
+        return self._keys["webhook_secret"]
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the workers and the avenue command need in their environment; the SUPABASE_ ones are for clients."""
+        return {
+            "AVENUE_DATABASE_URL": self.cluster.url(self.database, "avenue_worker"),
+            "AVENUE_ADMIN_DATABASE_URL": self.cluster.url(self.database),
+            "AVENUE_SUPABASE_URL": self.url,
+            "AVENUE_PUBLIC_URL": self.url,
+            "AVENUE_SERVICE_ROLE_KEY": self.service_role_key,
+            "AVENUE_JWT_SECRET": self.jwt_secret,
+            "AVENUE_STRIPE_SECRET_KEY": self._keys["stripe_secret_key"],
+            "AVENUE_STRIPE_WEBHOOK_SECRETS": self.webhook_secret,
+            "AVENUE_STRIPE_API_BASE": self.simulator_url,
+            "AVENUE_HTTP_HOST": "127.0.0.1",
+            "AVENUE_HTTP_PORT": str(self._port("http")),
+            "SUPABASE_URL": self.url,
+            "SUPABASE_ANON_KEY": self.anon_key,
+            "SUPABASE_SERVICE_ROLE_KEY": self.service_role_key,
+            **self._extra_env,
+        }
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    def start(self, parts: Iterable[str] | None = None) -> None:
+        """Start the parts (all by default) that do not run yet and wait until each is ready.
+
+        Raises StackError, naming the part, the reason and its log, when one does not come up; what was started then is
+        stopped again.
+        """
+        wanted = [part for part in PARTS if part in (parts or PARTS) and not self.running(part)]
+        for attempt in range(3):
+            try:
+                self._choose_ports()
+                self._launch([part for part in wanted if not self.running(part)])
+                return
+            except StackError as error:
+                self._stop_parts(wanted)
+                # Somebody took a port between choosing and listening: choose again, unless it was asked for.
+                if "in use" not in str(error) or self._forced_port or attempt == 2:
+                    raise
+                self._write_ports({})
+            except BaseException:
+                self._stop_parts(wanted)
+                raise
+
+    def stop(self) -> None:
+        """Stop everything this directory's Services ever started, crashed parts' leftovers included."""
+        self._stop_parts(PARTS)
+
+    def restart(self, part: str) -> None:
+        """Stop one part and start it on the same port."""
+        self._stop_parts([part])
+        self._launch([part])
+
+    def kill(self, part: str) -> None:
+        """SIGKILL one part and its children."""
+        record = self._records().get(part)
+        for process in record.processes() if record else []:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGKILL)
+        if child := self._children.pop(part, None):
+            child.wait(10)
+
+    def running(self, part: str) -> bool:
+        """Whether this part's process is alive."""
+        record = self._records().get(part)
+        return record is not None and record.alive
+
+    def log(self, part: str) -> Path:
+        """The part's log file."""
+        return self.logs / f"{part}.log"
+
+    def install_jobs(self) -> None:
+        """Create the queue's tables (`avenue jobs install`); after the migrations, before the workers."""
+        self._choose_ports()
+        command = [sys.executable, "-m", "workers.cli", "jobs", "install"]
+        env = {**os.environ, **self.env}
+        done = subprocess.run(command, cwd=REPO, env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        log = self.log("jobs-install")
+        log.write_bytes(done.stdout + done.stderr)
+        if done.returncode:
+            raise StackError(f"installing the job queue failed: {last_line(log, REASONS)} (log: {log})")
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    def _part(self, name: str) -> Part:
+        return getattr(self, f"_part_{name}")()
+
+    def _part_auth(self) -> Part:
+        port = self._port("auth")
+        env = {
+            "AUTH_DATABASE_URL": self.cluster.url(self.database, "supabase_auth_admin"),
+            "STORAGE_DATABASE_URL": self.cluster.url(self.database, "supabase_storage_admin"),
+            "JWT_SECRET": self.jwt_secret,
+            "PUBLIC_URL": self.url,
+            "STORAGE_DIR": str(self.root / "files"),
+            "PORT": str(port),
+        }
+        return Part(["node", str(REPO / "stack/auth/server.mjs")], env, _answers(port, "/healthz"))
+
+    def _part_rest(self) -> Part:
+        admin_port = self._port("rest_admin")
+        env = {
+            "PGRST_DB_URI": self.cluster.url(self.database, "authenticator"),
+            "PGRST_DB_SCHEMAS": "public",
+            "PGRST_DB_EXTRA_SEARCH_PATH": "public,extensions",
+            "PGRST_DB_ANON_ROLE": "anon",
+            "PGRST_DB_POOL": "10",
+            "PGRST_DB_POOL_ACQUISITION_TIMEOUT": "10",
+            "PGRST_DB_MAX_ROWS": "1000",
+            "PGRST_JWT_SECRET": self.jwt_secret,
+            "PGRST_LOG_LEVEL": "warn",
+            "PGRST_OPENAPI_SERVER_PROXY_URI": f"{self.url}/rest/v1",
+            "PGRST_SERVER_HOST": "127.0.0.1",
+            "PGRST_SERVER_PORT": str(self._port("rest")),
+            "PGRST_ADMIN_SERVER_PORT": str(admin_port),
+        }
+        return Part([str(_binary("postgrest"))], env, _answers(admin_port, "/ready"))
+
+    def _part_simulator(self) -> Part:
+        port = self._port("simulator")
+        command = [sys.executable, "-m", "stack.simulator", "--port", str(port)]
+        command += ["--state", str(self.root / "simulator.json"), "--webhook-url", f"{self.url}/webhooks/stripe"]
+        command += ["--webhook-secret", self.webhook_secret]
+        return Part(command, {}, _listens(port))
+
+    def _part_http(self) -> Part:
+        command = [sys.executable, "-m", "workers.cli", "serve"]
+        return Part(command, self.env, _answers(self._port("http"), "/readyz"))
+
+    def _part_jobs(self) -> Part:
+        command = [sys.executable, "-m", "workers.cli", "work"]
+        # A process killed earlier leaves its registration behind, so only a heartbeat from now on counts.
+        query = "select exists (select from jobs.procrastinate_workers where last_heartbeat > %s)"
+        with self.cluster.connect(self.database) as admin:
+            now = admin.execute("select clock_timestamp()").fetchone()
+
+        def ready() -> bool:
+            with self.cluster.connect(self.database) as admin:
+                return admin.execute(query, now).fetchone() == (True,)
+
+        return Part(command, self.env, ready)
+
+    def _part_gateway(self) -> Part:
+        template = string.Template((REPO / "stack/nginx.conf").read_text())
+        names = {name: self._port(name) for name in ("auth", "rest", "http")}
+        conf = self.root / "nginx.conf"
+        conf.write_text(template.substitute(names, port=self.port))
+        command = [str(_binary("nginx")), "-p", str(self.root), "-c", str(conf), "-e", str(self.log("gateway"))]
+        return Part(command, {}, _answers(self.port, "/healthz"))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _launch(self, parts: list[str]) -> None:
+        waiting: dict[str, tuple[subprocess.Popen[bytes], Part, int]] = {}
+        for name in parts:
+            if name == "gateway" and not port_is_free(self.port):
+                raise StackError(f"gateway: port {self.port} is already in use{_user_of(self.port)}")
+            part = self._part(name)
+            log = self.log(name)
+            offset = log.stat().st_size if log.exists() else 0
+            with log.open("ab") as output:
+                try:
+                    process = subprocess.Popen(
+                        part.command,
+                        cwd=REPO,
+                        env={**os.environ, "PYTHONUNBUFFERED": "1", **part.env},
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                except OSError as error:
+                    raise StackError(f"{name}: cannot run {part.command[0]}: {error.strerror}") from error
+            self._children[name] = process
+            self._record(name, process)
+            waiting[name] = (process, part, offset)
+        deadline = time.monotonic() + START_SECONDS
+        while waiting:
+            for name, (process, part, offset) in list(waiting.items()):
+                if process.poll() is not None:
+                    raise StackError(f"{name} stopped while starting: {self._reason(name, offset)}")
+                if part.ready():
+                    del waiting[name]
+                elif time.monotonic() > deadline:
+                    raise StackError(f"{name} was not ready after {START_SECONDS} s: {self._reason(name, offset)}")
+            if waiting:
+                time.sleep(0.05)
+
+    def _stop_parts(self, parts: Iterable[str]) -> None:
+        records = self._records()
+        groups = {part: records[part].processes() for part in parts if part in records}
+        processes = [process for group in groups.values() for process in group]
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        for process in psutil.wait_procs(processes, timeout=10)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=10)
+        for part in parts:
+            records.pop(part, None)
+            if child := self._children.pop(part, None):
+                child.wait(10)
+        self._write_records(records)
+
+    def _reason(self, part: str, offset: int) -> str:
+        log = self.log(part)
+        fresh = log.read_bytes()[offset:].decode(errors="replace") if log.exists() else ""
+        lines = [line.strip() for line in fresh.splitlines() if line.strip()]
+        telling = [line for line in lines if any(word in line for word in REASONS)]
+        return f"{(telling or lines or ['no output'])[-1][:300]} (log: {log})"
+
+    def _records(self) -> dict[str, Running]:
+        try:
+            stored = json.loads((self.root / "processes.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return {name: Running(**record) for name, record in stored.items()}
+
+    def _write_records(self, records: dict[str, Running]) -> None:
+        _write(self.root / "processes.json", {name: vars(record) for name, record in records.items()})
+
+    def _record(self, part: str, process: subprocess.Popen[bytes]) -> None:
+        started = time.time()
+        with contextlib.suppress(psutil.Error):
+            started = psutil.Process(process.pid).create_time()
+        record = Running(process.pid, started, self._port(part) if part != "jobs" else 0)
+        self._write_records({**self._records(), part: record})
+
+    def _port(self, name: str) -> int:
+        return self._ports()[name]
+
+    def _ports(self) -> dict[str, int]:
+        try:
+            return json.loads((self.root / "ports.json").read_text())
+        except FileNotFoundError:
+            self._choose_ports()
+            return self._ports()
+
+    def _write_ports(self, ports: dict[str, int]) -> None:
+        _write(self.root / "ports.json", ports)
+
+    def _choose_ports(self) -> None:
+        """A port for each part: the one it has while it runs or the port is still free, else a new one."""
+        path = self.root / "ports.json"
+        known: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
+        ports = {}
+        for name in ("auth", "rest", "rest_admin", "simulator", "http", "gateway"):
+            port = known.get(name)
+            ours = self.running("rest" if name == "rest_admin" else name)
+            if name == "gateway" and self._forced_port and not ours:
+                port = self._forced_port
+            elif port is None or not (ours or port_is_free(port)):
+                port = free_port()
+            ports[name] = port
+        self._write_ports(ports)
+
+    def _load_keys(self) -> dict[str, Any]:
+        path = self.root / "keys.json"
+        if not path.exists():
+            keys = {
+                "jwt_secret": secrets.token_urlsafe(48),
+                "webhook_secret": f"whsec_{secrets.token_urlsafe(24)}",
+                "stripe_secret_key": f"sk_test_{secrets.token_hex(16)}",
+                "issued_at": int(time.time()),
+            }
+            _write(path, keys)
+        return json.loads(path.read_text())
+
+    def _api_key(self, role: str) -> str:
+        issued = self._keys["issued_at"]
+        claims = {"iss": "supabase", "role": role, "iat": issued, "exp": issued + 10 * 365 * 24 * 3600}
+        return jwt.encode(claims, self.jwt_secret, algorithm="HS256")
+
+
+def _answers(port: int, path: str) -> Callable[[], bool]:
+    """Ready when GET answers 200."""
+
+    def ready() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    return ready
+
+
+def _listens(port: int) -> Callable[[], bool]:
+    """Ready when any HTTP answer comes."""
+
+    def ready() -> bool:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/", timeout=5)
+        except httpx.HTTPError:
+            return False
+        return True
+
+    return ready
+
+
+def _binary(name: str) -> Path:
+    """A server binary from node_modules; AVENUE_NGINX and AVENUE_POSTGREST or the PATH on platforms npm lacks."""
+    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine())
+    packaged = REPO / f"node_modules/{name}-dist-{platform.system().lower()}-{machine}/{name}"
+    chosen = os.environ.get(f"AVENUE_{name.upper()}") or (packaged if packaged.exists() else shutil.which(name))
+    if not chosen:
+        raise StackError(f"no {name} for this platform; install it or set AVENUE_{name.upper()} to its path")
+    return Path(chosen)
+
+
+def _user_of(port: int) -> str:
+    """Who listens on a port, as far as we may know."""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp4"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+                return f" by {psutil.Process(connection.pid).name()} (process {connection.pid})"
+    return ""
+
+
+def _write(path: Path, value: Any) -> None:
+    """Replace a JSON file in one step; only its owner may read it."""
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.touch(mode=0o600)
+    partial.write_text(json.dumps(value, indent=1))
+    partial.replace(path)
