@@ -87,11 +87,13 @@ create type ledger.leg as (owner_id uuid, account text, amount_cents bigint);
 comment on type ledger.leg is 'One leg to post: owner (null is the platform), account code, signed cents.';
 
 create function ledger.leg(owner_id uuid, account text, amount_cents bigint) returns ledger.leg
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select row(leg.owner_id, leg.account, leg.amount_cents)::ledger.leg
+begin
+    return row(owner_id, account, amount_cents);
+end
 $$;
 
 comment on function ledger.leg(uuid, text, bigint) is 'Makes a leg.';
@@ -107,6 +109,8 @@ create function ledger.post(
 ) returns bigint
 language plpgsql
 set search_path = ''
+-- The legs differ in number, not in kind: planning them anew each time costs more than running the plan.
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

@@ -1,4 +1,6 @@
 -- What providers charge, and how one charge over several sellers is split to the cent.
+-- Functions that settlement calls are plpgsql even where one expression would do: it keeps their plans, while a SQL
+-- function that cannot be inlined is planned at every call.
 
 create type public.payment_provider as enum ('stripe', 'paypal', 'wallet');
 comment on type public.payment_provider is 'Who moves the money; wallet is the buyer''s own balance.';
@@ -40,31 +42,37 @@ comment on function private.processing_fee(public.payment_provider, bigint, text
 'Estimated provider fee of a charge in cents (PA: every fee is the seller''s).';
 
 create function private.split_cents(total bigint, weights bigint[]) returns bigint[]
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
+declare
+    parts bigint[];
+begin
+    if cardinality(weights) = 1 then
+        return array[total];
+    end if;
     -- Largest remainder; ties go to the earlier line, so the same input always splits the same way.
-    with parts as (
+    with shares as (
         select
-            w.no,
-            split_cents.total * w.weight / w.total_weight as share,
-            split_cents.total * w.weight % w.total_weight as remainder
-        from (
-            select u.weight, u.no, greatest(sum(u.weight) over (), 1)::bigint as total_weight
-            from unnest(split_cents.weights) with ordinality as u (weight, no)
-        ) as w
+            u.no,
+            total * u.weight / greatest(sum(u.weight) over (), 1)::bigint as share,
+            total * u.weight % greatest(sum(u.weight) over (), 1)::bigint as remainder
+        from unnest(weights) with ordinality as u (weight, no)
     ),
 
     ranked as (
         select
-            p.no, p.share,
-            split_cents.total - sum(p.share) over () as missing,
-            row_number() over (order by p.remainder desc, p.no asc) as place
-        from parts as p
+            s.no, s.share,
+            total - sum(s.share) over () as missing,
+            row_number() over (order by s.remainder desc, s.no asc) as place
+        from shares as s
     )
 
-    select array_agg(r.share + case when r.place <= r.missing then 1 else 0 end order by r.no) from ranked as r
+    select array_agg(r.share + case when r.place <= r.missing then 1 else 0 end order by r.no) into parts
+    from ranked as r;
+    return parts;
+end
 $$;
 
 comment on function private.split_cents(bigint, bigint[]) is
@@ -73,16 +81,16 @@ comment on function private.split_cents(bigint, bigint[]) is
 create function private.split_line(
     total bigint, tax bigint, fee bigint, commission_bps integer, out commission bigint, out seller bigint
 )
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
+begin
     -- Commission is on the item price, half up; when fee and commission exceed it the commission shrinks, below zero
     -- if the fee alone does: the platform's loss, never the seller's debt.
-    select c.commission, total - tax - fee - c.commission
-    from (
-        select least(((total - tax) * commission_bps + 5000) / 10000, total - tax - fee) as commission
-    ) as c
+    commission := least(((total - tax) * commission_bps + 5000) / 10000, total - tax - fee);
+    seller := total - tax - fee - commission;
+end
 $$;
 
 comment on function private.split_line(bigint, bigint, bigint, integer) is

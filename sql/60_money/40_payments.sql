@@ -141,7 +141,6 @@ with (fillfactor = 80);
 create index transactions_buyer_id_created_at_idx on public.transactions (buyer_id, created_at desc);
 create index transactions_seller_id_created_at_idx on public.transactions (seller_id, created_at desc);
 create index transactions_payment_id_idx on public.transactions (payment_id);
-create index transactions_related_id_idx on public.transactions (related_id);
 create index transactions_release_at_idx on public.transactions (release_at) where release_journal_id is null;
 
 comment on table public.transactions is

@@ -22,10 +22,13 @@ comment on column private.reservations.order_id is 'The order that holds it.';
 alter table private.reservations enable row level security;
 
 create function private.lock_wallets(user_ids uuid[]) returns void
-language sql
+language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
-    select from public.wallets as w where w.user_id = any (user_ids) order by w.user_id for no key update
+begin
+    perform from public.wallets as w where w.user_id = any (user_ids) order by w.user_id for no key update;
+end
 $$;
 
 comment on function private.lock_wallets(uuid[]) is 'Locks wallets in the one order every flow uses.';
@@ -72,16 +75,25 @@ $$;
 comment on function private.seller_legs(uuid, bigint) is
 'Legs that move a sale''s seller by a signed amount of cents; keeps transactions.pending_cents.';
 
-create function private.platform_legs(legs ledger.leg[]) returns ledger.leg[]
-language sql
+create function private.moving_legs(legs ledger.leg[]) returns ledger.leg[]
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select array(select ledger.leg(l.owner_id, l.account, l.amount_cents)
-    from unnest(legs) as l where l.amount_cents <> 0)
+declare
+    leg ledger.leg;
+    moving ledger.leg[] := '{}';
+begin
+    foreach leg in array legs loop
+        if leg.amount_cents <> 0 then
+            moving := moving || leg;
+        end if;
+    end loop;
+    return moving;
+end
 $$;
 
-comment on function private.platform_legs(ledger.leg[]) is 'Drops zero legs: a journal holds what moved.';
+comment on function private.moving_legs(ledger.leg[]) is 'Drops zero legs: a journal holds what moved.';
 
 create function private.cancel_pending_order(order_id uuid, reason text) returns void
 language plpgsql
@@ -101,6 +113,7 @@ comment on function private.cancel_pending_order(uuid, text) is
 create function private.deliver_order(order_id uuid) returns boolean
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     sale_order public.orders;
@@ -187,6 +200,7 @@ comment on function private.deliver_order(uuid) is
 create function private.settle_payment(payment_id uuid, charge_id text default null) returns text
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     paid public.payments;
@@ -259,7 +273,7 @@ begin
     loop
         perform ledger.post(
             'sale', 'sale:' || line.id,
-            private.platform_legs(array[
+            private.moving_legs(array[
                 case
                     when paid.provider = 'wallet' then ledger.leg(line.buyer_id, 'available', -line.amount_total_cents)
                     else ledger.leg(null, 'clearing:' || paid.provider, -line.amount_total_cents)
@@ -357,7 +371,7 @@ begin
         where t.id = sale.id;
         perform ledger.post(
             'fee_adjustment', 'fee:' || sale.id,
-            private.platform_legs(array[
+            private.moving_legs(array[
                 ledger.leg(null, 'fees:' || paid.provider, fee_change),
                 ledger.leg(null, 'revenue', commission_change)
             ]) || private.seller_legs(sale.id, -fee_change - commission_change),

@@ -226,7 +226,7 @@ begin
             insert into public.refund_lines select line.*;
             perform ledger.post(
                 'refund', 'refund:' || refund.id || ':' || sale.id,
-                private.platform_legs(array[
+                private.moving_legs(array[
                     case
                         when paid.provider = 'wallet' then ledger.leg(paid.user_id, 'available', part)
                         else ledger.leg(null, money_account, part)
@@ -353,7 +353,7 @@ begin
         perform private.apply_refund_line(line, -1);
         perform ledger.post(
             'refund_reversal', 'refund_reversal:' || refund.id || ':' || line.transaction_id,
-            private.platform_legs(array[
+            private.moving_legs(array[
                 ledger.leg(null, money_account, -line.amount_cents),
                 ledger.leg(null, 'tax_payable', line.tax_cents),
                 ledger.leg(null, 'revenue', line.commission_cents)

@@ -226,7 +226,7 @@ begin
     perform ledger.post(
         case end_payout.status when 'returned' then 'payout_returned' else 'payout_failed' end::ledger.journal_kind,
         'payout_' || end_payout.status || ':' || payout.id,
-        private.platform_legs(array[
+        private.moving_legs(array[
             case
                 when end_payout.status = 'returned'
                     then ledger.leg(null, 'clearing:' || payout.payout_method, -payout.amount_cents)
