@@ -187,7 +187,7 @@ def _settings(for_people: bool = True) -> Settings:
             err.print(f"[red]AVENUE_{str(problem['loc'][0]).upper()}[/]: {problem['msg']}")
         raise typer.Exit(2) from None
     if for_people:
-        logs.configure("console", "WARNING")
+        logs.configure("console", "ERROR")
     else:
         logs.configure(settings.log_format, settings.log_level)
     return settings

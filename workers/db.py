@@ -3,8 +3,10 @@
 Connections are in autocommit mode, so one call is one statement, one transaction and one round trip.
 """
 
+import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any, Literal, LiteralString, get_args
 
 import psycopg
@@ -105,10 +107,10 @@ async def translated() -> AsyncIterator[None]:
         raise translation from error
 
 
-def _statement(select: LiteralString, function: Function, count: int) -> sql.Composed:
-    return sql.SQL("{} private.{}({})").format(
-        sql.SQL(select), sql.Identifier(function), sql.SQL(", ").join([sql.Placeholder()] * count)
-    )
+@cache
+def _statement(verb: LiteralString, function: Function, count: int) -> bytes:
+    placeholders = sql.SQL(", ").join([sql.Placeholder()] * count)
+    return sql.SQL("{} private.{}({})").format(sql.SQL(verb), sql.Identifier(function), placeholders).as_bytes(None)
 
 
 def _adapt(argument: object) -> object:
@@ -120,10 +122,20 @@ async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
     await connection.set_autocommit(True)
 
 
+async def _still_there(connection: psycopg.AsyncConnection[Any]) -> None:
+    # Asking the server before each call would double the round trips. A server that went away has left an end of file
+    # on the socket; only if there is something to read is it worth asking.
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
+
+
 class Database:
     """One pool of connections as role avenue_worker."""
 
     def __init__(self, url: str, *, size: int = 10, timeout: float = 5.0, name: str = "avenue") -> None:
+        self._url = url
         self._timeout = timeout
         self.pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
             url,
@@ -135,7 +147,7 @@ class Database:
             reconnect_timeout=2.0,
             name=name,
             open=False,
-            check=AsyncConnectionPool.check_connection,
+            check=_still_there,
             configure=_autocommit,
             kwargs={
                 "connect_timeout": max(2, int(timeout)),
@@ -152,6 +164,9 @@ class Database:
     async def open(self, *, wait: bool = False) -> None:
         """Start connecting. With `wait`, raise DatabaseUnavailable when no connection comes up in time."""
         async with translated():
+            if wait:
+                # A pool only knows that it got no connection; a plain attempt says why.
+                await (await psycopg.AsyncConnection.connect(self._url, connect_timeout=int(self._timeout))).close()
             await self.pool.open(wait=wait, timeout=self._timeout)
 
     async def close(self) -> None:

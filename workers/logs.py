@@ -18,7 +18,10 @@ def configure(log_format: str = "json", level: str = "INFO") -> None:
     if log_format == "json":
         final = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        final = [structlog.dev.ConsoleRenderer()]
+        # Plain tracebacks: the pretty ones print local variables, and those hold secrets and personal data.
+        final = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
 
     structlog.configure(
         processors=[
@@ -41,7 +44,7 @@ def configure(log_format: str = "json", level: str = "INFO") -> None:
     root.setLevel(level)
     # These say at INFO what is only interesting when debugging: each pool checkout, request and periodic job.
     for noisy in ("psycopg.pool", "httpx", "httpcore", "stripe", "procrastinate"):
-        logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level) if level != "DEBUG" else logging.DEBUG)
+        logging.getLogger(noisy).setLevel(root.level if level == "DEBUG" else max(logging.WARNING, root.level))
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -1,12 +1,16 @@
 """For whoever runs this: is the process alive, can it work, how much does it do. Not routed by the gateway."""
 
+from typing import Any
+
+import psycopg
 from fastapi import APIRouter, Response
 
-from workers import metrics
+from workers import logs, metrics
 from workers.db import DatabaseUnavailable
 from workers.http.context import ServicesDep
 from workers.problems import Problem, unavailable
 
+log = logs.get(__name__)
 router = APIRouter(tags=["operations"], include_in_schema=False)
 
 
@@ -33,11 +37,10 @@ async def readyz(services: ServicesDep) -> dict[str, str]:
 @router.get("/metrics")
 async def prometheus(services: ServicesDep) -> Response:
     """This process's counters and the database's gauges."""
-    rows = []
-    up = 1
+    rows: list[dict[str, Any]] = []
     try:
         rows = await services.db.rows("metrics")
-    except DatabaseUnavailable:
-        up = 0
-    rows.append({"name": "avenue_database_up", "labels": None, "value": up})
+    except (DatabaseUnavailable, psycopg.Error) as error:
+        log.error("no metrics from the database", error=str(error))
+    rows.append({"name": "avenue_database_up", "labels": None, "value": bool(rows)})
     return Response(metrics.render(rows), media_type=metrics.CONTENT_TYPE)
