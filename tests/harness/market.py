@@ -1,0 +1,201 @@
+"""What people do on the marketplace, as short calls: publish, buy, pay, let time pass, and look at the provider."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from stack.services import Services
+from tests.harness.people import Json, Person
+from tests.harness.server import Database
+from tests.harness.waiting import until
+
+FILE = b"not really a wave file, but these very bytes"
+SUCCEEDS = "pm_card_visa"
+
+
+# -- sellers ----------------------------------------------------------------------------------------------------------
+
+
+def publish_product(
+    seller: Person, price_cents: int = 2000, files: Iterable[str] = ("beat.wav",), **fields: Json
+) -> str:
+    """A product on sale with its files uploaded, made with supabase-py as a seller's application does; its id."""
+    product = (
+        seller.client.table("products")
+        .insert({"title": "Beat", "price_cents": price_cents, **fields})
+        .execute()
+        .data[0]["id"]
+    )
+    for name in files:
+        path = f"{seller.id}/{product}/{name}"
+        seller.client.storage.from_("product-files").upload(path, FILE, {"content-type": "audio/wav"})
+        seller.client.table("product_files").insert({"product_id": product, "path": path, "name": name}).execute()
+    seller.client.table("products").update({"status": "active"}).eq("id", product).execute()
+    return str(product)
+
+
+def publish_artwork(seller: Person, price_cents: int = 500000, **fields: Json) -> str:
+    """A one-of-a-kind artwork on sale; its id."""
+    row = {"title": "Dawn", "category": "painting", "price_cents": price_cents, "status": "published", **fields}
+    return str(seller.client.table("artworks").insert(row).execute().data[0]["id"])
+
+
+# -- buyers -----------------------------------------------------------------------------------------------------------
+
+
+def order(buyer: Person, *items: str | dict[str, Json], provider: str = "stripe", **more: Json) -> dict[str, Json]:
+    """Check out items (the cart when none are given); checkout's answer."""
+    wanted = [item if isinstance(item, dict) else {"item_id": item} for item in items]
+    answer = buyer.api.rpc("checkout", items=wanted or None, provider=provider, **more)
+    assert answer.status_code == 200, f"checkout: {answer.status_code} {answer.text}"
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def start(buyer: Person, ordered: dict[str, Json]) -> dict[str, Json]:
+    """Open the attempt at the provider; what the function answers."""
+    answer = buyer.api.http.post(ordered["start_url"])
+    assert answer.status_code == 200, f"start: {answer.status_code} {answer.text}"
+    return answer.json()  # type: ignore[no-any-return]
+
+
+def buy(simulator: Simulator, buyer: Person, *items: str | dict[str, Json]) -> dict[str, Json]:
+    """Check out, pay by card in the browser, and wait until the provider's event has settled it; the order."""
+    ordered = order(buyer, *items)
+    simulator.pay(start(buyer, ordered))
+    return wait_for_order(buyer, ordered["order_id"])
+
+
+def wait_for_order(buyer: Person, order_id: str, *statuses: str) -> dict[str, Json]:
+    """The order once it left `pending`, or reached one of the given statuses."""
+
+    def settled() -> dict[str, Json] | None:
+        row = buyer.api.one("orders", id=f"eq.{order_id}")
+        return row if (row["status"] in statuses if statuses else row["status"] != "pending") else None
+
+    return until(settled, f"order {order_id} to become {' or '.join(statuses) or 'settled'}")  # type: ignore[return-value]
+
+
+# -- the provider -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Simulator:
+    """The payment provider: as a customer's browser sees it, as our secret key sees it, and its commands."""
+
+    services: Services
+    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30), repr=False)
+
+    def _call(self, method: str, path: str, key: str, **more: Json) -> httpx.Response:
+        headers = {"authorization": f"Bearer {key}"}
+        return self.http.request(method, f"{self.services.simulator_url}{path}", headers=headers, **more)
+
+    def pay(self, attempt: dict[str, Json], method: str = SUCCEEDS) -> httpx.Response:
+        """Confirm an attempt as the buyer's browser does: with the client secret and the public key."""
+        data = {"client_secret": attempt["client_secret"], "payment_method": method}
+        path = f"/v1/payment_intents/{attempt['provider_ref']}/confirm"
+        return self._call("POST", path, "pk_test_browser", data=data)
+
+    def get(self, path: str, **query: Json) -> dict[str, Json]:
+        """Read an object or a list with the secret key."""
+        answer = self._call("GET", f"/v1/{path}", self.secret_key, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    def post(self, path: str, **data: Json) -> dict[str, Json]:
+        """Create or change an object with the secret key, as an operator in the dashboard would."""
+        answer = self._call("POST", f"/v1/{path}", self.secret_key, data=data)
+        assert answer.status_code == 200, answer.text
+        return answer.json()  # type: ignore[no-any-return]
+
+    def command(self, path: str, body: Json = None) -> Json:
+        """One of the simulator's own commands."""
+        answer = self.http.post(f"{self.services.simulator_url}/_sim/{path}", json=body or {})
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    def config(self, **settings: Json) -> None:
+        """Change how it behaves, until changed again."""
+        self.command("config", settings)
+
+    @property
+    def secret_key(self) -> str:
+        """Our API key."""
+        return self.services.env["AVENUE_STRIPE_SECRET_KEY"]
+
+    @property
+    def balance_cents(self) -> int:
+        """What it holds for us, available and pending."""
+        balance = self.get("balance")
+        parts = [*balance["available"], *balance["pending"]]
+        return sum(part["amount"] for part in parts if part["currency"] == "usd")
+
+    def transfers(self, **query: str) -> list[dict[str, Json]]:
+        """Transfers made, newest first."""
+        return self.get("transfers", limit=100, **query)["data"]  # type: ignore[no-any-return]
+
+    def events(self, **query: str) -> list[dict[str, Json]]:
+        """Events that happened, oldest first."""
+        return self.get("events", limit=100, **query)["data"][::-1]  # type: ignore[no-any-return]
+
+
+# -- time and the books -----------------------------------------------------------------------------------------------
+
+
+def pass_time(database: Database, interval: str = "8 days") -> None:
+    """Let the holding period of all earnings pass, by moving its end."""
+    database.run("update public.transactions set release_at = release_at - %s::interval", interval)
+
+
+def run_job(database: Database, task: str, **arguments: Json) -> None:
+    """Queue a job for the running worker and wait until it has succeeded."""
+    job = database.value(
+        "select unnest(jobs.procrastinate_defer_jobs_v1(array["
+        "row('default', %s, 0, null, null, %s, null)::jobs.procrastinate_job_to_defer_v1]))",
+        task,
+        json.dumps(arguments),
+    )
+
+    def outcome() -> str:
+        # Successful jobs are deleted at once.
+        return database.value("select status::text from jobs.procrastinate_jobs where id = %s", job) or "succeeded"
+
+    assert until(lambda: (found := outcome()) in ("succeeded", "failed") and found, f"job {task}") == "succeeded"
+
+
+def drain(database: Database, simulator: Simulator | None = None, seconds: float = 30) -> None:
+    """Wait until every event is delivered and applied and no job is left to do now."""
+    until(
+        lambda: database.value(
+            "select not exists (select from private.webhook_events where status = 'pending') and not exists ("
+            "select from jobs.procrastinate_jobs where status = 'doing' "
+            "or status = 'todo' and coalesce(scheduled_at, now()) <= now())"
+        ),
+        "events and jobs to be done",
+        seconds,
+    )
+
+
+def assert_books(database: Database, simulator: Simulator) -> None:
+    """The books keep every invariant, and the provider holds what they say, to the cent."""
+    assert database.audit() == []
+    agreed: Callable[[], Any] = lambda: (  # noqa: E731
+        database.value("select private.provider_position('stripe')") == simulator.balance_cents
+    )
+    until(agreed, "the provider's balance to equal private.provider_position('stripe')", 10)
+    assert database.audit() == []
+
+
+def stripe_signature(body: bytes, secret: str, timestamp: int | None = None) -> str:
+    """The Stripe-Signature header for a body, computed as Stripe documents it and not by the SDK we verify with."""
+    import hashlib
+    import hmac
+
+    stamp = int(time.time()) if timestamp is None else timestamp
+    digest = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return f"t={stamp},v1={digest}"
