@@ -56,6 +56,8 @@ begin
 
     -- Without any financial history nothing of the account is left. The foreign keys know best what history is.
     begin
+        -- A sale that is just settling holds the wallet: wait, then look.
+        perform from public.wallets as w where w.user_id = erase_account.user_id for update;
         if not exists (
             select from ledger.entries as e
             inner join ledger.accounts as a on a.id = e.account_id

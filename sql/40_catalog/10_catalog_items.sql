@@ -1,0 +1,371 @@
+-- The registry of everything that can be sold, favoured, reviewed or put in a cart: one row per item of any kind, with
+-- the item's own id. Each kind is a table of its own whose trigger keeps its row here; the rest of the platform knows
+-- only this table. A new kind of thing to sell is one new table, one catalog_entry() function and one trigger.
+
+create type public.catalog_kind as enum ('product', 'artwork');
+comment on type public.catalog_kind is 'Which table an item comes from.';
+
+create table public.catalog_items (
+    id uuid not null,
+    kind public.catalog_kind not null,
+    seller_id uuid not null,
+    title text not null,
+    slug extensions.citext not null,
+    thumbnail_url public.http_url,
+    price_cents bigint not null,
+    minimum_price_cents bigint,
+    currency character (3) not null,
+    category text,
+    tags text [] not null default '{}',
+    is_unique boolean not null,
+    is_featured boolean not null,
+    is_published boolean not null,
+    is_for_sale boolean not null,
+    seller_is_active boolean not null,
+    is_visible boolean not null generated always as (is_published and seller_is_active) stored,
+    is_listed boolean not null generated always as (is_published and is_for_sale and seller_is_active) stored,
+    views_count bigint not null default 0,
+    favorites_count integer not null default 0,
+    comments_count integer not null default 0,
+    purchases_count integer not null default 0,
+    rating_average numeric(3, 2) not null default 0,
+    reviews_count integer not null default 0,
+    search tsvector not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint catalog_items_pkey primary key (id),
+    constraint catalog_items_kind_slug_key unique (kind, slug),
+    constraint catalog_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
+    constraint catalog_items_price_cents_check check (price_cents = 0 or price_cents between 50 and 99999999),
+    constraint catalog_items_minimum_price_cents_check check (
+        minimum_price_cents <= price_cents and (minimum_price_cents = 0 or minimum_price_cents >= 50)
+    ),
+    constraint catalog_items_counts_check check (
+        views_count >= 0 and favorites_count >= 0 and comments_count >= 0 and purchases_count >= 0
+        and reviews_count >= 0 and rating_average between 0 and 5
+    )
+)
+-- Every sale, view and favourite rewrites a row here. Room on the page lets the counters without an index stay HOT;
+-- vacuum early, so that index-only work and page pruning keep up with a busy item.
+with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
+
+-- What pages sort by, as keysets: the next page starts at the last row's (value, id). Only what is on sale is listed.
+create index catalog_items_created_at_id_idx on public.catalog_items (created_at desc, id desc) where is_listed;
+create index catalog_items_kind_created_at_id_idx on public.catalog_items (kind, created_at desc, id desc)
+where is_listed;
+create index catalog_items_category_created_at_id_idx on public.catalog_items (category, created_at desc, id desc)
+where is_listed;
+create index catalog_items_price_cents_id_idx on public.catalog_items (price_cents, id) where is_listed;
+create index catalog_items_purchases_count_id_idx on public.catalog_items (purchases_count desc, id desc)
+where is_listed;
+create index catalog_items_seller_id_created_at_idx on public.catalog_items (seller_id, created_at desc);
+create index catalog_items_featured_idx on public.catalog_items (seller_id, id) where is_featured;
+create index catalog_items_tags_idx on public.catalog_items using gin (tags) where is_listed;
+create index catalog_items_search_idx on public.catalog_items using gin (search) where is_listed;
+
+comment on table public.catalog_items is
+'Registry of all items. Same id as the row it mirrors; written by triggers and the server, read-only to clients. Pages '
+'filter on is_listed and sort by created_at, price_cents or purchases_count, each with id.';
+comment on column public.catalog_items.id is 'Id of the row in the kind''s own table.';
+comment on column public.catalog_items.kind is 'Which table that is.';
+comment on column public.catalog_items.seller_id is 'Who sells it.';
+comment on column public.catalog_items.title is 'Title to show.';
+comment on column public.catalog_items.slug is 'Address part, unique per kind.';
+comment on column public.catalog_items.thumbnail_url is 'Picture to show in lists.';
+comment on column public.catalog_items.price_cents is 'Price, cents; 0 is free. Suggested price when name-your-price.';
+comment on column public.catalog_items.minimum_price_cents is
+'Lowest accepted price when buyers name it, cents; 0 lets it go free. Null: the price is fixed.';
+comment on column public.catalog_items.currency is 'ISO 4217.';
+comment on column public.catalog_items.category is 'Slug of the category for products, the category of artworks.';
+comment on column public.catalog_items.tags is 'Lower-case tags, genres included.';
+comment on column public.catalog_items.is_unique is 'One of a kind: sold once, quantity 1, reserved at checkout.';
+comment on column public.catalog_items.is_featured is 'Shown first by its seller.';
+comment on column public.catalog_items.is_published is 'Shown by its seller and not taken down.';
+comment on column public.catalog_items.is_for_sale is 'Can be bought when visible; false for sold and display pieces.';
+comment on column public.catalog_items.seller_is_active is 'False while the seller is banned, and once deleted.';
+comment on column public.catalog_items.is_visible is 'Everybody may read it: published, by a seller in good standing.';
+comment on column public.catalog_items.is_listed is 'Visible and for sale: what shop pages show.';
+comment on column public.catalog_items.views_count is 'Views; folded from events.';
+comment on column public.catalog_items.favorites_count is 'How many favour it.';
+comment on column public.catalog_items.comments_count is 'Visible comments.';
+comment on column public.catalog_items.purchases_count is 'Valid entitlements to it.';
+comment on column public.catalog_items.rating_average is 'Mean of its reviews, 1 to 5; 0 without any.';
+comment on column public.catalog_items.reviews_count is 'Reviews.';
+comment on column public.catalog_items.search is 'Full-text vector: title (A), tags (B), description (C).';
+
+create type private.catalog_entry as (
+    kind public.catalog_kind,
+    seller_id uuid,
+    title text,
+    slug extensions.citext,
+    thumbnail_url text,
+    price_cents bigint,
+    minimum_price_cents bigint,
+    currency character (3),
+    category text,
+    tags text [],
+    is_unique boolean,
+    is_featured boolean,
+    is_published boolean,
+    is_for_sale boolean,
+    body text
+);
+comment on type private.catalog_entry is
+'What a kind contributes to its registry row; body is only searched. Each kind defines private.catalog_entry(<its row>).';
+
+create function private.search_vector(title text, tags text [], body text) returns tsvector
+language sql
+stable
+set search_path = ''
+as $$
+    select
+        setweight(to_tsvector('pg_catalog.english', plain.title), 'A')
+        || setweight(to_tsvector('pg_catalog.english', plain.tags), 'B')
+        || setweight(to_tsvector('pg_catalog.english', plain.body), 'C')
+    from (
+        select
+            extensions.unaccent('extensions.unaccent'::regdictionary, coalesce(search_vector.title, '')) as title,
+            extensions.unaccent(
+                'extensions.unaccent'::regdictionary, coalesce(array_to_string(search_vector.tags, ' '), '')
+            ) as tags,
+            extensions.unaccent('extensions.unaccent'::regdictionary, coalesce(search_vector.body, '')) as body
+    ) as plain
+$$;
+comment on function private.search_vector(text, text [], text) is
+'Weighted search vector without accents. Queries use websearch_to_tsquery(''english'', unaccent(…)).';
+
+create function private.sync_catalog_item() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    entry private.catalog_entry;
+    before private.catalog_entry;
+    seller_is_active boolean;
+begin
+    if tg_op = 'DELETE' then
+        delete from public.catalog_items as c where c.id = old.id;
+        return null;
+    end if;
+
+    entry := private.catalog_entry(new);
+    if tg_op = 'UPDATE' then
+        before := private.catalog_entry(old);
+        if entry is not distinct from before then
+            return null;
+        end if;
+    end if;
+
+    if tg_op = 'INSERT' or entry.is_published <> before.is_published then
+        -- A ban or deletion that is just happening, and the counters below: both start with the profile's row, so the
+        -- standing read here stays true until this transaction ends, and nobody waits in a circle.
+        select p.deleted_at is null and not p.is_banned into seller_is_active from public.profiles as p
+        where p.id = entry.seller_id
+        for no key update;
+    end if;
+
+    if tg_op = 'INSERT' then
+        insert into public.catalog_items (
+            id, kind, seller_id, title, slug, thumbnail_url, price_cents, minimum_price_cents, currency, category, tags,
+            is_unique, is_featured, is_published, is_for_sale, seller_is_active, search, created_at
+        ) values (
+            new.id, entry.kind, entry.seller_id, entry.title, entry.slug, entry.thumbnail_url, entry.price_cents,
+            entry.minimum_price_cents, entry.currency, entry.category, entry.tags, entry.is_unique, entry.is_featured,
+            entry.is_published, entry.is_for_sale, seller_is_active,
+            private.search_vector(entry.title, entry.tags, entry.body), new.created_at
+        );
+    else
+        update public.catalog_items as c set
+            title = entry.title, slug = entry.slug, thumbnail_url = entry.thumbnail_url,
+            price_cents = entry.price_cents, minimum_price_cents = entry.minimum_price_cents,
+            currency = entry.currency, category = entry.category, tags = entry.tags, is_unique = entry.is_unique,
+            is_featured = entry.is_featured, is_published = entry.is_published, is_for_sale = entry.is_for_sale,
+            search = case
+                when (entry.title, entry.tags, entry.body) is not distinct from (before.title, before.tags, before.body)
+                    then c.search
+                else private.search_vector(entry.title, entry.tags, entry.body)
+            end,
+            updated_at = now()
+        where c.id = new.id;
+    end if;
+
+    if tg_op = 'INSERT' and entry.is_published or entry.is_published <> before.is_published then
+        perform private.count_published_item(entry.kind, entry.seller_id, case when entry.is_published then 1 else -1 end);
+    end if;
+    return null;
+end
+$$;
+comment on function private.sync_catalog_item() is
+'Generic trigger of every kind: keeps the item''s registry row and its seller''s counters.';
+
+create function private.count_published_item(kind public.catalog_kind, seller_id uuid, change integer) returns void
+language sql
+security definer
+set search_path = ''
+as $$
+    update public.profiles as p set
+        products_count = p.products_count + case when kind = 'product' then change else 0 end,
+        artworks_count = p.artworks_count + case when kind = 'artwork' then change else 0 end
+    where p.id = count_published_item.seller_id
+$$;
+comment on function private.count_published_item(public.catalog_kind, uuid, integer) is
+'Moves the seller''s count of published items of a kind.';
+
+-- A seller's standing decides over all their items at once: a ban takes them off sale, its end puts them back.
+create function private.follow_seller_standing() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    update public.catalog_items as c set seller_is_active = (new.deleted_at is null and not new.is_banned)
+    where c.seller_id = new.id and c.seller_is_active <> (new.deleted_at is null and not new.is_banned);
+    return null;
+end
+$$;
+comment on function private.follow_seller_standing() is
+'Trigger on profiles: a banned or deleted seller''s items are neither visible nor for sale.';
+
+create trigger follow_seller_standing
+after update of is_banned, deleted_at on public.profiles
+for each row
+when (old.is_banned is distinct from new.is_banned or old.deleted_at is distinct from new.deleted_at)
+execute function private.follow_seller_standing();
+
+create function private.item_has_orders(item_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (select from public.order_items as i where i.item_id = item_has_orders.item_id);
+end
+$$;
+comment on function private.item_has_orders(uuid) is 'Whether an item was ever ordered, paid for or not.';
+
+create function private.refuse_ordered_item() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if private.item_has_orders(old.id) then
+        perform private.fail('item_has_orders', old.id::text);
+    end if;
+    return old;
+end
+$$;
+comment on function private.refuse_ordered_item() is
+'Trigger of every kind: what was ordered is never removed. The foreign key of order_items holds it in a race.';
+
+create function private.clean_tags(tags text []) returns text []
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    cleaned text [];
+begin
+    cleaned := array(
+        select t.tag
+        from (
+            select lower(btrim(regexp_replace(u.tag, '[[:space:][:cntrl:]]+', ' ', 'g'), ' #')) as tag, min(u.position) as position
+            from unnest(tags) with ordinality as u (tag, position)
+            group by 1
+        ) as t
+        where t.tag <> ''
+        order by t.position
+    );
+    if cardinality(cleaned) > 20 or exists (select from unnest(cleaned) as t (tag) where char_length(t.tag) > 50) then
+        perform private.fail('invalid_tags', cardinality(cleaned)::text);
+    end if;
+    return cleaned;
+end
+$$;
+comment on function private.clean_tags(text []) is
+'Tags in lower case, without #, spare spaces, empty ones and repeats; fails with invalid_tags above 20 or 50 characters.';
+
+create function private.free_slug(title text, relation regclass, id uuid) returns text
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    base text := coalesce(nullif(btrim(left(private.slugify(title), 80), '-'), ''), 'item');
+    taken boolean;
+begin
+    -- Two items of one title arriving together take turns; the second sees the first.
+    perform pg_advisory_xact_lock(hashtextextended(relation::text || ':' || base, 0));
+    execute format(
+        'select exists (select from %s as t where t.slug operator(extensions.=) $1::extensions.citext and t.id <> $2)',
+        relation
+    ) into taken using base, id;
+    return base || case when taken then '-' || left(replace(id::text, '-', ''), 10) else '' end;
+end
+$$;
+comment on function private.free_slug(text, regclass, uuid) is
+'Slug of a title; when another row of the relation has it, with part of the item''s id.';
+
+create function private.check_featured_limit(item_id uuid, seller_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    allowed integer;
+begin
+    -- Two items featured at the same instant take turns on the seller's row.
+    perform from public.profiles as p where p.id = check_featured_limit.seller_id for no key update;
+    allowed := (private.seller_plan(check_featured_limit.seller_id)).featured_limit;
+    if allowed <= (
+        select count(*) from public.catalog_items as c
+        where c.seller_id = check_featured_limit.seller_id and c.is_featured and c.id <> item_id
+    ) then
+        perform private.fail('featured_limit_reached', format('the plan allows %s', allowed));
+    end if;
+end
+$$;
+comment on function private.check_featured_limit(uuid, uuid) is
+'Fails with featured_limit_reached when the seller''s plan allows no further featured item. Called only when an item '
+'becomes featured, so that a downgrade leaves what is featured alone.';
+
+-- In plpgsql because entitlements come on a later page.
+create function private.has_bought(user_id uuid, item_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return user_id is not null and private.owns_item(user_id, item_id);
+end
+$$;
+comment on function private.has_bought(uuid, uuid) is
+'Whether the user holds an entitlement: buyers go on seeing what they bought after it left the shop.';
+grant execute on function private.has_bought(uuid, uuid) to authenticated;
+
+alter table public.catalog_items enable row level security;
+revoke all on public.catalog_items from anon, authenticated, service_role;
+grant select on public.catalog_items to anon, authenticated, service_role;
+
+-- Cheapest answer first: for a page of listed items nothing but is_visible is ever evaluated.
+create policy catalog_items_select_anon on public.catalog_items for select to anon
+using (is_visible);
+create policy catalog_items_select on public.catalog_items for select to authenticated
+using (
+    is_visible
+    or seller_id = (select private.member_id())
+    or (select private.is_admin())
+    or private.has_bought((select private.member_id()), id)
+);
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('item_has_orders', 'PT409', 'This item was ordered and cannot be removed.',
+'Orders refer to it. Take it off sale instead: status deleted for products, archived for artworks.'),
+('invalid_tags', 'PT400', 'Too many or too long tags.', 'At most 20 tags of at most 50 characters.'),
+('featured_limit_reached', 'PT409', 'Your plan does not allow more featured items.',
+'The detail states how many. Stop featuring another item or upgrade. Items featured before a downgrade stay.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;

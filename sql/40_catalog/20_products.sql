@@ -1,0 +1,330 @@
+-- Digital products: files sold any number of times, at a price, for free or for what the buyer names.
+
+create type public.product_type as enum ('regular', 'recorded_webinar');
+comment on type public.product_type is 'recorded_webinar: made from a webinar that took place.';
+
+create type public.product_status as enum ('draft', 'active', 'paused', 'deleted');
+comment on type public.product_status is
+'active is in the shop, paused is not for now, deleted never again. Buyers keep what they bought in every state.';
+
+create type public.license_type as enum ('personal', 'commercial', 'exclusive', 'custom');
+comment on type public.license_type is 'What buyers may do with it; custom is said in license_text.';
+
+create table public.products (
+    id uuid not null default gen_random_uuid(),
+    seller_id uuid not null default auth.uid(),
+    title text not null,
+    slug extensions.citext not null,
+    description text,
+    product_type public.product_type not null default 'regular',
+    source_webinar_id uuid,
+    thumbnail_url public.http_url,
+    preview_images public.http_urls not null default '{}',
+    preview_audio_url public.http_url,
+    preview_video_url public.http_url,
+    file_size_bytes bigint not null default 0,
+    file_types text [] not null default '{}',
+    price_cents bigint not null default 0,
+    currency character (3) not null default 'USD',
+    is_free boolean generated always as (price_cents = 0) stored,
+    allow_name_your_price boolean not null default false,
+    minimum_price_cents bigint,
+    technical_details jsonb not null default '{}',
+    license_type public.license_type not null default 'personal',
+    license_text text,
+    category_id uuid,
+    tags text [] not null default '{}',
+    genre_tags text [] not null default '{}',
+    status public.product_status not null default 'draft',
+    is_featured boolean not null default false,
+    featured_at timestamptz,
+    is_approved boolean not null default true,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint products_pkey primary key (id),
+    constraint products_slug_key unique (slug),
+    constraint products_seller_id_fkey foreign key (seller_id) references public.profiles (id),
+    constraint products_category_id_fkey foreign key (category_id) references public.categories (id),
+    -- The registry row is written by trigger after this one, hence deferred. It makes item:catalog_items(*) embeddable.
+    constraint products_id_fkey foreign key (id) references public.catalog_items (id)
+    deferrable initially deferred,
+    constraint products_title_check check (char_length(title) between 1 and 255 and title !~ '[[:cntrl:]]'),
+    constraint products_slug_check check (
+        slug::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug::text) <= 100
+    ),
+    constraint products_description_check check (char_length(description) <= 20000),
+    constraint products_price_cents_check check (price_cents = 0 or price_cents between 50 and 99999999),
+    constraint products_minimum_price_cents_check check (
+        (minimum_price_cents is not null) = allow_name_your_price
+        and (minimum_price_cents = 0 or minimum_price_cents >= 50)
+        and minimum_price_cents <= price_cents
+    ),
+    constraint products_technical_details_check check (
+        jsonb_typeof(technical_details) = 'object' and octet_length(technical_details::text) <= 16384
+    ),
+    constraint products_license_text_check check (
+        char_length(license_text) <= 20000 and (license_type <> 'custom' or license_text is not null)
+    ),
+    constraint products_file_size_bytes_check check (file_size_bytes >= 0),
+    constraint products_featured_at_check check (is_featured = (featured_at is not null))
+);
+
+create index products_seller_id_created_at_idx on public.products (seller_id, created_at desc);
+create index products_category_id_idx on public.products (category_id);
+create index products_created_at_idx on public.products (created_at desc);
+create index products_genre_tags_idx on public.products using gin (genre_tags);
+
+comment on table public.products is
+'Digital products. Visible while active, approved and of a seller in good standing; always to the seller, to buyers and '
+'to admins. Counters, ratings, tags search and sorting are on its catalog_items row, its files in product_files.';
+comment on column public.products.seller_id is 'Who sells it; always the caller.';
+comment on column public.products.title is 'Title, one line of at most 255 characters.';
+comment on column public.products.slug is 'Address part, unique; made from the title when missing.';
+comment on column public.products.description is 'Rich text, at most 20,000 characters.';
+comment on column public.products.product_type is 'Fixed when created.';
+comment on column public.products.source_webinar_id is 'The webinar it records; written by the conversion only.';
+comment on column public.products.thumbnail_url is 'Picture for lists, http(s) only.';
+comment on column public.products.preview_images is 'Pictures of the product page, http(s) only.';
+comment on column public.products.preview_audio_url is 'Audio preview, http(s) only.';
+comment on column public.products.preview_video_url is 'Video preview, http(s) only.';
+comment on column public.products.file_size_bytes is 'Bytes of all its files together; kept by trigger.';
+comment on column public.products.file_types is 'Distinct file endings, for example {wav,zip}; kept by trigger.';
+comment on column public.products.price_cents is
+'Price, cents: 0 is free, else 50 to 99999999. The suggested price when buyers name theirs. Orders keep the price they '
+'were made at.';
+comment on column public.products.currency is 'ISO 4217.';
+comment on column public.products.is_free is 'True when the price is 0.';
+comment on column public.products.allow_name_your_price is 'Whether buyers name their price.';
+comment on column public.products.minimum_price_cents is
+'Lowest price a buyer may name, cents: 0 or 50 and more, not above price_cents. Null unless name-your-price, where a '
+'missing one becomes price_cents.';
+comment on column public.products.technical_details is
+'Facts for people, an object: bpm, key, sample_rate, bit_depth and the like.';
+comment on column public.products.license_type is 'What buyers may do with it.';
+comment on column public.products.license_text is 'Licence in words; required for custom.';
+comment on column public.products.category_id is 'Main category.';
+comment on column public.products.tags is 'Up to 20 tags; lower case.';
+comment on column public.products.genre_tags is 'Up to 20 genres; lower case.';
+comment on column public.products.status is 'State in the shop, set by the seller. active needs a file; deleted is final.';
+comment on column public.products.is_featured is 'Shown first by its seller; limited by the seller''s plan.';
+comment on column public.products.featured_at is 'Since when it is featured; kept by trigger.';
+comment on column public.products.is_approved is 'Written by review_product() only; false takes it out of the shop.';
+
+create function private.catalog_entry(product public.products) returns private.catalog_entry
+language sql
+stable
+set search_path = ''
+as $$
+    select row(
+        'product', product.seller_id, product.title, product.slug, product.thumbnail_url, product.price_cents,
+        product.minimum_price_cents, product.currency,
+        (select c.slug::text from public.categories as c where c.id = product.category_id),
+        product.tags || product.genre_tags, false, product.is_featured,
+        product.status = 'active' and product.is_approved, true, product.description
+    )::private.catalog_entry
+$$;
+comment on function private.catalog_entry(public.products) is 'A product''s registry row.';
+
+create function private.check_product() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if tg_op = 'UPDATE' and old.status = 'deleted' then
+        -- What the server keeps up may still change; what the seller says may not.
+        if (new.title, new.slug, new.status, new.price_cents) is distinct from
+            (old.title, old.slug, old.status, old.price_cents)
+        then
+            perform private.fail('product_deleted', old.id::text);
+        end if;
+    end if;
+
+    new.title := btrim(new.title);
+    if nullif(btrim(new.slug::text), '') is null then
+        new.slug := private.free_slug(new.title, 'public.products', new.id);
+    elsif (tg_op = 'INSERT' or new.slug::text <> old.slug::text) and exists (
+        select from public.products as p where p.slug operator(extensions.=) new.slug and p.id <> new.id
+    ) then
+        perform private.fail('slug_taken', new.slug::text);
+    end if;
+    new.tags := private.clean_tags(new.tags);
+    new.genre_tags := private.clean_tags(new.genre_tags);
+
+    new.minimum_price_cents := case
+        when new.allow_name_your_price then coalesce(new.minimum_price_cents, new.price_cents)
+    end;
+    new.license_text := nullif(btrim(new.license_text), '');
+    if new.license_type = 'custom' and new.license_text is null then
+        perform private.fail('license_text_required');
+    end if;
+
+    if new.status = 'active' and (tg_op = 'INSERT' or old.status <> 'active') and not exists (
+        select from public.product_files as f where f.product_id = new.id
+    ) then
+        perform private.fail('product_has_no_files', new.id::text);
+    end if;
+
+    if new.status = 'deleted' then
+        new.is_featured := false;
+    end if;
+    if new.is_featured and (tg_op = 'INSERT' or not old.is_featured) then
+        perform private.check_featured_limit(new.id, new.seller_id);
+        new.featured_at := now();
+    elsif not new.is_featured then
+        new.featured_at := null;
+    end if;
+    return new;
+end
+$$;
+comment on function private.check_product() is
+'Trigger: completes a product (slug, tags, minimum price, featured_at) and refuses what a constraint cannot say.';
+
+create trigger check_product
+before insert or update on public.products
+for each row execute function private.check_product();
+
+create trigger refuse_ordered_item before delete on public.products
+for each row execute function private.refuse_ordered_item();
+
+create trigger sync_catalog_item
+after insert or update or delete on public.products
+for each row execute function private.sync_catalog_item();
+
+create trigger touch_updated_at before update on public.products
+for each row execute function private.touch_updated_at();
+
+-- What admins said about a product: for the seller and the admins, hence not on the product's public row.
+create table public.product_approvals (
+    product_id uuid not null,
+    is_approved boolean not null,
+    approval_notes text,
+    reviewed_by uuid,
+    reviewed_at timestamptz not null default now(),
+    constraint product_approvals_pkey primary key (product_id),
+    constraint product_approvals_product_id_fkey foreign key (product_id)
+    references public.products (id) on delete cascade,
+    constraint product_approvals_reviewed_by_fkey foreign key (reviewed_by)
+    references public.profiles (id) on delete set null,
+    constraint product_approvals_approval_notes_check check (char_length(approval_notes) <= 2000)
+);
+
+create index product_approvals_reviewed_by_idx on public.product_approvals (reviewed_by);
+
+comment on table public.product_approvals is
+'Last review of a product; the history is in audit_log. Its seller and admins read, review_product() writes.';
+comment on column public.product_approvals.product_id is 'The product.';
+comment on column public.product_approvals.is_approved is 'The decision.';
+comment on column public.product_approvals.approval_notes is 'Why, told to the seller; at most 2,000 characters.';
+comment on column public.product_approvals.reviewed_by is 'The admin.';
+comment on column public.product_approvals.reviewed_at is 'When.';
+
+create function public.review_product(product_id uuid, approved boolean, notes text default null) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    admin uuid := private.require_admin();
+begin
+    update public.products as p set is_approved = coalesce(approved, false)
+    where p.id = review_product.product_id;
+    if not found then
+        perform private.fail('item_not_found', review_product.product_id::text);
+    end if;
+    insert into public.product_approvals as a (product_id, is_approved, approval_notes, reviewed_by)
+    values (review_product.product_id, coalesce(approved, false), notes, admin)
+    on conflict on constraint product_approvals_pkey do update set
+        is_approved = excluded.is_approved, approval_notes = excluded.approval_notes,
+        reviewed_by = excluded.reviewed_by, reviewed_at = now();
+    perform private.audit(
+        'review_product', 'products', review_product.product_id,
+        jsonb_build_object('approved', coalesce(approved, false), 'notes', notes)
+    );
+end
+$$;
+comment on function public.review_product(uuid, boolean, text) is
+'Admins: approves a product or takes it out of the shop, with notes for its seller; audited.';
+grant execute on function public.review_product(uuid, boolean, text) to authenticated;
+
+create function private.erase_products(seller uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform from public.products as p where p.seller_id = seller order by p.id for update;
+    begin
+        delete from public.products as p where p.seller_id = seller and not private.item_has_orders(p.id);
+    exception when foreign_key_violation or sqlstate 'PT409' then
+        -- Ordered this very moment: then it stays, like the others, for its buyer.
+        null;
+    end;
+    update public.products as p set status = 'deleted' where p.seller_id = seller and p.status <> 'deleted';
+end
+$$;
+comment on function private.erase_products(uuid) is
+'Account deletion: removes a seller''s products that nobody ordered and takes the others off sale for good.';
+
+alter table public.products enable row level security;
+revoke all on public.products from anon, authenticated, service_role;
+grant select on public.products to anon, authenticated, service_role;
+grant insert (
+    title, slug, description, product_type, thumbnail_url, preview_images, preview_audio_url, preview_video_url,
+    price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id,
+    tags, genre_tags, status, is_featured
+) on public.products to authenticated;
+grant update (
+    title, slug, description, thumbnail_url, preview_images, preview_audio_url, preview_video_url,
+    price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id,
+    tags, genre_tags, status, is_featured
+) on public.products to authenticated;
+grant delete on public.products to authenticated;
+
+-- Whoever may see the registry row may see the product. The owner comes first because an insert's RETURNING looks
+-- before that row exists.
+create policy products_select_anon on public.products for select to anon
+using (exists (select from public.catalog_items as c where c.id = products.id));
+create policy products_select on public.products for select to authenticated
+using (
+    seller_id = (select private.member_id())
+    or exists (select from public.catalog_items as c where c.id = products.id)
+);
+create policy products_insert on public.products for insert to authenticated
+with check (seller_id = (select private.member_id()));
+create policy products_update on public.products for update to authenticated
+using (seller_id = (select private.member_id()))
+with check (seller_id = (select private.member_id()));
+create policy products_delete on public.products for delete to authenticated
+using (seller_id = (select private.member_id()));
+
+alter table public.product_approvals enable row level security;
+revoke all on public.product_approvals from anon, authenticated, service_role;
+grant select on public.product_approvals to authenticated, service_role;
+create policy product_approvals_select on public.product_approvals for select to authenticated
+using (
+    (select private.is_admin())
+    or exists (
+        select from public.products as p
+        where p.id = product_approvals.product_id and p.seller_id = (select private.member_id())
+    )
+);
+
+insert into private.personal_data (section, relation, condition) values
+('products', 'public.products', 't.seller_id = $1'),
+(
+    'product_approvals', 'public.product_approvals',
+    't.product_id in (select p.id from public.products as p where p.seller_id = $1)'
+)
+on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('slug_taken', 'PT409', 'This address is taken.', 'Another item uses the slug. Choose another or leave it out.'),
+('license_text_required', 'PT400', 'A custom licence needs its text.', 'Send license_text with license_type custom.'),
+('product_has_no_files', 'PT409', 'This product has no files.',
+'A product on sale needs at least one row in product_files: upload to the bucket product-files, add the row, then set '
+'status active. The last file of a product on sale or once ordered cannot be removed.'),
+('product_deleted', 'PT409', 'This product was deleted.', 'Deleting is final. Create a new product.'),
+('item_not_found', 'PT404', 'This item does not exist.', 'No item with that id, or none the caller may see.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
