@@ -12,13 +12,17 @@ help: ## this list
 install: ## .venv and node_modules, from the lock files
 	@stack/install.sh
 
-.PHONY: up down reset status logs psql env
+.PHONY: up down reset clean restart status logs psql env
 up: install ## start the local Supabase and the workers; a second time is harmless
 	@$(PY) -m stack up
 down: install ## stop everything this checkout started; data is kept
 	@$(PY) -m stack down
 reset: install ## throw the database away and start afresh
 	@$(PY) -m stack reset
+clean: install ## stop everything and remove all state of this checkout
+	@$(PY) -m stack clean
+restart: install ## restart one part, e.g. PART=http after changing the workers
+	@$(PY) -m stack restart $(PART)
 status: install ## which parts run, where, with which keys
 	@$(PY) -m stack status
 logs: install ## follow the logs of all parts (PART=gateway for one)

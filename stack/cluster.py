@@ -57,8 +57,13 @@ class StackError(RuntimeError):
     """Something the person at the keyboard can act on; the message is one line and names the log where there is one."""
 
 
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on, below the range the kernel hands out for outgoing connections."""
+def free_port(first: int | None = None) -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on: the lowest from `first`, else a random one.
+
+    Random ones lie below the range the kernel hands out for outgoing connections.
+    """
+    if first:
+        return next(port for port in range(first, 65536) if port_is_free(port))
     while not port_is_free(port := random.randrange(20000, 32000)):
         continue
     return port

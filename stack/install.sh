@@ -14,17 +14,24 @@ command -v npm >/dev/null 2>&1 || fail "npm (it comes with Node.js) was not foun
 key() { { cat "$@"; pwd; uname -sm; } | cksum | tr -d ' \n'; }
 
 py_version=$("$python" -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])') || fail "'$python' does not run."
-py_key="$py_version-$(key requirements.txt pyproject.toml)"
-if [ ! -x .venv/bin/python ] || [ "$(cat .venv/stamp 2>/dev/null || true)" != "$py_key" ]; then
+py_key="$py_version-$(key requirements.txt)"
+pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet --quiet "$@"; }
+stamp=$(cat .venv/stamp 2>/dev/null || true)
+if [ "$stamp" != "$py_key" ]; then
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "Python 3.11 or newer is needed; '$python' is $py_version. Set PYTHON=/path/to/a/newer/python3."
     echo "Installing Python packages into .venv (a minute the first time) …"
+    # The same interpreter at the same place keeps what it has; anything else starts afresh.
+    [ "${stamp%%-*}" = "$py_version" ] && .venv/bin/python -c '' 2>/dev/null && clear= || clear=--clear
     rm -f .venv/stamp
-    "$python" -m venv --clear .venv || fail "could not create .venv (on Debian and Ubuntu: apt install python3-venv)."
-    pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet --quiet "$@"; }
+    # shellcheck disable=SC2086
+    "$python" -m venv $clear .venv || fail "could not create .venv (on Debian and Ubuntu: apt install python3-venv)."
     pip install --require-hashes --requirement requirements.txt || fail "installing Python packages failed, see above."
-    pip install --no-deps --no-build-isolation --editable . || fail "installing the avenue package failed, see above."
     printf %s "$py_key" >.venv/stamp
+fi
+if [ "$(cat .venv/stamp-avenue 2>/dev/null || true)" != "$(key pyproject.toml)" ]; then
+    pip install --no-deps --no-build-isolation --editable . || fail "installing the avenue package failed, see above."
+    key pyproject.toml >.venv/stamp-avenue
 fi
 
 node_version=$(node --version)

@@ -80,6 +80,7 @@ class Services:
 
     root: directory for keys, files, logs and process ids; made when missing, keys survive restarts.
     port: the gateway's port; None takes a free one (and keeps it over restarts while it stays free).
+    first_port: where the search for a free gateway port begins; None searches anywhere.
     env: further environment for the workers, over the values of `env`.
     """
 
@@ -89,6 +90,7 @@ class Services:
         database: str,
         root: Path,
         port: int | None = None,
+        first_port: int | None = None,
         env: dict[str, str] | None = None,
     ) -> None:
         self.cluster = cluster
@@ -96,6 +98,7 @@ class Services:
         self.root = Path(root).absolute()
         self.logs = self.root / "logs"
         self._forced_port = port
+        self._first_port = first_port
         self._extra_env = env or {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         for directory in (self.root, self.logs, self.root / "tmp", self.root / "files"):
@@ -200,10 +203,12 @@ class Services:
 
     def kill(self, part: str) -> None:
         """SIGKILL one part and its children."""
-        record = self._records().get(part)
-        for process in record.processes() if record else []:
+        record = self.record(part)
+        processes = record.processes() if record else []
+        for process in processes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
+        psutil.wait_procs(processes, timeout=10)
         if child := self._children.pop(part, None):
             child.wait(10)
 
@@ -211,6 +216,14 @@ class Services:
         """Whether this part's process is alive."""
         record = self._records().get(part)
         return record is not None and record.alive
+
+    def record(self, part: str) -> Running | None:
+        """What was last started as this part and has not been stopped since; it may have died."""
+        return self._records().get(part)
+
+    def moved(self) -> bool:
+        """Whether the gateway runs on another port than the one asked for, so that all addresses change."""
+        return bool(self._forced_port) and self.running("gateway") and self.port != self._forced_port
 
     def log(self, part: str) -> Path:
         """The part's log file."""
@@ -398,7 +411,7 @@ class Services:
             if name == "gateway" and self._forced_port and not ours:
                 port = self._forced_port
             elif port is None or not (ours or port_is_free(port)):
-                port = free_port()
+                port = free_port(self._first_port if name == "gateway" else None)
             ports[name] = port
         self._write_ports(ports)
 

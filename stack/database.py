@@ -1,0 +1,76 @@
+"""Bringing a database's schema and data up to date: migrations through the official CLI, or the pages themselves."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import psycopg
+
+from stack.cluster import REPO, StackError
+
+MIGRATIONS = REPO / "supabase/migrations"
+SEED = REPO / "supabase/seed.sql"
+
+
+def migrate(url: str, log: Path | None = None) -> None:
+    """Apply the pending migrations with `supabase db push`, as the role of the URL, and tell PostgREST.
+
+    Raises StackError with the CLI's own words when one fails.
+    """
+    _supabase(["db", "push", "--yes", f"--remote={url}"], log)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("notify pgrst, 'reload schema'")
+
+
+def seed(url: str, log: Path | None = None) -> None:
+    """Load supabase/seed.sql, if there is one, once per content (`supabase db push --include-seed`)."""
+    if SEED.exists():
+        _supabase(["db", "push", "--yes", "--include-seed", f"--remote={url}"], log)
+
+
+def load_pages(url: str, folder: Path = REPO / "sql") -> None:
+    """Run sql/*/*.sql in path order, each page in a transaction of its own, as the role of the URL (postgres).
+
+    Raises StackError naming the page and line that failed.
+    """
+    with psycopg.connect(url, autocommit=True) as connection:
+        for page in sorted(folder.glob("*/*.sql")):
+            text = page.read_text()
+            try:
+                with connection.transaction():
+                    connection.execute(text.encode())
+            except psycopg.Error as error:
+                at = error.diag.statement_position
+                line = f":{text[: int(at)].count(chr(10)) + 1}" if at else ""
+                where = f" [{context.splitlines()[0]}]" if (context := error.diag.context) else ""
+                name = page.relative_to(folder.parent)
+                raise StackError(f"{name}{line}: {error.diag.message_primary or error}{where}") from error
+        connection.execute("notify pgrst, 'reload schema'")
+
+
+def _supabase(arguments: list[str], log: Path | None) -> None:
+    """Run the Supabase CLI of node_modules."""
+    cli = REPO / "node_modules/.bin/supabase"
+    # Loopback has no TLS; saying so spares a warning on each call.
+    env = {**os.environ, "SUPABASE_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1", "PGSSLMODE": "disable"}
+    try:
+        done = subprocess.run(
+            [str(cli), *arguments, "--workdir", str(REPO), "--agent", "no"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    except OSError as error:
+        raise StackError(f"cannot run {cli}: {error.strerror}; run `make install`") from error
+    if log:
+        log.write_text(done.stdout)
+    if done.returncode:
+        words = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        telling = [line for line in words if "ERROR" in line or "rror:" in line or line.startswith("At statement")]
+        where = f" (log: {log})" if log else ""
+        raise StackError(f"migrations failed: {' '.join(telling or words[-3:])}{where}")
