@@ -22,7 +22,8 @@ begin
 end
 $$;
 
-comment on function private.refuse_change() is 'Trigger: append-only tables refuse UPDATE, DELETE and TRUNCATE, for any role.';
+comment on function private.refuse_change() is
+'Trigger: append-only tables refuse UPDATE, DELETE and TRUNCATE, for any role.';
 
 create function private.slugify(value text) returns text
 language sql

@@ -15,7 +15,7 @@ create domain public.http_url as text
 constraint http_url_check check (value ~ '^https?://[^[:space:][:cntrl:]"<>\\^`{|}]+$' and char_length(value) <= 2048);
 comment on domain public.http_url is 'Absolute http(s) address of at most 2,048 characters.';
 
-create domain public.http_urls as text []
+create domain public.http_urls as text[]
 constraint http_urls_check check (
     array_to_string(value, ' ', '') ~ '^(https?://[^[:space:][:cntrl:]"<>\\^`{|}]+( |$))*$'
     and cardinality(value) <= 30
@@ -164,8 +164,8 @@ begin
 end
 $$;
 comment on function private.require_active(uuid) is
-'The id, if it is an account''s that may act; else fails with not_signed_in (401) or banned (403). For calls the workers '
-'make on behalf of a user whose token they verified.';
+'The id, if it is an account''s that may act; else fails with not_signed_in (401) or banned (403). For calls the '
+'workers make on behalf of a user whose token they verified.';
 
 create function private.require_member() returns uuid
 language sql

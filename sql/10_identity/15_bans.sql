@@ -88,7 +88,8 @@ begin
 end
 $$;
 comment on function public.unban_user(uuid) is
-'Admins: ends a ban; the items that were on sale are on sale again. Banned admins need a super admin. No ban, no effect.';
+'Admins: ends a ban; the items that were on sale are on sale again. Banned admins need a super admin. No ban, no '
+'effect.';
 grant execute on function public.unban_user(uuid) to authenticated;
 
 alter table public.bans enable row level security;

@@ -27,15 +27,17 @@ create table public.profile_settings (
     constraint profile_settings_phone_check check (phone ~ '^\+?[0-9][0-9 ()./-]{4,28}[0-9]$')
 );
 
-comment on table public.profile_settings is 'Private settings of a member; created by sign-up. Owner only, not even admins.';
+comment on table public.profile_settings is
+'Private settings of a member; created by sign-up. Owner only, not even admins.';
 comment on column public.profile_settings.user_id is 'Whose settings.';
 comment on column public.profile_settings.theme is 'Colour scheme.';
 comment on column public.profile_settings.language is 'BCP 47 tag, for example en or pt-BR.';
 comment on column public.profile_settings.notification_preferences is
-'Per notification type an object of switches, for example {"message": {"in_app": true, "email": false}}. A missing type '
-'or switch means on.';
+'Per notification type an object of switches, for example {"message": {"in_app": true, "email": false}}. A missing '
+'type or switch means on.';
 comment on column public.profile_settings.phone is 'Phone number, digits with the usual separators.';
-comment on column public.profile_settings.marketing_consent is 'Whether marketing e-mails are welcome; off until asked for.';
+comment on column public.profile_settings.marketing_consent is
+'Whether marketing e-mails are welcome; off until asked for.';
 comment on column public.profile_settings.marketing_consent_at is
 'When that consent was given: the evidence. Null while not given; written by trigger.';
 

@@ -9,7 +9,7 @@ create table public.artist_profiles (
     social_links jsonb not null default '{}',
     is_verified boolean not null default false,
     hourly_rate_cents bigint,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     total_plays bigint not null default 0,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
@@ -45,7 +45,8 @@ comment on column public.artist_profiles.banner_image_url is 'Banner of the arti
 comment on column public.artist_profiles.website is 'The artist''s site, http(s) only.';
 comment on column public.artist_profiles.social_links is
 'Network name to http(s) address, for example {"instagram": "https://instagram.com/x"}.';
-comment on column public.artist_profiles.is_verified is 'Verified badge. Given by verify_artist() only; a change of artist_name takes it away.';
+comment on column public.artist_profiles.is_verified is
+'Verified badge. Given by verify_artist() only; a change of artist_name takes it away.';
 comment on column public.artist_profiles.hourly_rate_cents is
 'Price of an hour''s consultation, cents; null offers none, 0 is free.';
 comment on column public.artist_profiles.currency is 'ISO 4217, of hourly_rate_cents.';

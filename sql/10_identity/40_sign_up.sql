@@ -2,7 +2,7 @@
 -- transaction. Metadata is user input: it suggests names and a picture, and never sets a role, tier or badge. Whatever
 -- it holds, the sign-up succeeds.
 
-create function private.metadata_text(metadata jsonb, keys text []) returns setof text
+create function private.metadata_text(metadata jsonb, keys text[]) returns setof text
 language sql
 immutable
 set search_path = ''
@@ -16,7 +16,7 @@ as $$
         and btrim(left(metadata ->> k.key, 300)) <> ''
     order by k.position
 $$;
-comment on function private.metadata_text(jsonb, text []) is
+comment on function private.metadata_text(jsonb, text[]) is
 'The texts of sign-up metadata under these keys, in their order, at most 300 characters each. Other types are skipped.';
 
 create function private.suggest_username(value text) returns text

@@ -12,7 +12,7 @@ create table public.plans (
     description text,
     monthly_price_cents bigint not null default 0,
     annual_price_cents bigint not null default 0,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     commission_bps integer,
     featured_limit integer,
     features jsonb not null default '[]',
@@ -129,7 +129,8 @@ insert into public.plans (
     'reseller_free', 'reseller', 'free', 'Free', 'List by hand.', 0, 0, null, null, '[]', true, 1
 ),
 (
-    'reseller_premium', 'reseller', 'premium', 'Premium', 'Post to several marketplaces at once.', 999, 9990, null, null,
+    'reseller_premium', 'reseller', 'premium', 'Premium',
+    'Post to several marketplaces at once.', 999, 9990, null, null,
     '["cross-posting"]', true, 2
 ),
 (

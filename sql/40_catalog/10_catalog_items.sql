@@ -14,9 +14,9 @@ create table public.catalog_items (
     thumbnail_url public.http_url,
     price_cents bigint not null,
     minimum_price_cents bigint,
-    currency character (3) not null,
+    currency character(3) not null,
     category text,
-    tags text [] not null default '{}',
+    tags text[] not null default '{}',
     is_unique boolean not null,
     is_featured boolean not null,
     is_published boolean not null,
@@ -111,9 +111,10 @@ create type private.catalog_entry as (
     body text
 );
 comment on type private.catalog_entry is
-'What a kind contributes to its registry row; body is only searched. Each kind defines private.catalog_entry(<its row>).';
+'What a kind contributes to its registry row; body is only searched. Each kind defines private.catalog_entry(<its '
+'row>).';
 
-create function private.search_vector(title text, tags text [], body text) returns tsvector
+create function private.search_vector(title text, tags text[], body text) returns tsvector
 language sql
 stable
 set search_path = ''
@@ -131,7 +132,7 @@ as $$
             extensions.unaccent('extensions.unaccent'::regdictionary, coalesce(search_vector.body, '')) as body
     ) as plain
 $$;
-comment on function private.search_vector(text, text [], text) is
+comment on function private.search_vector(text, text[], text) is
 'Weighted search vector without accents. Queries use websearch_to_tsquery(''english'', unaccent(…)).';
 
 create function private.sync_catalog_item() returns trigger
@@ -260,7 +261,7 @@ $$;
 comment on function private.refuse_ordered_item() is
 'Trigger of every kind: what was ordered is never removed. The foreign key of order_items holds it in a race.';
 
-create function private.clean_tags(tags text []) returns text []
+create function private.clean_tags(tags text[]) returns text[]
 language plpgsql
 stable
 set search_path = ''
@@ -284,8 +285,9 @@ begin
     return cleaned;
 end
 $$;
-comment on function private.clean_tags(text []) is
-'Tags in lower case, without #, spare spaces, empty ones and repeats; fails with invalid_tags above 20 or 50 characters.';
+comment on function private.clean_tags(text[]) is
+'Tags in lower case, without #, spare spaces, empty ones and repeats; fails with invalid_tags above 20 or 50 '
+'characters.';
 
 create function private.free_slug(title text, relation regclass, id uuid) returns text
 language plpgsql

@@ -23,9 +23,9 @@ create table public.products (
     preview_audio_url public.http_url,
     preview_video_url public.http_url,
     file_size_bytes bigint not null default 0,
-    file_types text [] not null default '{}',
+    file_types text[] not null default '{}',
     price_cents bigint not null default 0,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     is_free boolean generated always as (price_cents = 0) stored,
     allow_name_your_price boolean not null default false,
     minimum_price_cents bigint,
@@ -33,8 +33,8 @@ create table public.products (
     license_type public.license_type not null default 'personal',
     license_text text,
     category_id uuid,
-    tags text [] not null default '{}',
-    genre_tags text [] not null default '{}',
+    tags text[] not null default '{}',
+    genre_tags text[] not null default '{}',
     status public.product_status not null default 'draft',
     is_featured boolean not null default false,
     featured_at timestamptz,
@@ -75,8 +75,8 @@ create index products_created_at_idx on public.products (created_at desc);
 create index products_genre_tags_idx on public.products using gin (genre_tags);
 
 comment on table public.products is
-'Digital products. Visible while active, approved and of a seller in good standing; always to the seller, to buyers and '
-'to admins. Counters, ratings, tags search and sorting are on its catalog_items row, its files in product_files.';
+'Digital products. Visible while active, approved and of a seller in good standing; always to the seller, to buyers '
+'and to admins. Counters, ratings, tags search and sorting are on its catalog_items row, its files in product_files.';
 comment on column public.products.seller_id is 'Who sells it; always the caller.';
 comment on column public.products.title is 'Title, one line of at most 255 characters.';
 comment on column public.products.slug is 'Address part, unique; made from the title when missing.';
@@ -105,7 +105,8 @@ comment on column public.products.license_text is 'Licence in words; required fo
 comment on column public.products.category_id is 'Main category.';
 comment on column public.products.tags is 'Up to 20 tags; lower case.';
 comment on column public.products.genre_tags is 'Up to 20 genres; lower case.';
-comment on column public.products.status is 'State in the shop, set by the seller. active needs a file; deleted is final.';
+comment on column public.products.status is
+'State in the shop, set by the seller. active needs a file; deleted is final.';
 comment on column public.products.is_featured is 'Shown first by its seller; limited by the seller''s plan.';
 comment on column public.products.featured_at is 'Since when it is featured; kept by trigger.';
 comment on column public.products.is_approved is 'Written by review_product() only; false takes it out of the shop.';

@@ -20,9 +20,9 @@ create table public.artworks (
     thumbnail_url public.http_url,
     price_cents bigint not null,
     original_price_cents bigint,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     category public.artwork_category not null,
-    tags text [] not null default '{}',
+    tags text[] not null default '{}',
     dimensions text,
     file_size_bytes bigint,
     status public.artwork_status not null default 'draft',
@@ -56,8 +56,8 @@ create index artworks_created_at_idx on public.artworks (created_at desc);
 create index artworks_category_created_at_idx on public.artworks (category, created_at desc);
 
 comment on table public.artworks is
-'One-of-a-kind works. Visible while published or sold and of a seller in good standing; always to the seller, the buyer '
-'and admins. Counters, search and sorting are on its catalog_items row.';
+'One-of-a-kind works. Visible while published or sold and of a seller in good standing; always to the seller, the '
+'buyer and admins. Counters, search and sorting are on its catalog_items row.';
 comment on column public.artworks.seller_id is 'The artist who sells it; always the caller.';
 comment on column public.artworks.title is 'Title, one line of at most 255 characters.';
 comment on column public.artworks.slug is 'Address part, unique; made from the title when missing.';

@@ -137,8 +137,8 @@ begin
 end
 $$;
 comment on function private.authorize_download(uuid, uuid) is
-'The stored files of an item for its seller, a buyer holding an entitlement, or an admin; none for items without files. '
-'Others fail with not_entitled (403), or item_not_found (404) when they may not even see the item.';
+'The stored files of an item for its seller, a buyer holding an entitlement, or an admin; none for items without '
+'files. Others fail with not_entitled (403), or item_not_found (404) when they may not even see the item.';
 grant execute on function private.authorize_download(uuid, uuid) to avenue_worker;
 
 -- Account deletion, the workers' part: files live in an object store that only its own API may delete from.

@@ -23,7 +23,7 @@ create table public.orders (
     shipping_cents bigint not null default 0,
     discount_cents bigint not null default 0,
     total_cents bigint not null,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     shipping_address jsonb,
     notes text,
     idempotency_key text,
@@ -80,7 +80,7 @@ create table public.order_items (
     quantity integer not null default 1,
     total_cents bigint generated always as (unit_price_cents * quantity) stored,
     tax_cents bigint not null default 0,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     seller_tier text not null,
     commission_bps integer not null,
     created_at timestamptz not null default now(),
@@ -105,7 +105,8 @@ comment on table public.order_items is
 'Lines of an order, snapshots taken at checkout. Read by buyer, that line''s seller and admins.';
 comment on column public.order_items.order_id is 'The order.';
 comment on column public.order_items.line_no is 'Position in the order, from 1; also breaks ties when cents are split.';
-comment on column public.order_items.item_id is 'What is bought. The reference keeps an ordered item from being deleted.';
+comment on column public.order_items.item_id is
+'What is bought. The reference keeps an ordered item from being deleted.';
 comment on column public.order_items.buyer_id is 'The order''s buyer, repeated so that a policy needs no join.';
 comment on column public.order_items.seller_id is 'Who sells it.';
 comment on column public.order_items.title is 'Title at checkout.';

@@ -5,7 +5,7 @@ create table public.purchases (
     item_id uuid not null,
     order_item_id uuid not null,
     price_cents bigint not null,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     purchased_at timestamptz not null default now(),
     revoked_at timestamptz,
     constraint purchases_pkey primary key (buyer_id, item_id),

@@ -6,7 +6,7 @@ comment on type public.payout_account_status is 'What the provider says of the p
 
 create table public.wallets (
     user_id uuid not null,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     balance_available_cents bigint not null default 0,
     balance_pending_cents bigint not null default 0,
     debt_cents bigint not null default 0,

@@ -11,7 +11,7 @@ create table ledger.accounts (
     id bigint generated always as identity,
     owner_id uuid not null,
     code text not null,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     created_at timestamptz not null default now(),
     constraint accounts_pkey primary key (id),
     constraint accounts_owner_id_code_currency_key unique (owner_id, code, currency),
@@ -42,7 +42,7 @@ create table ledger.journal (
     kind ledger.journal_kind not null,
     idempotency_key text not null,
     source_id uuid,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     memo text,
     occurred_at timestamptz not null default now(),
     created_at timestamptz not null default now(),
@@ -232,7 +232,8 @@ end
 $$;
 
 comment on function public.wallet_statement(bigint, integer) is
-'The caller''s ledger entries, newest first; page with the last journal_id. Changes in cents; debt rises when positive.';
+'The caller''s ledger entries, newest first; page with the last journal_id. Changes in cents; debt rises when '
+'positive.';
 grant execute on function public.wallet_statement(bigint, integer) to authenticated;
 
 insert into ledger.accounts (owner_id, code)

@@ -7,7 +7,7 @@ comment on type public.payment_provider is 'Who moves the money; wallet is the b
 
 create table public.fee_schedules (
     provider public.payment_provider not null,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     valid_from timestamptz not null,
     percent_bps integer not null,
     fixed_cents bigint not null,

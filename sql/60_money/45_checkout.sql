@@ -19,7 +19,8 @@ as $$
     limit 1
 $$;
 
-comment on function private.order_summary(uuid) is 'What checkout answers: the order, its payment and where to start it.';
+comment on function private.order_summary(uuid) is
+'What checkout answers: the order, its payment and where to start it.';
 
 -- An attempt the provider knows may still succeed there: it is only asked to stop, and stays open until the provider
 -- says so. One that was never started just ends.
@@ -288,7 +289,8 @@ end
 $$;
 
 comment on function public.cancel_order(uuid) is
-'Buyer: gives up a pending order. One whose payment was started ends when the provider confirms. Error: order_not_open.';
+'Buyer: gives up a pending order. One whose payment was started ends when the provider confirms. Error: '
+'order_not_open.';
 grant execute on function public.cancel_order(uuid) to authenticated;
 
 -- What the workers need to run an attempt at the provider.
@@ -470,7 +472,8 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('item_sold', 'PT409', 'This item is already sold.',
 'A one-of-a-kind item found its buyer or was taken down. Remove it from the cart.'),
 ('item_reserved', 'PT409', 'Somebody else is buying this item right now.',
-'A one-of-a-kind item is held during another buyer''s checkout (15 minutes). It is sold unless they give up: try later.'),
+'A one-of-a-kind item is held during another buyer''s checkout (15 minutes). It is sold unless they give up: try '
+'later.'),
 ('already_owned', 'PT409', 'You already own this item.', 'Download it instead of buying it again.'),
 ('duplicate_item', 'PT400', 'The same item was sent twice.', 'Use quantity.'),
 ('price_changed', 'PT409', 'The price has changed.', 'Show the new price and let the buyer decide.'),

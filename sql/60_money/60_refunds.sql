@@ -9,7 +9,7 @@ create table public.refunds (
     payment_id uuid not null,
     order_item_id uuid,
     amount_cents bigint not null,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     reason text not null,
     requested_by uuid,
     idempotency_key text,
@@ -45,7 +45,8 @@ comment on column public.refunds.requested_by is 'Seller or admin; null when aut
 comment on column public.refunds.idempotency_key is 'Given by the client: the same key is the same refund.';
 comment on column public.refunds.provider is 'Who pays it back.';
 comment on column public.refunds.provider_ref is 'Provider''s refund.';
-comment on column public.refunds.status is 'State; only ever moves to the right of requested, pending, succeeded, failed.';
+comment on column public.refunds.status is
+'State; only ever moves to the right of requested, pending, succeeded, failed.';
 comment on column public.refunds.failure_reason is 'Provider''s word for it.';
 comment on column public.refunds.booked_at is 'When it went into the books.';
 comment on column public.refunds.reversed_at is 'When a booked one that failed later was taken back.';
@@ -366,7 +367,8 @@ begin
 end
 $$;
 
-comment on function private.reverse_refund(uuid) is 'Takes a booked refund that the provider failed later out again, once.';
+comment on function private.reverse_refund(uuid) is
+'Takes a booked refund that the provider failed later out again, once.';
 
 create function private.record_refund(
     refund_id uuid, provider_refund_id text, status text, failure_reason text default null
@@ -433,7 +435,8 @@ comment on function private.claim_refund(uuid) is
 'What the worker sends to the provider (idempotency key: the refund id); null when there is nothing to send.';
 grant execute on function private.claim_refund(uuid) to avenue_worker;
 
-create function private.refunds_to_resume(max_rows integer) returns table (refund_id uuid, payment_id uuid, sent boolean)
+create function private.refunds_to_resume(max_rows integer)
+returns table (refund_id uuid, payment_id uuid, sent boolean)
 language sql
 stable
 security definer

@@ -11,7 +11,7 @@ create table public.payouts (
     id uuid not null default gen_random_uuid(),
     user_id uuid not null,
     amount_cents bigint not null,
-    currency character (3) not null default 'USD',
+    currency character(3) not null default 'USD',
     payout_method public.payment_provider not null default 'stripe',
     destination text not null,
     provider_ref text,
@@ -44,7 +44,8 @@ comment on column public.payouts.user_id is 'Whose wallet.';
 comment on column public.payouts.amount_cents is 'Cents; frozen in payouts_in_transit while open.';
 comment on column public.payouts.currency is 'ISO 4217.';
 comment on column public.payouts.payout_method is 'Provider that pays.';
-comment on column public.payouts.destination is 'Stripe account as it was at the request: a later change cannot redirect it.';
+comment on column public.payouts.destination is
+'Stripe account as it was at the request: a later change cannot redirect it.';
 comment on column public.payouts.provider_ref is 'Stripe transfer.';
 comment on column public.payouts.status is 'State.';
 comment on column public.payouts.requested_at is 'When the seller asked.';
@@ -245,7 +246,8 @@ end
 $$;
 
 comment on function private.end_payout(uuid, public.payout_status, text) is
-'Gives a payout''s money back to the wallet, debts first: failed and cancelled from transit, returned from the provider.';
+'Gives a payout''s money back to the wallet, debts first: failed and cancelled from transit, returned from the '
+'provider.';
 
 create function public.cancel_payout(payout_id uuid) returns public.payouts
 language plpgsql

@@ -187,8 +187,8 @@ as $$
 $$;
 
 comment on function ledger.audit() is
-'Every violated invariant of the books (docs: money, Invariants 1 to 5); no rows means they are right. Invariant 6, the '
-'provider''s balance, is compared by the worker with private.provider_position().';
+'Every violated invariant of the books (docs: money, Invariants 1 to 5); no rows means they are right. Invariant 6, '
+'the provider''s balance, is compared by the worker with private.provider_position().';
 
 create function private.audit_books() returns table (invariant text, subject text, detail text)
 language sql
@@ -319,8 +319,8 @@ end
 $$;
 
 comment on function public.adjust_wallet(uuid, bigint, text, text) is
-'Admin: goodwill or correction of another''s available balance, signed cents, with a reason the owner can read. The same '
-'key posts once. Errors: admin_only, own_wallet, reason_required, adjustment_invalid, wallet_not_found, '
+'Admin: goodwill or correction of another''s available balance, signed cents, with a reason the owner can read. The '
+'same key posts once. Errors: admin_only, own_wallet, reason_required, adjustment_invalid, wallet_not_found, '
 'insufficient_funds.';
 grant execute on function public.adjust_wallet(uuid, bigint, text, text) to authenticated;
 
