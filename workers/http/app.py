@@ -21,7 +21,7 @@ from workers.http.context import problems
 from workers.http.inbox import Inbox
 from workers.http.webhooks import MAX_BODY_BYTES, WebhookEndpoint
 from workers.metrics import REQUESTS
-from workers.problems import Problem, unavailable
+from workers.problems import ErrorCode, Problem, ProblemDetails
 from workers.providers import Event, ProviderConflict, ProviderError, ProviderUnknown
 from workers.services import open_services, stripe_provider
 from workers.settings import Settings
@@ -99,7 +99,7 @@ class Observed:
             message = await receive()
             size += len(message.get("body", b""))
             if size > MAX_BODY_BYTES:
-                raise HTTPException(413)
+                raise HTTPException(413, headers={"connection": "close"})
             return message
 
         async def watched_send(message: Message) -> None:
@@ -125,26 +125,23 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(BusinessError)
     async def on_business_error(request: Request, error: BusinessError) -> Response:
-        return Problem(error.status, error.code, error.message, error.detail).response(request.url.path)
+        known = ErrorCode(error.status, error.message, "")
+        return Problem(error.code, error.detail, known=known).response(request.url.path)
 
     @app.exception_handler(DatabaseUnavailable)
     @app.exception_handler(StorageUnavailable)
     async def on_unavailable(request: Request, error: Exception) -> Response:
         log.error("unavailable", path=request.url.path, error=str(error))
-        return unavailable().response(request.url.path)
+        return Problem.unavailable().response(request.url.path)
 
     @app.exception_handler(ProviderError)
     async def on_provider_error(request: Request, error: ProviderError) -> Response:
         log.error("provider error", path=request.url.path, kind=type(error).__name__, code=error.code, error=str(error))
         if isinstance(error, ProviderUnknown):
-            return unavailable("The payment provider did not answer.").response(request.url.path)
+            return Problem.unavailable("The payment provider did not answer.").response(request.url.path)
         if isinstance(error, ProviderConflict):
-            return Problem(409, "provider_conflict", "The payment provider holds something else.").response(
-                request.url.path
-            )
-        return Problem(502, "provider_refused", "The payment provider refused.", error.message).response(
-            request.url.path
-        )
+            return Problem("provider_conflict").response(request.url.path)
+        return Problem("provider_refused", error.message).response(request.url.path)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid_request(request: Request, error: RequestValidationError) -> Response:
@@ -152,19 +149,19 @@ def _handle_errors(app: FastAPI) -> None:
             {"field": ".".join(str(part) for part in e["loc"]), "message": e["msg"], "type": e["type"]}
             for e in error.errors()
         ]
-        return Problem(422, "invalid_request", "The request is not valid.", errors=errors).response(request.url.path)
+        return Problem("invalid_request", errors=errors).response(request.url.path)
 
     @app.exception_handler(HTTPException)
     async def on_http_exception(request: Request, error: HTTPException) -> Response:
         code = {404: "no_such_function", 405: "method_not_allowed", 413: "body_too_large"}.get(
             error.status_code, "bad_request"
         )
-        return Problem(error.status_code, code, headers=dict(error.headers or {})).response(request.url.path)
+        return Problem(code, headers=dict(error.headers or {})).response(request.url.path)
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:
         # Starlette re-raises after answering, so the traceback is in the log.
-        return Problem(500, "internal_error", "Something went wrong here; it was logged.").response(request.url.path)
+        return Problem("internal_error").response(request.url.path)
 
 
 def _document_webhooks(app: FastAPI) -> None:
@@ -172,6 +169,7 @@ def _document_webhooks(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         document = generate()
+        document["components"]["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema()
         document["paths"].setdefault(
             "/webhooks/stripe",
             {

@@ -16,7 +16,7 @@ import httpx
 import jwt
 
 from workers import logs
-from workers.problems import Problem, unavailable
+from workers.problems import Problem
 
 log = logs.get(__name__)
 
@@ -33,10 +33,10 @@ class Caller:
     signed_in_at: datetime | None
 
 
-def _refused(code: str, title: str, detail: str | None = None) -> Problem:
+def _refused(code: str, detail: str | None = None) -> Problem:
     # RFC 6750: the challenge says whether a token was missing or wrong.
     error = "" if code == "not_signed_in" else ' error="invalid_token"'
-    return Problem(401, code, title, detail, headers={"www-authenticate": f"Bearer{error}"})
+    return Problem(code, detail, headers={"www-authenticate": f"Bearer{error}"})
 
 
 class KeySet:
@@ -73,7 +73,7 @@ class KeySet:
                 if (self._is_stale() or kid not in self._keys) and self._may_try():
                     await self._fetch()
         if self._fetched_at is None:
-            raise unavailable("The keys to verify tokens with could not be fetched.")
+            raise Problem.unavailable("The keys to verify tokens with could not be fetched.")
         key = self._keys.get(kid)
         return key if key is not None and key.algorithm_name == algorithm else None
 
@@ -124,15 +124,15 @@ class TokenVerifier:
                 options={"require": ["exp", "sub", "aud"]},
             )
         except jwt.ExpiredSignatureError as error:
-            raise _refused("token_expired", "The access token has expired; refresh the session.") from error
+            raise _refused("token_expired") from error
         except jwt.PyJWTError as error:
-            raise _refused("token_invalid", "The access token is not valid.") from error
+            raise _refused("token_invalid") from error
         if claims.get("role") != "authenticated":
-            raise _refused("token_invalid", "The access token does not belong to a person.")
+            raise _refused("token_invalid", "It does not belong to a person.")
         try:
             user_id = UUID(claims["sub"])
         except ValueError as error:
-            raise _refused("token_invalid", "The access token does not belong to a person.") from error
+            raise _refused("token_invalid", "It does not belong to a person.") from error
         return Caller(user_id, claims.get("is_anonymous") is True, _signed_in_at(claims))
 
     async def _key(self, algorithm: str, kid: str | None) -> bytes | jwt.PyJWK:
@@ -160,5 +160,5 @@ def bearer_token(authorization: str | None) -> str:
     """The token in an Authorization header. Raises Problem 401 when there is none."""
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise _refused("not_signed_in", "Sign in to do this.")
+        raise _refused("not_signed_in")
     return token.strip()

@@ -7,7 +7,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 
 from workers.http.auth import Caller, TokenVerifier, bearer_token
-from workers.problems import MEDIA_TYPE, Problem, ProblemDetails
+from workers.problems import MEDIA_TYPE, Problem
 from workers.services import Services
 
 _bearer = HTTPBearer(auto_error=False, description="The access token of a Supabase session.")
@@ -29,7 +29,7 @@ async def get_caller(
 async def get_member(caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
     """A signed-in person with an account; anonymous sessions do not move money. Raises Problem 401, 403."""
     if caller.is_anonymous:
-        raise Problem(403, "account_required", "Create an account to do this.")
+        raise Problem("account_required")
     return caller
 
 
@@ -40,7 +40,7 @@ MemberDep = Annotated[Caller, Depends(get_member)]
 
 def problems(**described: str) -> dict[int | str, dict[str, Any]]:
     """OpenAPI declarations of error answers: problems(_404="when")."""
-    schema = ProblemDetails.model_json_schema()
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {
         int(status.lstrip("_")): {"description": text, "content": {MEDIA_TYPE: {"schema": schema}}}
         for status, text in described.items()

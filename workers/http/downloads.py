@@ -55,7 +55,7 @@ async def downloads(item_id: UUID, caller: CallerDep, services: ServicesDep, res
     for row, url in zip(rows, urls, strict=True):
         if url is None:
             log.error("file missing in storage", item_id=str(item_id), bucket=row["bucket"], path=row["path"])
-            raise Problem(404, "file_missing", "A file of this item is missing.", row["name"])
+            raise Problem("file_missing", row["name"])
     response.headers["cache-control"] = "no-store"
     return Downloads(
         files=[

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 from workers import logs, metrics
 from workers.db import DatabaseUnavailable
 from workers.http.context import ServicesDep
-from workers.problems import Problem, unavailable
+from workers.problems import Problem
 
 log = logs.get(__name__)
 router = APIRouter(tags=["operations"], include_in_schema=False)
@@ -26,11 +26,11 @@ async def readyz(services: ServicesDep) -> dict[str, str]:
     try:
         missing = await services.db.missing()
     except DatabaseUnavailable as error:
-        raise unavailable(f"database: {error}", retry_after=2) from error
+        raise Problem.unavailable(f"database: {error}", retry_after=2) from error
     if missing == ["jobs"]:
-        raise Problem(503, "not_ready", "The job queue is not installed.", "Run `avenue jobs install`.")
+        raise Problem("not_ready", "The job queue is missing: run `avenue jobs install`.")
     if missing:
-        raise Problem(503, "not_ready", "Migrations are missing.", "Not callable: " + ", ".join(sorted(missing)))
+        raise Problem("not_ready", "Migrations are missing, these are not callable: " + ", ".join(sorted(missing)))
     return {"status": "ready"}
 
 

@@ -50,7 +50,7 @@ async def start_payment(
     request = await services.db.call("start_payment", payment_id, caller.user_id)
     provider = services.providers.get(request["provider"])
     if provider is None:
-        raise Problem(501, "provider_not_supported", "This payment provider is not available.", request["provider"])
+        raise Problem("provider_not_supported", request["provider"])
     if request["provider_ref"]:
         attempt = await provider.retrieve_payment(request["provider_ref"])
     else:
@@ -58,9 +58,9 @@ async def start_payment(
         if await services.db.call("attach_payment_ref", payment_id, attempt.ref) == "cancelled":
             # It was given up while we created it. Should the buyer have been faster, the provider's event settles it.
             attempt = await provider.cancel_payment(attempt.ref)
-            raise Problem(409, "payment_not_open", "This payment was cancelled.", attempt.state)
+            raise Problem("payment_not_open", attempt.state)
     if attempt.state == "cancelled":
-        raise Problem(409, "payment_not_open", "This payment was cancelled.", attempt.state)
+        raise Problem("payment_not_open", attempt.state)
     response.headers["cache-control"] = "no-store"
     return StartedPayment(
         payment_id=payment_id,

@@ -10,12 +10,12 @@ from workers import logs
 from workers.db import DatabaseUnavailable
 from workers.http.inbox import NotStorable
 from workers.metrics import WEBHOOKS
-from workers.problems import Problem, unavailable
+from workers.problems import Problem
 from workers.providers import DeliveryInvalid, Event
 
 log = logs.get(__name__)
 
-MAX_BODY_BYTES = 1_000_000
+MAX_BODY_BYTES = 1024 * 1024
 BODY_TIMEOUT_SECONDS = 20
 
 _RECEIVED = b'{"received":true}'
@@ -62,7 +62,7 @@ class WebhookEndpoint:
             async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
                 return await _read_body(receive), signature
         except TimeoutError as error:
-            raise Problem(408, "body_too_slow", headers={"connection": "close"}) from error
+            raise Problem("body_too_slow", headers={"connection": "close"}) from error
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         WEBHOOKS.labels(self._provider, problem.code).inc()
@@ -91,21 +91,15 @@ def _problem(error: Exception) -> Problem:
     if isinstance(error, Problem):
         return error
     if isinstance(error, DeliveryInvalid):
-        return Problem(400, "invalid_delivery", "This is not an authentic delivery.", str(error))
+        return Problem("invalid_delivery", str(error))
     if isinstance(error, NotStorable):
-        return Problem(400, "invalid_delivery", "This payload cannot be stored.", str(error))
+        return Problem("invalid_delivery", f"It cannot be stored: {error}")
     if not isinstance(error, DatabaseUnavailable):
         # A bug, or a schema that is not migrated yet: the provider keeps the event until it is mended.
         log.error("webhook not stored", exc_info=error)
-    return unavailable()
+    return Problem.unavailable()
 
 
 def _too_large() -> Problem:
     # Closing tells the sender to stop; what is still in flight belongs to no request.
-    return Problem(
-        413,
-        "body_too_large",
-        "The body is too large.",
-        f"At most {MAX_BODY_BYTES} bytes are accepted.",
-        headers={"connection": "close"},
-    )
+    return Problem("body_too_large", headers={"connection": "close"})

@@ -76,6 +76,8 @@ class StripeProvider:
 
     def verify_delivery(self, body: bytes, signature: str | None) -> Event:
         """The event in a delivery, checked against each configured secret. Raises DeliveryInvalid."""
+        if not signature:
+            raise DeliveryInvalid("no Stripe-Signature header")
         for secret in self._secrets:
             try:
                 stripe.WebhookSignature.verify_header(body, signature, secret, TOLERANCE_SECONDS)
