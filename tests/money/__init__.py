@@ -1,0 +1,1 @@
+"""The books under test: a real PostgreSQL, the functions clients and workers call, no HTTP."""
