@@ -93,7 +93,7 @@ create table public.order_items (
     constraint order_items_not_own_check check (buyer_id <> seller_id),
     constraint order_items_unit_price_check check (unit_price_cents between 0 and 99999999),
     constraint order_items_quantity_check check (quantity between 1 and 99),
-    constraint order_items_tax_check check (tax_cents >= 0),
+    constraint order_items_tax_check check (tax_cents between 0 and 99999999),
     constraint order_items_commission_bps_check check (commission_bps between 0 and 10000)
 );
 

@@ -82,7 +82,7 @@ set search_path = ''
 as $$
 declare
     leg ledger.leg;
-    moving ledger.leg[] := '{}';
+    moving ledger.leg[] := '{}'::ledger.leg[];
 begin
     foreach leg in array legs loop
         if leg.amount_cents <> 0 then
@@ -319,6 +319,9 @@ begin
     select * into strict paid from public.payments as p where p.id = record_provider_fee.payment_id for no key update;
     if paid.provider_fee_cents is not null or paid.succeeded_at is null then
         return;
+    end if;
+    if fee_cents is null or fee_cents not between 0 and 99999999 then
+        perform private.fail('event_rejected', format('payment %s has a fee of %s cents', paid.id, fee_cents));
     end if;
     update public.payments as p set
         provider_fee_cents = fee_cents, charge_id = coalesce(p.charge_id, record_provider_fee.charge_id)

@@ -331,7 +331,7 @@ begin
     if payout.id is null then
         perform private.fail('event_rejected', 'transfer for an unknown payout');
     end if;
-    if payout.amount_cents <> complete_payout.amount_cents then
+    if payout.amount_cents is distinct from complete_payout.amount_cents then
         perform private.fail('event_rejected', format(
             'payout %s is %s cents, the transfer %s', payout.id, payout.amount_cents, complete_payout.amount_cents
         ));
