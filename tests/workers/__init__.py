@@ -1,0 +1,1 @@
+"""The workers' parts by themselves: real keys, real signatures, a real database, a real server process."""
