@@ -1,1 +1,1 @@
-"""How a schema change travels: sql/ pages, supabase/migrations, and the checks, matrix and docs made from the catalog."""
+"""How a schema change travels: sql/ pages, supabase/migrations, and what is checked and written from the catalog."""

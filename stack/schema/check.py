@@ -6,14 +6,13 @@ import re
 import subprocess
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from stack.cluster import REPO, SUPERUSER
-from stack.schema import scratch, snapshot
+from stack.schema import docs, scratch, snapshot
 
 RULES = Path(__file__).parent / "rules"
 SIDES = ("sql/", "supabase/migrations")
@@ -33,15 +32,22 @@ class Finding:
 def everything(project: Path = REPO) -> list[Finding]:
     """All of `make check`, on scratch servers of its own."""
     with ThreadPoolExecutor() as pool:
-        pages = pool.submit(_picture_and_rules, scratch.built_from_pages(project))
-        migrations = pool.submit(_picture_and_rules, scratch.built_from_migrations(project))
-        (ours, findings), (theirs, _) = pages.result(), migrations.result()
-    different = [Finding("same database", text) for text in snapshot.differences(ours, theirs, SIDES)]
-    return [*different, *findings, *history(project)]
+        migrated = pool.submit(_migrated, project)
+        with scratch.built_from_pages(project) as database:
+            with database.connect(SUPERUSER) as connection:
+                ours, findings = snapshot.take(connection), rules(connection)
+            stale = docs.stale(docs.pages(database)) if project == REPO else []
+    different = snapshot.differences(ours, migrated.result(), SIDES)
+    return [
+        *(Finding("same database", text) for text in different),
+        *findings,
+        *(Finding("generated pages", f"{path.relative_to(REPO)} is not current: run `make docs`") for path in stale),
+        *history(project),
+    ]
 
 
 def rules(connection: psycopg.Connection, folder: Path = RULES) -> list[Finding]:
-    """What breaks the rules of rules/*.sql in the database behind the connection, minus the exceptions of allowed.toml."""
+    """What breaks the rules of rules/*.sql in this database, exceptions of allowed.toml aside."""
     allowed = tomllib.loads((folder / "allowed.toml").read_text())
     findings = []
     with connection.transaction(force_rollback=True):
@@ -64,7 +70,7 @@ def rules(connection: psycopg.Connection, folder: Path = RULES) -> list[Finding]
 
 
 def history(repo: Path = REPO) -> list[Finding]:
-    """What was done to migrations that must not be: edited, removed or renamed after landing, out of order, unexplained.
+    """What was done to migrations that must not be: changed or removed after landing, out of order, unexplained.
 
     Landed is what the remote's default branch has; without a remote, what is committed.
     """
@@ -100,9 +106,9 @@ def history(repo: Path = REPO) -> list[Finding]:
     return findings
 
 
-def _picture_and_rules(build: AbstractContextManager[scratch.Database]) -> tuple[snapshot.Snapshot, list[Finding]]:
-    with build as database, database.connect(SUPERUSER) as connection:
-        return snapshot.take(connection), rules(connection)
+def _migrated(project: Path) -> snapshot.Snapshot:
+    with scratch.built_from_migrations(project) as database, database.connect(SUPERUSER) as connection:
+        return snapshot.take(connection)
 
 
 def _git(repo: Path, *arguments: str) -> str:

@@ -14,6 +14,13 @@ from stack.cluster import REPO, SUPERUSER
 from stack.schema import scratch, snapshot
 from stack.schema.check import PLACEHOLDER, SIDES
 
+HEAD = f"""\
+-- {{title}}.
+{PLACEHOLDER}
+
+-- Whoever waits for a lock makes all others wait behind it: give up soon instead, and run again.
+set lock_timeout = '10s';
+"""
 # What pg-delta prints and nobody wants: an owner's rights over its own objects, and texts that extensions bring along.
 NOISE = re.compile(
     r"""revoke\ all\ on\ .*\ from\ postgres$
@@ -22,16 +29,6 @@ NOISE = re.compile(
       | set\ local\ check_function_bodies\ =\ off$""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
-# What statements can cost on a database that has rows; squawk says the rest (`python -m stack.schema lint`).
-COSTS = {
-    r"drop (table|column|schema|type|view)|alter table .* drop column": "loses data: is it a rename in truth?",
-    r"alter table .* (alter column .* type|set data type)": "rewrites the table under an exclusive lock",
-    r"alter table .* set not null|alter table .* add column .* not null": "existing rows must have a value first",
-    r"alter table .* add constraint": "checks all rows under a lock: `not valid`, then `validate constraint` in a next migration",
-    r"create (unique )?index": "blocks writes on a table with rows: `create index concurrently` in a migration of its own",
-    r"alter type .* add value": "the new value cannot be used in the same transaction",
-    r"drop (function|policy|trigger)": "between drop and create others see neither; keep both in one transaction",
-}
 # Literals, bodies and comments are left alone; what remains is code, where a semicolon ends a statement.
 TOKENS = re.compile(
     r"""'(?:[^']|'')*' | \$(\w*)\$.*?\$\1\$ | --[^\n]* | "(?P<name>[a-z_][a-z0-9_]*)" | (?P<end>;)""",
@@ -41,7 +38,7 @@ TOKENS = re.compile(
 
 @dataclass
 class Draft:
-    """A migration just written. notes: what a person must look at; empty only when nothing is left to do."""
+    """A migration just written. notes: what it does not bring about yet."""
 
     path: Path | None
     pages: list[str]
@@ -51,7 +48,7 @@ class Draft:
 def draft(name: str, only: str = "*", project: Path = REPO) -> Draft:
     """Write supabase/migrations/<timestamp>_<name>.sql with what sql/ has and the migrations lack.
 
-    only: a glob on page paths ("sql/00_*", several separated by commas) choosing which new pages go in; pages that changed always do.
+    only: globs on page paths ("sql/00_*,sql/10_*") choosing which new pages go in; what changed always does.
     A page is new when nothing it creates exists yet; it goes in as it is written, reference data and comments included.
     Raises ValueError for a name that is not snake_case, BuildError when pages or migrations do not apply.
     """
@@ -65,14 +62,14 @@ def draft(name: str, only: str = "*", project: Path = REPO) -> Draft:
         if left_out := set(new) - set(chosen):
             keep = [page for page in wanted.objects if page not in left_out]
             wanted = servers.enter_context(scratch.built_from_pages(project, keep))
-        parts, notes = _parts(old, wanted, chosen, project)
-        if not parts and not notes:
-            return Draft(None, [], [])
-        text = "\n".join([f"-- {name.replace('_', ' ').capitalize()}.\n{PLACEHOLDER}\n", *parts])
-        path = _path(name, project)
-        with path.open("x") as file:
-            file.write(text)
-        notes += _unfinished(old, wanted, text)
+        parts = _parts(old, wanted, chosen, project)
+        text = "\n".join([HEAD.format(title=name.replace("_", " ").capitalize()), *parts])
+        notes = _unfinished(old, wanted, text)
+    if not parts and not notes:
+        return Draft(None, [], [])
+    path = _path(name, project)
+    with path.open("x") as file:
+        file.write(text)
     return Draft(path, chosen, notes)
 
 
@@ -88,41 +85,31 @@ def _new_pages(old: scratch.Database, wanted: scratch.Database, project: Path) -
     ]
 
 
-def _parts(
-    old: scratch.Database, wanted: scratch.Database, new: Collection[str], project: Path
-) -> tuple[list[str], list[str]]:
+def _parts(old: scratch.Database, wanted: scratch.Database, new: Collection[str], project: Path) -> list[str]:
     """The migration's text, new pages first; the difference first where the new pages need what it brings."""
     texts = {page: f"{_heading(page)}\n{(project / page).read_text().rstrip()}\n" for page in new}
     trial = scratch.database(old.cluster, "trial", old.name)
     try:
         for page, text in texts.items():
             trial.apply(text, page)
-        difference, notes = _difference(trial, wanted)
-        return [*texts.values(), *difference], notes
+        return [*texts.values(), *_difference(trial, wanted)]
     except scratch.BuildError:
         without = [page for page in wanted.objects if page not in new]
         with scratch.built_from_pages(project, without) as changed:
-            difference, notes = _difference(old, changed)
-        return [*difference, *texts.values()], notes
+            return [*_difference(old, changed), *texts.values()]
 
 
-def _difference(old: scratch.Database, wanted: scratch.Database) -> tuple[list[str], list[str]]:
-    """What turns one database into the other, without noise, and what each statement may cost."""
+def _difference(old: scratch.Database, wanted: scratch.Database) -> list[str]:
+    """The statements that turn one database into the other, without noise."""
     done = scratch.supabase("db", "diff", "--from", old.url, "--to", wanted.url)
     with old.connect() as connection:
         reserved = {
             word for (word,) in connection.execute("select word from pg_get_keywords() where catcode in ('R', 'T')")
         }
     kept = [text for text in statements(done.stdout, reserved) if not NOISE.fullmatch(text)]
-    notes = [
-        f"{text.splitlines()[0]} …: {cost}"
-        for text in kept
-        for pattern, cost in COSTS.items()
-        if re.match(pattern, text, re.IGNORECASE | re.DOTALL)
-    ]
     if any(re.match("create (or replace )?function", text, re.IGNORECASE) for text in kept):
         kept.insert(0, "set local check_function_bodies = off")
-    return [f"{text};\n" for text in kept], notes
+    return [f"{text};\n" for text in kept]
 
 
 def statements(text: str, reserved: Collection[str] = ()) -> list[str]:

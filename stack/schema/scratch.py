@@ -1,8 +1,8 @@
 """Throw-away databases with the schema in them, built from sql/ pages or from supabase/migrations.
 
-A scratch server is a copy of a prepared, stopped server whose `template` database has the platform's own schemas (auth,
-storage) in place. Copying a data directory takes a fraction of a second, and a server of its own means that roles, which
-belong to the server and not to a database, can be compared as well, and that two runs never meet.
+A scratch server is a copy of a prepared, stopped server whose template database has the platform's own schemas (auth,
+storage) in place. Copying a data directory takes a fraction of a second, and a server of its own means that roles,
+which belong to the server and not to a database, can be compared as well, and that two runs never meet.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,7 +158,8 @@ def _prepared() -> Cluster:
         root = STATE / f"prepared-{_ingredients()}"
         cluster = Cluster(root, options=THROWAWAY)
         if not (cluster.home / "prepared").exists():
-            for stale in STATE.glob("prepared-*"):
+            # An old one may still be in use by a run that began before the change; after an hour nobody does.
+            for stale in (path for path in STATE.glob("*-*") if path.stat().st_mtime < time.time() - 3600):
                 Cluster(stale).destroy()
             cluster.init()
             try:

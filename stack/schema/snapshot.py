@@ -1,4 +1,4 @@
-"""What a database is: every catalog fact we care for as rows of text, and the readable difference of two such pictures."""
+"""What a database is: every catalog fact we care for as rows of text, and the readable difference of two pictures."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def _compare(name: str, left: Kind, right: Kind, names: tuple[str, str]) -> Iter
                 if a != b
             )
             continue
-        for where, rows in zip(names, (ours, theirs), strict=True):
-            for row in rows:
+        for where, found in zip(names, (ours, theirs), strict=True):
+            for row in found:
                 words = " · ".join(value for value in row[1:] if value)
                 yield f"{name}: {thing} only in {where}" + (f": {_shorten(words)}" if words else "")
 
@@ -119,7 +119,7 @@ def _query(connection: psycopg.Connection, query: str) -> Kind:
 
 
 def _data(connection: psycopg.Connection) -> Iterator[tuple[str, str]]:
-    """(table, row as JSON) without what is fresh in each database; a reference to a fresh id becomes the row it names."""
+    """(table, row as JSON) without what is fresh in each database; a reference to a fresh id becomes its row."""
     fresh: dict[str, set[str]] = defaultdict(set)
     for table, column in connection.execute(_FRESH):
         fresh[table].add(column)

@@ -7,7 +7,7 @@ select
         where a.aggfnoid = p.oid
     ) else pg_get_functiondef(p.oid) end as definition
 from pg_catalog.pg_proc as p
-where p.pronamespace in (select oid from pg_temp.ours)
+where p.pronamespace in (select o.oid from pg_temp.ours as o)
     and (
         'pg_catalog.pg_proc'::regclass, p.oid
     ) not in (select b.classid, b.objid from pg_temp.borrowed as b)

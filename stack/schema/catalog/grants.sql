@@ -1,12 +1,16 @@
 -- Explicit and built-in default privileges alike: an object never granted on has Postgres' defaults, which for
 -- functions means EXECUTE for PUBLIC. MAINTAIN is left out: PostgreSQL 15 does not know it.
 with acls as (
-    select 'schema' as kind, nspname::text as object, null as attribute, nspname as schema, coalesce(nspacl, acldefault('n', nspowner)) as acl
+    select
+        'schema' as kind, nspname::text as object, null as attribute, nspname as schema,
+        coalesce(nspacl, acldefault('n', nspowner)) as acl
     from pg_catalog.pg_namespace
     union all
     select
         case when c.relkind = 'S' then 'sequence' else 'relation' end, c.oid::regclass::text, null, n.nspname,
-        coalesce(c.relacl, acldefault(case c.relkind when 'S' then 's'::"char" else 'r'::"char" end, c.relowner))
+        coalesce(
+            c.relacl, case c.relkind when 'S' then acldefault('s', c.relowner) else acldefault('r', c.relowner) end
+        )
     from pg_catalog.pg_class as c
     inner join pg_catalog.pg_namespace as n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S')
@@ -38,5 +42,5 @@ select
     case when e.is_grantable then 'with grant option' end as grantable
 from acls as a
 cross join aclexplode(a.acl) as e
-where a.schema in (select nspname from pg_temp.ours) and e.privilege_type <> 'MAINTAIN'
+where a.schema in (select o.nspname from pg_temp.ours as o) and e.privilege_type <> 'MAINTAIN'
 group by a.kind, a.object, a.attribute is null, e.grantee, e.privilege_type, e.is_grantable

@@ -1,7 +1,7 @@
 -- Kinds we hardly use: that they exist is compared, and for text search configurations what they map to.
 select
     i.type || ' ' || i.identity as object,
-    o.definition
+    t.definition
 from (
     select 'pg_catalog.pg_ts_config'::regclass as classid, c.oid, (
         select string_agg(m.maptokentype || ' ' || m.mapdict::regdictionary, ', ' order by m.maptokentype, m.mapseqno)
@@ -14,15 +14,16 @@ from (
     union all
     select 'pg_catalog.pg_operator'::regclass, o.oid, o.oprcode::regprocedure::text from pg_catalog.pg_operator as o
     union all
-    select 'pg_catalog.pg_statistic_ext'::regclass, s.oid, pg_get_statisticsobjdef(s.oid) from pg_catalog.pg_statistic_ext as s
+    select 'pg_catalog.pg_statistic_ext'::regclass, s.oid, pg_get_statisticsobjdef(s.oid)
+    from pg_catalog.pg_statistic_ext as s
     union all
     select 'pg_catalog.pg_collation'::regclass, c.oid, null from pg_catalog.pg_collation as c
     union all
     select 'pg_catalog.pg_opclass'::regclass, c.oid, null from pg_catalog.pg_opclass as c
-) as o
-cross join pg_catalog.pg_identify_object(o.classid, o.oid, 0) as i
-where i.schema in (select nspname from pg_temp.ours)
-    and (o.classid, o.oid) not in (select b.classid, b.objid from pg_temp.borrowed as b)
+) as t
+cross join pg_catalog.pg_identify_object(t.classid, t.oid, 0) as i
+where i.schema in (select o.nspname from pg_temp.ours as o)
+    and (t.classid, t.oid) not in (select b.classid, b.objid from pg_temp.borrowed as b)
 union all
 select 'cast ' || c.castsource::regtype || ' as ' || c.casttarget::regtype, c.castfunc::regprocedure::text
 from pg_catalog.pg_cast as c
@@ -32,4 +33,4 @@ union all
 select 'rule ' || r.rulename || ' on ' || r.ev_class::regclass, pg_get_ruledef(r.oid)
 from pg_catalog.pg_rewrite as r
 inner join pg_catalog.pg_class as c on c.oid = r.ev_class
-where r.rulename <> '_RETURN' and c.relnamespace in (select oid from pg_temp.ours)
+where r.rulename <> '_RETURN' and c.relnamespace in (select o.oid from pg_temp.ours as o)

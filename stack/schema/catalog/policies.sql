@@ -12,4 +12,4 @@ select
     pg_get_expr(p.polwithcheck, p.polrelid) as with_check
 from pg_catalog.pg_policy as p
 inner join pg_catalog.pg_class as c on c.oid = p.polrelid
-where c.relnamespace in (select oid from pg_temp.ours)
+where c.relnamespace in (select o.oid from pg_temp.ours as o)

@@ -12,7 +12,7 @@ select
     (
         select string_agg(a.attname, ', ' order by a.attname)
         from pg_catalog.pg_attribute as a
-        where a.attrelid = r.prrelid and a.attnum = any (r.prattrs)
+        where a.attrelid = r.prrelid and a.attnum = any(r.prattrs)
     ) as columns,
     pg_get_expr(r.prqual, r.prrelid) as filter
 from pg_catalog.pg_publication as p

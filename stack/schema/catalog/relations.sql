@@ -25,7 +25,7 @@ select
     case when c.relkind in ('v', 'm') then pg_get_viewdef(c.oid) end as definition
 from pg_catalog.pg_class as c
 where c.relkind in ('r', 'p', 'v', 'm', 'f')
-    and c.relnamespace in (select oid from pg_temp.ours)
+    and c.relnamespace in (select o.oid from pg_temp.ours as o)
     and (
         'pg_catalog.pg_class'::regclass, c.oid
     ) not in (select b.classid, b.objid from pg_temp.borrowed as b)

@@ -13,7 +13,9 @@ select
         case when r.rolconnlimit >= 0 then 'connection limit ' || r.rolconnlimit end
     ) as attributes,
     (
-        select string_agg(g.rolname || case when m.admin_option then ' (admin)' else '' end, ', ' order by g.rolname, m.admin_option)
+        select string_agg(
+            g.rolname || case when m.admin_option then ' (admin)' else '' end, ', ' order by g.rolname, m.admin_option
+        )
         from pg_catalog.pg_auth_members as m
         inner join pg_catalog.pg_roles as g on g.oid = m.roleid
         where m.member = r.oid

@@ -12,4 +12,4 @@ select
     ) as owned_by
 from pg_catalog.pg_sequence as s
 inner join pg_catalog.pg_class as c on c.oid = s.seqrelid
-where c.relnamespace in (select oid from pg_temp.ours)
+where c.relnamespace in (select o.oid from pg_temp.ours as o)

@@ -4,7 +4,7 @@ select
     case t.tgenabled when 'D' then 'disabled' when 'R' then 'replica' when 'A' then 'always' end as state
 from pg_catalog.pg_trigger as t
 inner join pg_catalog.pg_class as c on c.oid = t.tgrelid
-where not t.tgisinternal and c.relnamespace in (select oid from pg_temp.ours)
+where not t.tgisinternal and c.relnamespace in (select o.oid from pg_temp.ours as o)
 union all
 select
     e.evtname,

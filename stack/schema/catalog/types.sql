@@ -26,9 +26,9 @@ select
         else t.typtype::text
     end as definition
 from pg_catalog.pg_type as t
-left join pg_catalog.pg_class as c on c.oid = t.typrelid
-where t.typnamespace in (select oid from pg_temp.ours)
-    and (t.typtype in ('e', 'd', 'r') or (t.typtype = 'c' and c.relkind = 'c'))
+left join pg_catalog.pg_class as r on r.oid = t.typrelid
+where t.typnamespace in (select o.oid from pg_temp.ours as o)
+    and (t.typtype in ('e', 'd', 'r') or (t.typtype = 'c' and r.relkind = 'c'))
     and (
         'pg_catalog.pg_type'::regclass, t.oid
     ) not in (select b.classid, b.objid from pg_temp.borrowed as b)

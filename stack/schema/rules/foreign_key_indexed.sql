@@ -10,7 +10,7 @@ where c.contype = 'f'
         from pg_catalog.pg_index as i
         where i.indrelid = c.conrelid
             and i.indisvalid
-            and (i.indkey::int2 [])[0:cardinality(c.conkey) - 1] @> c.conkey
+            and (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey
             and (
                 i.indpred is null
                 -- A partial index serves when it only leaves out the rows that reference nothing.
