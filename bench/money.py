@@ -41,6 +41,8 @@ where u.email like 'bench%%' and u.id not in (select s.id from bench.sellers as 
 create unique index on bench.buyers (n);
 insert into public.products (seller_id, title, price_cents)
 select s.id, 'Bench product ' || s.n, 2000 from bench.sellers as s;
+insert into storage.objects (bucket_id, name, owner_id, metadata)
+select 'product-files', s.id || '/bench.wav', s.id::text, '{"size": 1, "mimetype": "audio/wav"}' from bench.sellers as s;
 insert into public.product_files (product_id, path, name, size_bytes, content_type)
 select p.id, p.seller_id || '/bench.wav', 'bench.wav', 1, 'audio/wav' from public.products as p
 where p.title like 'Bench product %%';

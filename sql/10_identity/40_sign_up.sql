@@ -76,8 +76,8 @@ begin
     for attempt in 0..12 loop
         candidate := case
             when attempt = 0 then base
-            when attempt < 4 then btrim(left(base, 25), '.-') || '-' || left(md5(gen_random_uuid()::text), 4)
-            when attempt < 8 then btrim(left(base, 20), '.-') || '-' || left(md5(gen_random_uuid()::text), 9)
+            when attempt < 4 then btrim(left(base, 25), '.-') || '-' || left(gen_random_uuid()::text, 4)
+            when attempt < 8 then btrim(left(base, 20), '.-') || '-' || left(gen_random_uuid()::text, 8)
             else 'user-' || left(replace(gen_random_uuid()::text, '-', ''), 20)
         end;
         continue when private.username_problem(candidate) is not null;

@@ -30,7 +30,7 @@ begin
 
     -- Unlists what is left and ends membership.
     update public.profiles as p set
-        username = 'deleted-' || left(replace(p.id::text, '-', ''), 20),
+        username = 'deleted-' || left(encode(sha256(uuid_send(p.id)), 'hex'), 22),
         display_name = null, full_name = null, bio = null, avatar_url = null, banner_url = null, smart_link = null,
         website_url = null, experience_level = null, role = 'member', profile_visibility = 'members_only',
         is_partner_account = false, deleted_at = now()

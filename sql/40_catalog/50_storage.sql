@@ -106,23 +106,19 @@ security definer
 set search_path = ''
 as $$
 declare
-    caller public.profiles;
     item public.catalog_items;
 begin
-    select * into caller from public.profiles as p
-    where p.id = authorize_download.user_id and p.deleted_at is null;
-    if caller.id is null then
-        perform private.fail('not_signed_in');
-    elsif caller.is_banned then
-        perform private.fail('banned');
-    end if;
+    perform private.require_active(authorize_download.user_id);
     select * into item from public.catalog_items as c where c.id = authorize_download.item_id;
     if item.id is null then
         perform private.fail('item_not_found', authorize_download.item_id::text);
     end if;
-    if item.seller_id <> caller.id
-        and caller.role not in ('admin', 'super_admin')
-        and not private.owns_item(caller.id, item.id)
+    if item.seller_id <> authorize_download.user_id
+        and not private.owns_item(authorize_download.user_id, item.id)
+        and not exists (
+            select from public.profiles as p
+            where p.id = authorize_download.user_id and p.role in ('admin', 'super_admin')
+        )
     then
         -- What a stranger may not see does not exist for them.
         perform private.fail(
