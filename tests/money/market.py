@@ -92,7 +92,7 @@ class Market:
         """What a public function answers to a member: a scalar, or a row as a dictionary."""
         given = ", ".join(f"{name} => %s" for name in arguments)
         values = [json.dumps(value) if isinstance(value, (dict, list)) else value for value in arguments.values()]
-        (row,) = self.member(user, f"select * from public.{function}({given})", *values)
+        (row,) = self.member(user, f"select * from public.{function}({given})", *values)  # noqa: S608
         return next(iter(row.values())) if len(row) == 1 else row
 
     # -- people and goods ---------------------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ class Market:
 
     def status(self, table: str, id_: str) -> str:
         """State of an order, payment, refund, payout or transaction."""
-        return str(self.one(f"select status from public.{table} where id = %s", id_))
+        return str(self.one(f"select status from public.{table} where id = %s", id_))  # noqa: S608
 
     def sales(self, order: str) -> list[dict[str, Json]]:
         """The transactions of an order, by line."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -268,8 +269,9 @@ def test_the_fee_of_money_that_bought_nothing_is_the_platforms(market: Market) -
 # -- amounts nobody may send ------------------------------------------------------------------------------------------
 
 TOO_BIG = 2**53
-BAD_JSON_AMOUNTS: list[Json] = [TOO_BIG, 10**8, -1, -2000, 0.5, 19.99, 1e300, "NaN", "Infinity", "1e3", "0x10", " 1", "1\n",
-                                "١٠٠", True, [], {}]  # fmt: skip
+BAD_NUMBERS: list[Json] = [TOO_BIG, 10**8, -1, -2000, 0.5, 19.99, 1e300]
+BAD_WORDS: list[Json] = ["NaN", "Infinity", "1e3", "0x10", " 1", "1\n", "١٠٠", True, [], {}]
+BAD_JSON_AMOUNTS = BAD_NUMBERS + BAD_WORDS
 
 
 @pytest.mark.parametrize("amount", BAD_JSON_AMOUNTS, ids=repr)
@@ -419,8 +421,9 @@ def test_the_ledger_refuses_bad_legs(market: Market, legs: list[tuple[str | None
     values = json.dumps([{"o": owner, "a": account, "c": cents} for owner, account, cents in legs])
     with refused("unbalanced_journal"), market.connection.transaction():
         market.rows(
-            "select ledger.post('adjustment', %s, array(select ledger.leg((l ->> 'o')::uuid, l ->> 'a', (l ->> 'c')::bigint) "
-            "from jsonb_array_elements(%s::jsonb) as l), null, 'USD', 'test')",
+            "select ledger.post('adjustment', %s, array("
+            "select ledger.leg((l ->> 'o')::uuid, l ->> 'a', (l ->> 'c')::bigint) from jsonb_array_elements(%s::jsonb) as l"
+            "), null, 'USD', 'test')",
             uuid.uuid4().hex,
             values,
         )
@@ -453,11 +456,10 @@ def test_no_amount_column_holds_a_negative_or_a_2_53_sized_amount(market: Market
     accepted = []
     for table, column in (row.values() for row in columns):
         for cents in (-1, TOO_BIG, 2**63 - 1):
-            try:
-                with market.connection.transaction():
-                    market.rows(f"update public.{table} set {column} = %s", cents)
-                    accepted.append(f"{table}.{column} = {cents}")
-                    raise psycopg.Rollback
-            except psycopg.Error as error:
-                assert error.sqlstate in ("23514", "22003", "PT400"), f"{table}.{column} = {cents}: {error}"
+            with suppress(
+                psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange, psycopg.ProgrammingError
+            ):
+                with market.connection.transaction(force_rollback=True):
+                    market.rows(f"update public.{table} set {column} = %s", cents)  # noqa: S608
+                accepted.append(f"{table}.{column} = {cents}")
     assert accepted == []
