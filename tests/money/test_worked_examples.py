@@ -422,8 +422,8 @@ def test_the_ledger_refuses_bad_legs(market: Market, legs: list[tuple[str | None
     with refused("unbalanced_journal"), market.connection.transaction():
         market.rows(
             "select ledger.post('adjustment', %s, array("
-            "select ledger.leg((l ->> 'o')::uuid, l ->> 'a', (l ->> 'c')::bigint) from jsonb_array_elements(%s::jsonb) as l"
-            "), null, 'USD', 'test')",
+            "select ledger.leg((l ->> 'o')::uuid, l ->> 'a', (l ->> 'c')::bigint) "
+            "from jsonb_array_elements(%s::jsonb) as l), null, 'USD', 'test')",
             uuid.uuid4().hex,
             values,
         )
@@ -453,12 +453,11 @@ def test_no_amount_column_holds_a_negative_or_a_2_53_sized_amount(market: Market
     market.request_payout(seller, 5000)
     columns = market.rows(AMOUNT_COLUMNS)
     assert len(columns) >= 15
+    market.rows("set local session_replication_role = replica")  # constraints only, no triggers
     accepted = []
     for table, column in (row.values() for row in columns):
         for cents in (-1, TOO_BIG, 2**63 - 1):
-            with suppress(
-                psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange, psycopg.ProgrammingError
-            ):
+            with suppress(psycopg.errors.CheckViolation, psycopg.errors.NumericValueOutOfRange):
                 with market.connection.transaction(force_rollback=True):
                     market.rows(f"update public.{table} set {column} = %s", cents)  # noqa: S608
                 accepted.append(f"{table}.{column} = {cents}")
