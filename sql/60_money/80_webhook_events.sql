@@ -225,6 +225,30 @@ $$;
 
 comment on function private.apply_charge_refunded(jsonb) is 'charge.refunded: reads the refunds when some are unknown.';
 
+create function private.apply_charge(object jsonb) returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    payment_id uuid;
+begin
+    -- The balance transaction exists now: its fee can be read. Not queued by settlement itself, because queueing
+    -- notifies, and notifying commits do not share a flush. A charge that comes too early is found by the sweeper.
+    select p.id into payment_id from public.payments as p
+    where
+        p.provider_ref = object ->> 'payment_intent' and p.provider = 'stripe'
+        and p.succeeded_at is not null and p.provider_fee_cents is null
+        and object ->> 'balance_transaction' is not null;
+    if payment_id is null then
+        return 'ignored';
+    end if;
+    perform private.enqueue('record_provider_fee', jsonb_build_object('payment_id', payment_id));
+    return 'processed';
+end
+$$;
+
+comment on function private.apply_charge(jsonb) is 'charge.succeeded and charge.updated: the real fee can be read.';
+
 create function private.apply_transfer(event_type text, object jsonb) returns text
 language plpgsql
 set search_path = ''
@@ -264,6 +288,8 @@ begin
         return private.apply_payment_intent(event.type, object);
     elsif event.type in ('refund.created', 'refund.updated', 'refund.failed', 'charge.refund.updated') then
         return private.apply_refund(object);
+    elsif event.type in ('charge.succeeded', 'charge.updated') then
+        return private.apply_charge(object);
     elsif event.type = 'charge.refunded' then
         return private.apply_charge_refunded(object);
     elsif event.type in ('transfer.created', 'transfer.updated', 'transfer.reversed') then
