@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     server_of(config).close()
 
 
+@contextmanager
+def running(database: Database, **environment: str) -> Iterator[Services]:
+    """The whole stack on a database, with further environment for the workers; stopped when the block ends."""
+    root = test_server.STATE / str(os.getpid()) / "services" / database.name
+    services = Services(database.cluster, database.name, root, env=environment)
+    try:
+        services.start()
+        yield services
+    finally:
+        services.stop()
+
+
 @pytest.fixture(scope="session")
 def cluster(pytestconfig: pytest.Config) -> Cluster:
     """This process's PostgreSQL server."""
@@ -104,13 +117,8 @@ def database(pytestconfig: pytest.Config, request: pytest.FixtureRequest) -> Ite
 @pytest.fixture(scope="module")
 def services(database: Database) -> Iterator[Services]:
     """The whole stack on `database`: gateway, Data API, Auth, Storage, workers and provider."""
-    root = test_server.STATE / str(os.getpid()) / "services" / database.name
-    services = Services(database.cluster, database.name, root)
-    try:
-        services.start()
+    with running(database) as services:
         yield services
-    finally:
-        services.stop()
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
 
 import httpx
 
 from stack.services import Services
+from stack.simulator.control import SimulatorControl
 from tests.harness.people import Json, Person
 from tests.harness.server import Database
 from tests.harness.waiting import until
 
 FILE = b"not really a wave file, but these very bytes"
-SUCCEEDS = "pm_card_visa"
 
 
 # -- sellers ----------------------------------------------------------------------------------------------------------
@@ -42,7 +42,15 @@ def publish_product(
 
 def publish_artwork(seller: Person, price_cents: int = 500000, **fields: Json) -> str:
     """A one-of-a-kind artwork on sale; its id."""
-    row = {"title": "Dawn", "category": "painting", "price_cents": price_cents, "status": "published", **fields}
+    image = "https://images.example/dawn.jpg"
+    row = {
+        "title": "Dawn",
+        "image_url": image,
+        "category": "painting",
+        "price_cents": price_cents,
+        "status": "published",
+        **fields,
+    }
     return str(seller.client.table("artworks").insert(row).execute().data[0]["id"])
 
 
@@ -67,7 +75,7 @@ def start(buyer: Person, ordered: dict[str, Json]) -> dict[str, Json]:
 def buy(simulator: Simulator, buyer: Person, *items: str | dict[str, Json]) -> dict[str, Json]:
     """Check out, pay by card in the browser, and wait until the provider's event has settled it; the order."""
     ordered = order(buyer, *items)
-    simulator.pay(start(buyer, ordered))
+    simulator.confirm(start(buyer, ordered)["client_secret"])
     return wait_for_order(buyer, ordered["order_id"])
 
 
@@ -84,49 +92,29 @@ def wait_for_order(buyer: Person, order_id: str, *statuses: str) -> dict[str, Js
 # -- the provider -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Simulator:
-    """The payment provider: as a customer's browser sees it, as our secret key sees it, and its commands."""
+class Simulator(SimulatorControl):
+    """The payment provider: its commands, and what it answers to our secret key."""
 
-    services: Services
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=30), repr=False)
-
-    def _call(self, method: str, path: str, key: str, **more: Json) -> httpx.Response:
-        headers = {"authorization": f"Bearer {key}"}
-        return self.http.request(method, f"{self.services.simulator_url}{path}", headers=headers, **more)
-
-    def pay(self, attempt: dict[str, Json], method: str = SUCCEEDS) -> httpx.Response:
-        """Confirm an attempt as the buyer's browser does: with the client secret and the public key."""
-        data = {"client_secret": attempt["client_secret"], "payment_method": method}
-        path = f"/v1/payment_intents/{attempt['provider_ref']}/confirm"
-        return self._call("POST", path, "pk_test_browser", data=data)
+    def __init__(self, services: Services) -> None:
+        super().__init__(services.simulator_url)
+        self._api = httpx.Client(
+            base_url=f"{services.simulator_url}/v1",
+            headers={"authorization": f"Bearer {services.env['AVENUE_STRIPE_SECRET_KEY']}"},
+            trust_env=False,
+            timeout=30,
+        )
 
     def get(self, path: str, **query: Json) -> dict[str, Json]:
-        """Read an object or a list with the secret key."""
-        answer = self._call("GET", f"/v1/{path}", self.secret_key, params=query)
+        """Read an object or a list."""
+        answer = self._api.get(path, params=query)
         assert answer.status_code == 200, answer.text
         return answer.json()  # type: ignore[no-any-return]
 
     def post(self, path: str, **data: Json) -> dict[str, Json]:
-        """Create or change an object with the secret key, as an operator in the dashboard would."""
-        answer = self._call("POST", f"/v1/{path}", self.secret_key, data=data)
+        """Create or change an object, as an operator in the dashboard would."""
+        answer = self._api.post(path, data=data)
         assert answer.status_code == 200, answer.text
         return answer.json()  # type: ignore[no-any-return]
-
-    def command(self, path: str, body: Json = None) -> Json:
-        """One of the simulator's own commands."""
-        answer = self.http.post(f"{self.services.simulator_url}/_sim/{path}", json=body or {})
-        assert answer.is_success, answer.text
-        return answer.json()
-
-    def config(self, **settings: Json) -> None:
-        """Change how it behaves, until changed again."""
-        self.command("config", settings)
-
-    @property
-    def secret_key(self) -> str:
-        """Our API key."""
-        return self.services.env["AVENUE_STRIPE_SECRET_KEY"]
 
     @property
     def balance_cents(self) -> int:
@@ -135,13 +123,9 @@ class Simulator:
         parts = [*balance["available"], *balance["pending"]]
         return sum(part["amount"] for part in parts if part["currency"] == "usd")
 
-    def transfers(self, **query: str) -> list[dict[str, Json]]:
-        """Transfers made, newest first."""
-        return self.get("transfers", limit=100, **query)["data"]  # type: ignore[no-any-return]
-
-    def events(self, **query: str) -> list[dict[str, Json]]:
-        """Events that happened, oldest first."""
-        return self.get("events", limit=100, **query)["data"][::-1]  # type: ignore[no-any-return]
+    def all(self, path: str, **query: str) -> list[dict[str, Json]]:
+        """A whole list (up to 100), oldest first."""
+        return self.get(path, limit=100, **query)["data"][::-1]  # type: ignore[no-any-return]
 
 
 # -- time and the books -----------------------------------------------------------------------------------------------
@@ -168,8 +152,9 @@ def run_job(database: Database, task: str, **arguments: Json) -> None:
     assert until(lambda: (found := outcome()) in ("succeeded", "failed") and found, f"job {task}") == "succeeded"
 
 
-def drain(database: Database, simulator: Simulator | None = None, seconds: float = 30) -> None:
+def drain(database: Database, simulator: Simulator, seconds: float = 30) -> None:
     """Wait until every event is delivered and applied and no job is left to do now."""
+    assert simulator.idle(seconds), "deliveries are still under way"
     until(
         lambda: database.value(
             "select not exists (select from private.webhook_events where status = 'pending') and not exists ("
@@ -184,18 +169,12 @@ def drain(database: Database, simulator: Simulator | None = None, seconds: float
 def assert_books(database: Database, simulator: Simulator) -> None:
     """The books keep every invariant, and the provider holds what they say, to the cent."""
     assert database.audit() == []
-    agreed: Callable[[], Any] = lambda: (  # noqa: E731
-        database.value("select private.provider_position('stripe')") == simulator.balance_cents
-    )
-    until(agreed, "the provider's balance to equal private.provider_position('stripe')", 10)
-    assert database.audit() == []
+    books, provider = database.value("select private.provider_position('stripe')"), simulator.balance_cents
+    assert books == provider, "private.provider_position('stripe') and the provider's balance differ"
 
 
 def stripe_signature(body: bytes, secret: str, timestamp: int | None = None) -> str:
     """The Stripe-Signature header for a body, computed as Stripe documents it and not by the SDK we verify with."""
-    import hashlib
-    import hmac
-
     stamp = int(time.time()) if timestamp is None else timestamp
     digest = hmac.new(secret.encode(), f"{stamp}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={stamp},v1={digest}"
