@@ -14,6 +14,7 @@ import os
 import platform
 import pwd
 import random
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +82,9 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def last_line(log: Path, words: tuple[str, ...] = ()) -> str:
-    """The last line of a log that holds one of the words, else simply the last one; empty when there is none."""
-    try:
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    except OSError:
-        return ""
+def telling_line(text: str, words: Sequence[str]) -> str:
+    """The last line that holds one of the words, else simply the last one; empty when there is none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in reversed(lines) if any(word in line for word in words)), lines[-1] if lines else "")
 
 
@@ -100,7 +99,7 @@ class Cluster:
     """
 
     def __init__(self, root: Path, pg_bin: Path | None = None, options: dict[str, Any] | None = None) -> None:
-        self.root = Path(root).absolute()
+        self.root = Path(root).resolve()
         chosen = pg_bin or os.environ.get("AVENUE_PG_BIN") or None
         self._given_bin = Path(chosen) if chosen else None
         self.options = {**SETTINGS, **(options or {})}
@@ -188,6 +187,7 @@ class Cluster:
             return
         self._make_home()
         self._copy_server()
+        self._forget_stranger()
         fixed = (self.home / "port").exists() and port_is_free(self.port)
         for _ in range(5):
             port = self.port if fixed else free_port()
@@ -204,8 +204,13 @@ class Cluster:
                 continue
             self._write(self.home / "port", str(port))
             return
-        reason = last_line(self.log, ("FATAL", "PANIC", "ERROR", "error"))
-        raise StackError(f"PostgreSQL did not start: {reason or 'no reason given'} (log: {self.log})")
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        # The first complaint is the cause, later ones follow from it.
+        told = re.search(
+            r"(?:FATAL|PANIC|LOG):  ((?:invalid|could not|unrecognized|(?<=FATAL:  )|(?<=PANIC:  )).*)", text
+        )
+        reason = told[1] if told else telling_line(text, ()) or "no reason given"
+        raise StackError(f"PostgreSQL did not start: {reason} (log: {self.log})")
 
     def stop(self) -> None:
         """Stop the server, disconnecting everybody; falls back to kill after 30 s. Harmless when it does not run."""
@@ -307,6 +312,22 @@ class Cluster:
             if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in allowed:
                 raise StackError(f"{directory} belongs to somebody else; remove it or use another checkout")
             self._give(directory)
+
+    def _forget_stranger(self) -> None:
+        """Remove a pid file whose number now belongs to somebody else (after a reboot), which PostgreSQL refuses.
+
+        Otherwise it stays: PostgreSQL itself uses it to see whether a killed server's children are still at work.
+        """
+        file = self.data / "postmaster.pid"
+        if not file.exists():
+            return
+        for process in psutil.process_iter():
+            try:
+                if process.cwd() == str(self.data):
+                    return
+            except psutil.Error:
+                continue
+        file.unlink()
 
     def _copy_server(self) -> None:
         """Copy the embedded server beside its data: reachable by the user it runs as, with pgTAP and library links."""

@@ -14,12 +14,12 @@ MIGRATIONS = REPO / "supabase/migrations"
 SEED = REPO / "supabase/seed.sql"
 
 
-def migrate(url: str, log: Path | None = None) -> None:
+def migrate(url: str, log: Path | None = None, project: Path = REPO) -> None:
     """Apply the pending migrations with `supabase db push`, as the role of the URL, and tell PostgREST.
 
     Raises StackError with the CLI's own words when one fails.
     """
-    _supabase(["db", "push", "--yes", f"--remote={url}"], log)
+    _push(["--yes", f"--remote={url}"], log, project)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("notify pgrst, 'reload schema'")
 
@@ -27,7 +27,7 @@ def migrate(url: str, log: Path | None = None) -> None:
 def seed(url: str, log: Path | None = None) -> None:
     """Load supabase/seed.sql, if there is one, once per content (`supabase db push --include-seed`)."""
     if SEED.exists():
-        _supabase(["db", "push", "--yes", "--include-seed", f"--remote={url}"], log)
+        _push(["--yes", "--include-seed", f"--remote={url}"], log, REPO)
 
 
 def load_pages(url: str, folder: Path = REPO / "sql") -> None:
@@ -37,40 +37,47 @@ def load_pages(url: str, folder: Path = REPO / "sql") -> None:
     """
     with psycopg.connect(url, autocommit=True) as connection:
         for page in sorted(folder.glob("*/*.sql")):
-            text = page.read_text()
-            try:
-                with connection.transaction():
-                    connection.execute(text.encode())
-            except psycopg.Error as error:
-                at = error.diag.statement_position
-                line = f":{text[: int(at)].count(chr(10)) + 1}" if at else ""
-                where = f" [{context.splitlines()[0]}]" if (context := error.diag.context) else ""
-                name = page.relative_to(folder.parent)
-                raise StackError(f"{name}{line}: {error.diag.message_primary or error}{where}") from error
+            load(connection, page.read_text(), str(page.relative_to(folder.parent)))
         connection.execute("notify pgrst, 'reload schema'")
 
 
-def _supabase(arguments: list[str], log: Path | None) -> None:
-    """Run the Supabase CLI of node_modules."""
+def load(connection: psycopg.Connection, text: str, name: str) -> None:
+    """Run the SQL text of a page in a transaction. StackError gives its name, the line and the reason."""
+    try:
+        with connection.transaction():
+            connection.execute(text.encode())
+    except psycopg.Error as error:
+        at = error.diag.statement_position
+        line = f":{text[: int(at)].count(chr(10)) + 1}" if at else ""
+        where = f" [{context.splitlines()[0]}]" if (context := error.diag.context) else ""
+        raise StackError(f"{name}{line}: {error.diag.message_primary or error}{where}") from error
+
+
+def supabase(*arguments: str, project: Path = REPO) -> subprocess.CompletedProcess[str]:
+    """Run the Supabase CLI of node_modules on the project's supabase/ directory; the caller looks at the exit code."""
     cli = REPO / "node_modules/.bin/supabase"
     # Loopback has no TLS; saying so spares a warning on each call.
     env = {**os.environ, "SUPABASE_TELEMETRY_DISABLED": "1", "DO_NOT_TRACK": "1", "PGSSLMODE": "disable"}
     try:
-        done = subprocess.run(
-            [str(cli), *arguments, "--workdir", str(REPO), "--agent", "no"],
+        return subprocess.run(
+            [str(cli), *arguments, "--workdir", str(project), "--agent", "no"],
             env=env,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             check=False,
         )
     except OSError as error:
         raise StackError(f"cannot run {cli}: {error.strerror}; run `make install`") from error
+
+
+def _push(arguments: list[str], log: Path | None, project: Path = REPO) -> None:
+    done = supabase("db", "push", *arguments, project=project)
+    said = done.stdout + done.stderr
     if log:
-        log.write_text(done.stdout)
+        log.write_text(said)
     if done.returncode:
-        words = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+        words = [line.strip() for line in said.splitlines() if line.strip()]
         telling = [line for line in words if "ERROR" in line or "rror:" in line or line.startswith("At statement")]
         where = f" (log: {log})" if log else ""
         raise StackError(f"migrations failed: {' '.join(telling or words[-3:])}{where}")

@@ -1,4 +1,4 @@
-"""The stack of this checkout: one cluster, one database, one set of services, with everything they keep in .stack/."""
+"""The stack of this checkout: one cluster, one database, one set of services; what they keep is in .stack/local."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stack import database
 from stack.cluster import REPO, Cluster, StackError
 from stack.services import PARTS, Services
 
-STATE = Path(os.environ.get("AVENUE_STATE") or REPO / ".stack")
+STATE = Path(os.environ.get("AVENUE_STATE") or REPO / ".stack/local")
 DATABASE = "postgres"
 FIRST_PORT = 54321
 

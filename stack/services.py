@@ -26,7 +26,7 @@ import httpx
 import jwt
 import psutil
 
-from stack.cluster import REPO, Cluster, StackError, free_port, last_line, port_is_free
+from stack.cluster import REPO, Cluster, StackError, free_port, port_is_free, telling_line
 
 PARTS = ("auth", "rest", "simulator", "http", "jobs", "gateway")
 START_SECONDS = 60
@@ -95,7 +95,7 @@ class Services:
     ) -> None:
         self.cluster = cluster
         self.database = database
-        self.root = Path(root).absolute()
+        self.root = Path(root).resolve()
         self.logs = self.root / "logs"
         self._forced_port = port
         self._first_port = first_port
@@ -238,7 +238,8 @@ class Services:
         log = self.log("jobs-install")
         log.write_bytes(done.stdout + done.stderr)
         if done.returncode:
-            raise StackError(f"installing the job queue failed: {last_line(log, REASONS)} (log: {log})")
+            reason = telling_line(log.read_text(errors="replace"), REASONS)
+            raise StackError(f"installing the job queue failed: {reason} (log: {log})")
 
     # -- parts --------------------------------------------------------------------------------------------------------
 
@@ -366,9 +367,7 @@ class Services:
     def _reason(self, part: str, offset: int) -> str:
         log = self.log(part)
         fresh = log.read_bytes()[offset:].decode(errors="replace") if log.exists() else ""
-        lines = [line.strip() for line in fresh.splitlines() if line.strip()]
-        telling = [line for line in lines if any(word in line for word in REASONS)]
-        return f"{(telling or lines or ['no output'])[-1][:300]} (log: {log})"
+        return f"{telling_line(fresh, REASONS)[:300] or 'no output'} (log: {log})"
 
     def _records(self) -> dict[str, Running]:
         try:
