@@ -18,6 +18,7 @@ comment on domain public.http_url is 'Absolute http(s) address of at most 2,048 
 create domain public.http_urls as text[]
 constraint http_urls_check check (
     array_to_string(value, ' ', '') ~ '^(https?://[^[:space:][:cntrl:]"<>\\^`{|}]+( |$))*$'
+    and array_position(value, null) is null
     and cardinality(value) <= 30
     and char_length(array_to_string(value, ' ')) <= 30720
 );

@@ -146,6 +146,10 @@ declare
     seller_is_active boolean;
 begin
     if tg_op = 'DELETE' then
+        before := private.catalog_entry(old);
+        if before.is_published then
+            perform private.count_published_item(before.kind, before.seller_id, -1);
+        end if;
         delete from public.catalog_items as c where c.id = old.id;
         return null;
     end if;
