@@ -37,17 +37,16 @@ demo: install ## from nothing to a narrated run of the whole marketplace
 	@$(PY) -m stack.demo
 
 .PHONY: migration check docs
-migration: install ## start a migration from what changed in sql/ (NAME=add_x)
-	@$(PY) -m stack.schema migration "$(NAME)"
+migration: install ## start a migration from what changed in sql/ (NAME=add_x, optionally PAGES='sql/30_*')
+	@$(PY) -m stack.schema migration "$(NAME)" --pages "$(or $(PAGES),*)"
 check: install ## sql/ and supabase/migrations make the same database; schema lint; generated pages are current
 	@$(PY) -m stack.schema check
 docs: install ## rewrite the generated pages under docs/
 	@$(PY) -m stack.schema docs
 
 .PHONY: lint test bench
-lint: install ## ruff, mypy
-	@.venv/bin/ruff check .
-	@.venv/bin/mypy
+lint: install ## ruff, mypy, sqlfluff, squawk, database advisors, plpgsql_check where the server has it
+	@$(PY) -m stack.schema lint
 test: lint check ## everything: lint, check, pgTAP and pytest
 	@.venv/bin/pytest
 bench: install ## measure against the peers, in one run

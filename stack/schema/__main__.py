@@ -103,6 +103,6 @@ def _verdict(name: str, count: int) -> None:
 if __name__ == "__main__":
     try:
         app()
-    except (StackError, scratch.BuildError) as problem:
+    except StackError as problem:
         console.print(f"[red]{escape(str(problem))}[/]")
         raise SystemExit(1) from None

@@ -12,6 +12,7 @@ import psycopg
 from stack.cluster import REPO, SUPERUSER
 from stack.schema import matrix, scratch
 from stack.schema.matrix import code, table
+from workers.problems import CODES
 
 DOCS = REPO / "docs"
 SCHEMA = DOCS / "schema"
@@ -20,7 +21,9 @@ GENERATED = "Generated from the database by `make docs`; edit the page in `sql/`
 ERRORS = f"""\
 # Errors
 
-{GENERATED}
+{GENERATED} Those of the functions are in `workers/problems.py`.
+
+## Data API and RPCs
 
 A refused call answers with the HTTP status below and a JSON body. `hint` is the stable code a client switches on,
 `message` is a sentence for people, `details` says what exactly was refused (a field, an id, a limit).
@@ -31,6 +34,18 @@ A refused call answers with the HTTP status below and a JSON body. `hint` is the
 
 What PostgreSQL itself refuses keeps its own code and has no hint: `23505` a duplicate (409), `23514` a value outside
 its limits (400), `42501` no privilege for this verb, column or row (401 without a session, 403 with one).
+
+"""
+PROBLEMS = """
+## Functions and webhooks
+
+What the workers serve under `/functions/v1` and `/webhooks` answers with problem details (RFC 9457,
+`application/problem+json`). `code` is the stable code: one of these, or one of the above with the same status.
+
+```json
+{"type": "urn:avenue:error:token_expired", "title": "The session has expired.", "status": 401, "code": "token_expired"}
+```
+
 """
 
 # What a page of sql/ created, in the order a reader wants: keyed like Database.objects.
@@ -93,7 +108,10 @@ def pages(database: scratch.Database) -> dict[Path, str]:
     for domain, sections in domains.items():
         head = f"# {domain.capitalize()}\n\n{GENERATED} Who may do what: [access matrix](../access-matrix.md).\n"
         written[SCHEMA / f"{domain}.md"] = "\n".join([head, *sections])
-    contents = "".join(f"- [{domain}]({domain}.md)\n" for domain in domains)
+    tables: dict[str, list[str]] = defaultdict(list)
+    for page, made in database.objects.items():
+        tables[_domain(page)] += sorted(name for kind, name in made if kind == "table")
+    contents = "".join(f"- [{domain}]({domain}.md): {', '.join(tables[domain])}\n" for domain in domains)
     written[SCHEMA / "README.md"] = f"# Schema\n\n{GENERATED} In load order:\n\n{contents}"
     return written
 
@@ -118,11 +136,13 @@ def write(written: dict[Path, str]) -> list[Path]:
 
 def _errors(connection: psycopg.Connection) -> str:
     query = "select code, sqlstate, message, description from private.error_codes order by code"
-    rows = (
-        [f"`{key}`", sqlstate[2:] if sqlstate.startswith("PT") else f"{sqlstate} (workers only)", message, description]
-        for key, sqlstate, message, description in connection.execute(query)
+    head = ["code", "HTTP", "message", "when, and what to do"]
+    database = (
+        [code(key), sqlstate[2:] if sqlstate.startswith("PT") else f"none ({sqlstate}, workers only)", message, text]
+        for key, sqlstate, message, text in connection.execute(query)
     )
-    return f"{ERRORS}\n{table(['code', 'HTTP', 'message', 'when, and what to do'], rows)}"
+    workers = ([code(key), str(known.status), known.title, known.description] for key, known in sorted(CODES.items()))
+    return ERRORS + table(head, database) + PROBLEMS + table(head, workers)
 
 
 def _section(connection: psycopg.Connection, page: str, made: set[tuple[str, str]]) -> Iterator[str]:

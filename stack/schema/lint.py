@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stack.cluster import REPO, SUPERUSER
+from stack.database import supabase
 from stack.schema import scratch
+from workers.jobs.install import install as install_queue
 
 SCHEMAS = "public,private,ledger"
 # Advice that does not apply to a database nobody has used yet, or that says the opposite of what is meant.
@@ -52,9 +54,9 @@ def squawk(files: list[Path]) -> Verdict:
 
 def advisors(database: scratch.Database) -> Verdict:
     """Supabase's own security and performance advice for a database; anything of level info or above counts."""
-    done = scratch.supabase(
-        "db", "advisors", f"--remote={database.url}", "--type=all", "--level=info", "--output-format=json"
-    )
+    done = supabase("db", "advisors", f"--remote={database.url}", "--level=info", "--output-format=json")
+    if done.returncode:
+        return Verdict("advisors", False, done.stderr)
     found = [one for one in json.loads(done.stdout)["results"] if one["name"] not in NOT_FINDINGS]
     return Verdict("advisors", not found, "\n".join(f"{one['name']}: {one['detail']}" for one in found))
 
@@ -65,16 +67,10 @@ def plpgsql_check(database: scratch.Database) -> Verdict:
         query = "select exists (select from pg_available_extensions where name = 'plpgsql_check')"
         if admin.execute(query).fetchone() == (False,):
             return Verdict("plpgsql_check", None, "this server does not have the extension")
-        admin.execute("create extension if not exists plpgsql_check with schema extensions")
-    done = scratch.supabase(
-        "db",
-        "lint",
-        f"--remote={database.url}",
-        f"--schema={SCHEMAS}",
-        "--level=warning",
-        "--fail-on=warning",
-        check=False,
-    )
+        admin.execute("create extension plpgsql_check with schema extensions")
+    # private.enqueue() names the queue's types.
+    install_queue(database.url)
+    done = supabase("db", "lint", f"--remote={database.url}", f"--schema={SCHEMAS}", "--fail-on=warning")
     return Verdict("plpgsql_check", done.returncode == 0, done.stdout + done.stderr if done.returncode else "")
 
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
 from pathlib import Path
 
-from stack.cluster import REPO, SUPERUSER
+from stack.cluster import REPO, SUPERUSER, StackError
+from stack.database import supabase
 from stack.schema import scratch, snapshot
 from stack.schema.check import PLACEHOLDER, SIDES
 
@@ -50,7 +51,7 @@ def draft(name: str, only: str = "*", project: Path = REPO) -> Draft:
 
     only: globs on page paths ("sql/00_*,sql/10_*") choosing which new pages go in; what changed always does.
     A page is new when nothing it creates exists yet; it goes in as it is written, reference data and comments included.
-    Raises ValueError for a name that is not snake_case, BuildError when pages or migrations do not apply.
+    Raises ValueError for a name that is not snake_case, StackError when pages or migrations do not apply.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"a migration is named in snake_case, like add_posts; not {name!r}")
@@ -93,7 +94,7 @@ def _parts(old: scratch.Database, wanted: scratch.Database, new: Collection[str]
         for page, text in texts.items():
             trial.apply(text, page)
         return [*texts.values(), *_difference(trial, wanted)]
-    except scratch.BuildError:
+    except StackError:
         without = [page for page in wanted.objects if page not in new]
         with scratch.built_from_pages(project, without) as changed:
             return [*_difference(old, changed), *texts.values()]
@@ -101,7 +102,9 @@ def _parts(old: scratch.Database, wanted: scratch.Database, new: Collection[str]
 
 def _difference(old: scratch.Database, wanted: scratch.Database) -> list[str]:
     """The statements that turn one database into the other, without noise."""
-    done = scratch.supabase("db", "diff", "--from", old.url, "--to", wanted.url)
+    done = supabase("db", "diff", "--from", old.url, "--to", wanted.url)
+    if done.returncode:
+        raise StackError(f"supabase db diff: {done.stderr.strip()}")
     with old.connect() as connection:
         reserved = {
             word for (word,) in connection.execute("select word from pg_get_keywords() where catcode in ('R', 'T')")
@@ -132,7 +135,7 @@ def _unfinished(old: scratch.Database, wanted: scratch.Database, text: str) -> l
     result = scratch.database(old.cluster, "drafted", old.name)
     try:
         result.apply(text, "the draft")
-    except scratch.BuildError as error:
+    except StackError as error:
         return [f"the draft does not apply yet: {error}"]
     with wanted.connect(SUPERUSER) as ours, result.connect(SUPERUSER) as theirs:
         return snapshot.differences(snapshot.take(ours), snapshot.take(theirs), (SIDES[0], "the draft"))

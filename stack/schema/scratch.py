@@ -21,6 +21,7 @@ from pathlib import Path
 import psycopg
 
 from stack.cluster import REPO, Cluster
+from stack.database import load, migrate
 
 STATE = REPO / ".stack" / "schema"
 TEMPLATE = "template_supabase"
@@ -53,10 +54,6 @@ _OBJECTS = """
 """
 
 
-class BuildError(RuntimeError):
-    """A page or migration that PostgreSQL refuses; the message names file, line and reason."""
-
-
 @dataclass
 class Database:
     """A scratch database. `objects`: for each page, in load order, the (type, identity) of what it created."""
@@ -75,9 +72,9 @@ class Database:
         return self.cluster.connect(self.name, user)
 
     def apply(self, text: str, source: str) -> None:
-        """Run SQL text as postgres in one transaction. BuildError names `source` and the line."""
+        """Run SQL text as postgres in one transaction. StackError names `source` and the line."""
         with self.connect() as connection:
-            _execute(connection, text, source)
+            load(connection, text, source)
 
 
 def pages(project: Path = REPO) -> list[str]:
@@ -91,7 +88,7 @@ def from_pages(database: Database, project: Path = REPO, only: Collection[str] |
         before = objects(connection)
         for page in pages(project):
             if only is None or page in only:
-                _execute(connection, (project / page).read_text(), page)
+                load(connection, (project / page).read_text(), page)
                 after = objects(connection)
                 database.objects[page] = after - before
                 before = after
@@ -101,19 +98,8 @@ def from_pages(database: Database, project: Path = REPO, only: Collection[str] |
 def from_migrations(database: Database, project: Path = REPO) -> Database:
     """Apply <project>/supabase/migrations with the real `supabase db push`, as an operator would."""
     if any((project / "supabase/migrations").glob("*.sql")):
-        supabase("db", "push", f"--remote={database.url}", "--yes", project=project)
+        migrate(database.url, project=project)
     return database
-
-
-def supabase(*arguments: str, project: Path = REPO, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run the Supabase CLI without a terminal. BuildError carries its words when it fails and `check` is set."""
-    command = [str(REPO / "node_modules/.bin/supabase"), *arguments, "--workdir", str(project), "--agent", "no"]
-    # The scratch server speaks no TLS; without this the CLI tries and warns each time.
-    env = {**os.environ, "PGSSLMODE": "disable", "NO_COLOR": "1", "DO_NOT_TRACK": "1"}
-    done = subprocess.run(command, env=env, text=True, capture_output=True, check=False, stdin=subprocess.DEVNULL)
-    if check and done.returncode:
-        raise BuildError(f"supabase {' '.join(arguments[:2])}: {(done.stderr or done.stdout).strip()}")
-    return done
 
 
 @contextlib.contextmanager
@@ -187,16 +173,6 @@ def _copy(prepared: Cluster, cluster: Cluster) -> None:
     if (prepared.home / "server").exists():
         (cluster.home / "server").symlink_to(prepared.home / "server")
     (cluster.home / "initialised").touch()
-
-
-def _execute(connection: psycopg.Connection, text: str, source: str) -> None:
-    try:
-        connection.execute(text.encode())
-    except psycopg.Error as error:
-        position = error.diag.statement_position
-        line = text[: int(position)].count("\n") + 1 if position else 1
-        context = f"\n  {error.diag.context}" if error.diag.context else ""
-        raise BuildError(f"{source}:{line}: {error.diag.message_primary or error}{context}") from error
 
 
 def objects(connection: psycopg.Connection) -> set[tuple[str, str]]:
