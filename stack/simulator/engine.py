@@ -46,7 +46,7 @@ class Config(BaseModel):
     defer_fees: bool = Field(False, description="charges get their balance transaction only on command")
     refund_status: Literal["succeeded", "pending", "requires_action"] = Field("succeeded", description="new refunds")
     idempotency_seconds: float = Field(86_400, ge=0, description="how long an Idempotency-Key is remembered")
-    webhook_url: str | None = Field(None, description="where events go; none = they are held")
+    webhook_url: str | None = Field(None, pattern="^https?://", description="where events go; none = they are held")
     webhook_secrets: list[str] = Field([], description="each signs every delivery, as during a rotation")
     hold: bool = Field(False, description="collect events without delivering")
     copies: int = Field(1, ge=1, le=50, description="deliveries per event")
@@ -414,7 +414,9 @@ def create_account(work: Work, given: Json) -> Json:
     if asked is not None:
         controller |= asked
         given["type"] = "none"
-    capabilities = {name: "inactive" for name, wish in given.pop("capabilities", {}).items() if wish.get("requested")}
+    capabilities = {
+        name: "inactive" for name, wish in (given.pop("capabilities", None) or {}).items() if wish.get("requested")
+    }
     account = work.create("account", controller=controller, capabilities=capabilities, **given)
     url = f"/v1/accounts/{account['id']}/external_accounts"
     work.change(account, external_accounts=listing(url, [], False) | {"total_count": 0}, **ACCOUNT_STATES["new"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import fnmatch
-import inspect
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -355,7 +354,7 @@ class Simulator:
 
 def _fingerprint(raw: bytes) -> str:
     # Order of parameters does not matter, their values do.
-    return urlencode(sorted(parse_qsl(raw.decode(), keep_blank_values=True)))
+    return urlencode(sorted(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True)))
 
 
 async def _until_gone(request: Request, seconds: float) -> None:
@@ -406,7 +405,6 @@ def create_app(store: Store, config: Config) -> Starlette:
         store.close()
 
     commands = [(line.split(" "), act) for line, act in COMMANDS.items()]
-    assert all(inspect.iscoroutinefunction(act) for _, act in commands)
     return Starlette(
         routes=[
             *(Route(path, command(act), methods=[method]) for (method, path), act in commands),

@@ -37,7 +37,7 @@ def doc_url(code: str) -> str:
 def decode(raw: bytes) -> Json:
     """`a[b]=1&c[]=2&c[]=3` → {"a": {"b": "1"}, "c": ["2", "3"]}. Values stay text."""
     root: Json = {}
-    for name, value in parse_qsl(raw.decode(), keep_blank_values=True):
+    for name, value in parse_qsl(raw.decode(errors="replace"), keep_blank_values=True):
         keys = [re.split(r"\[", name, maxsplit=1)[0], *re.findall(r"\[([^\]]*)\]", name)]
         node = root
         for key in keys[:-1]:

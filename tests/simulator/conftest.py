@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -95,9 +94,11 @@ class Simulator:
         self._process.send_signal(how)
         self._process.wait(10)
 
-    def paid(self, amount: int = 2000, method: str = "pm_card_visa", **params: Any) -> stripe.PaymentIntent:
+    def paid(self, amount: int = 2000, method: str = "pm_card_visa", description: str = "") -> stripe.PaymentIntent:
         """A payment by card, as the buyer's browser makes it."""
-        intent = self.client.v1.payment_intents.create({"amount": amount, "currency": "usd", **params})
+        intent = self.client.v1.payment_intents.create(
+            {"amount": amount, "currency": "usd", "description": description}
+        )
         self.control.confirm(intent.client_secret or "", method)
         return self.client.v1.payment_intents.retrieve(
             intent.id, {"expand": ["latest_charge", "latest_charge.balance_transaction"]}
@@ -151,7 +152,6 @@ def simulator(_simulator: Simulator) -> Simulator:
 @pytest.fixture
 def receiver(_receiver: Receiver, simulator: Simulator) -> Receiver:
     """The endpoint its events arrive at, empty."""
-    time.sleep(0)
     _receiver.deliveries.clear()
     _receiver.status = lambda event: 200
     return _receiver
