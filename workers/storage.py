@@ -13,6 +13,8 @@ import httpx
 # Storage's own limits for one call.
 LIST_PAGE = 100
 REMOVE_BATCH = 500
+# What a path may hold as it is (RFC 3986); not every server decodes these when they come encoded.
+PATH_SAFE = "/:@!$&'()*+,;="
 
 
 class StorageUnavailable(Exception):
@@ -53,7 +55,7 @@ class Storage:
 
     async def sign(self, file: StoredFile, seconds: int) -> str | None:
         """A link that downloads the file under its name and works for `seconds`; None when the object is missing."""
-        path = f"/object/sign/{quote(file.bucket, safe='')}/{quote(file.path)}"
+        path = f"/object/sign/{quote(file.bucket)}/{quote(file.path, safe=PATH_SAFE)}"
         try:
             answer = await self._request("POST", path, {"expiresIn": seconds})
         except FileNotFoundError:

@@ -1,10 +1,13 @@
 """Provider events: apply the stored ones, and put what was read at a provider into the same inbox."""
 
+import contextlib
 from typing import Any
+
+from procrastinate.exceptions import AlreadyEnqueued
 
 from workers import logs
 from workers.db import DatabaseUnavailable
-from workers.jobs.queue import task
+from workers.jobs.queue import queue, task
 from workers.services import Services
 
 log = logs.get(__name__)
@@ -14,6 +17,7 @@ log = logs.get(__name__)
 async def process_events(services: Services, ids: list[int]) -> None:
     """Apply stored events, each in its own transaction; one that fails does not keep the others back."""
     failure: Exception | None = None
+    applied = False
     for event_id in ids:
         try:
             outcome = await services.db.call("process_webhook_event", event_id)
@@ -23,8 +27,14 @@ async def process_events(services: Services, ids: list[int]) -> None:
             log.exception("event not processed", event_id=event_id)
             failure = error
         else:
+            applied = applied or outcome == "processed"
             if outcome == "dead":
                 log.error("event is dead, see `avenue events show`", event_id=event_id)
+    if applied:
+        # A settled payment's real fee. Settlement itself queues nothing: queueing notifies, and commits that notify do
+        # not share a flush. One waiting job is enough for all of them.
+        with contextlib.suppress(AlreadyEnqueued):
+            await queue.tasks["read_missing_fees"].configure(queueing_lock="read_missing_fees").defer_async()
     if failure is not None:
         raise failure
 

@@ -1,6 +1,5 @@
 """Attempts to take money: cancel what ran out, ask about what is unclear, read what the provider charged."""
 
-from typing import Any
 from uuid import UUID
 
 from workers import logs
@@ -13,10 +12,6 @@ from workers.services import Services
 log = logs.get(__name__)
 
 BATCH = 100
-
-
-class FeeNotKnown(Exception):
-    """The provider has not booked the charge yet; ask again later."""
 
 
 @task("cancel_expired_payments", retry=False)
@@ -63,23 +58,15 @@ async def _store(services: Services, provider: PaymentProvider, payment: Payment
         await store_event(services, provider.name, event)
 
 
-@task("record_provider_fee")
-async def record_provider_fee(services: Services, payment_id: str) -> None:
-    """Read what the provider really charged, and book the difference to the estimate."""
-    attempt: dict[str, Any] | None = await services.db.call("payment_attempt", UUID(payment_id))
-    if attempt is None or not attempt["provider_ref"]:
-        return
-    fee = await services.providers[attempt["provider"]].payment_fee(attempt["provider_ref"])
-    if fee is None:
-        raise FeeNotKnown(payment_id)
-    await services.db.call("record_provider_fee", UUID(payment_id), *fee)
-
-
 @task("read_missing_fees", retry=False)
 async def read_missing_fees(services: Services) -> None:
-    """Safety net for record_provider_fee."""
+    """Read what the provider really charged for settled payments, and book the difference to the estimate."""
     for row in await services.db.rows("payments_missing_fee", BATCH):
         try:
-            await record_provider_fee(services, str(row["payment_id"]))
-        except (ProviderError, FeeNotKnown, BusinessError) as error:
+            fee = await services.providers[row["provider"]].payment_fee(row["provider_ref"])
+            if fee is None:
+                log.info("fee not known yet", payment_id=str(row["payment_id"]))
+            else:
+                await services.db.call("record_provider_fee", row["payment_id"], *fee)
+        except (ProviderError, BusinessError) as error:
             log.warning("fee not read", payment_id=str(row["payment_id"]), error=str(error))
