@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.rows import dict_row
+from psycopg.types.string import TextLoader
 
 Json = Any
 _numbers = itertools.count(1)
@@ -49,6 +50,8 @@ class Market:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
+        # Ids are texts here, as they are in every client.
+        connection.adapters.register_loader("uuid", TextLoader)
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -285,10 +288,14 @@ class Market:
             user, "refund_order_item", order_item_id=line, amount_cents=cents, reason="asked", idempotency_key=key
         )
 
+    def claim_refund(self, refund: str) -> Json:
+        """What the worker sends to the provider; None when there is nothing to send."""
+        return self.worker("select private.claim_refund(%s)", refund)
+
     def refund(self, user: str, line: str, cents: int | None = None) -> Json:
         """A refund that the provider makes at once; its row."""
         refund = self.request_refund(user, line, cents)
-        assert self.worker("select private.claim_refund(%s)", refund["id"]) is not None
+        assert self.claim_refund(refund["id"]) is not None
         self.worker("select private.record_refund(%s, %s, 'succeeded')", refund["id"], f"re_{refund['id']}")
         return self.row("select * from public.refunds where id = %s", refund["id"])
 
