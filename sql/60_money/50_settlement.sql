@@ -141,6 +141,10 @@ begin
         order by i.item_id
     );
     if cardinality(unique_items) > 0 then
+        -- Somebody's refund failed while this order held the item: it is theirs again.
+        if exists (select from public.purchases as p where p.item_id = any (unique_items) and p.revoked_at is null) then
+            return false;
+        end if;
         -- A pending order still holds its items, whatever the seller did to them since: the buyer was promised. A
         -- cancelled one gave them back and must find each of them unheld and on sale.
         with taken as (
@@ -234,7 +238,11 @@ begin
         update public.orders as o set status = 'cancelled', status_reason = 'item_not_available'
         where o.id = paid.order_id and o.status in ('pending', 'cancelled');
         delete from private.reservations as r where r.order_id = paid.order_id;
-        perform private.create_refund(paid.id, null, paid.amount_cents, 'item_not_available', null, null);
+        if settle_payment.charge_id = any (paid.declined_charges) then
+            perform private.reverse_charge(paid.id, settle_payment.charge_id);
+        else
+            perform private.create_refund(paid.id, null, paid.amount_cents, 'item_not_available', null, null);
+        end if;
         return 'refunding';
     end if;
 

@@ -145,6 +145,29 @@ $$;
 comment on function private.create_refund(uuid, uuid, bigint, text, uuid, text) is
 'Asks for a refund: at once for wallet payments, through the provider otherwise. Error: refund_amount_invalid.';
 
+-- Shares of the running total, so that parts and rest add up to the whole to the cent (sharp case 11). A negative
+-- commission was the platform's loss and stays it.
+create function private.split_refund(
+    sale public.transactions, amount_cents bigint, out tax bigint, out commission bigint, out seller bigint
+)
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    refunded bigint := sale.refunded_cents + amount_cents;
+begin
+    tax := (sale.amount_tax_cents * refunded * 2 + sale.amount_total_cents) / (sale.amount_total_cents * 2)
+    - sale.refunded_tax_cents;
+    commission := (greatest(sale.amount_commission_cents, 0) * refunded * 2 + sale.amount_total_cents)
+    / (sale.amount_total_cents * 2) - sale.refunded_commission_cents;
+    seller := amount_cents - tax - commission;
+end
+$$;
+
+comment on function private.split_refund(public.transactions, bigint) is
+'Divides the next refund of a sale (cents, at most what is left of it) into tax, commission and the seller''s part.';
+
 -- Takes a succeeded refund into the books: each line gives back its part of what was agreed at purchase.
 create function private.book_refund(refund_id uuid) returns void
 language plpgsql
@@ -156,7 +179,6 @@ declare
     target record;
     sale public.transactions;
     part bigint;
-    total bigint;
     line public.refund_lines;
     money_account text;
 begin
@@ -212,18 +234,8 @@ begin
             sale := target.sale;
             part := target.part;
             continue when part = 0;
-            -- Shares of the running total, so that parts and rest add up to the whole to the cent (sharp case 11).
-            -- A negative commission was the platform's loss and stays it.
-            total := sale.refunded_cents + part;
-            line := row(
-                refund.id, sale.id, part,
-                (sale.amount_tax_cents * total * 2 + sale.amount_total_cents) / (sale.amount_total_cents * 2)
-                - sale.refunded_tax_cents,
-                (greatest(sale.amount_commission_cents, 0) * total * 2 + sale.amount_total_cents)
-                / (sale.amount_total_cents * 2) - sale.refunded_commission_cents,
-                0
-            );
-            line.seller_cents := part - line.tax_cents - line.commission_cents;
+            select refund.id, sale.id, part, s.tax, s.commission, s.seller into line
+            from private.split_refund(sale, part) as s;
             insert into public.refund_lines select line.*;
             perform ledger.post(
                 'refund', 'refund:' || refund.id || ':' || sale.id,
@@ -255,6 +267,7 @@ set search_path = ''
 as $$
 declare
     sale public.transactions;
+    other public.transactions;
     one_of_a_kind boolean;
 begin
     update public.transactions as t set
@@ -274,17 +287,33 @@ begin
     -- The entitlement ends with the last cent and comes back with the first one restored; a one-of-a-kind item goes
     -- back on sale, and a restored one is taken from sale again.
     if sale.status = 'refunded' then
-        update public.purchases as p set revoked_at = now()
+        -- Paid twice, because an earlier refund failed after the item was bought again: the other sale grants it now.
+        select * into other from public.transactions as t
+        where
+            t.buyer_id = sale.buyer_id and t.related_id = sale.related_id and t.id <> sale.id
+            and t.refunded_cents < t.amount_total_cents
+        limit 1;
+        update public.purchases as p set
+            order_item_id = coalesce(other.order_item_id, p.order_item_id),
+            price_cents = coalesce(other.amount_total_cents - other.amount_tax_cents, p.price_cents),
+            revoked_at = case when other.id is null then now() end
         where p.order_item_id = sale.order_item_id and p.revoked_at is null;
-        perform private.relist_item(sale.related_id);
-    elsif direction < 0 then
+        -- Not when it was sold to somebody else meanwhile.
+        if not exists (
+            select from public.purchases as p where p.item_id = sale.related_id and p.revoked_at is null
+        ) then
+            perform private.relist_item(sale.related_id);
+        end if;
+    elsif direction < 0 and sale.refunded_cents + line.amount_cents = sale.amount_total_cents then
         select c.is_unique into strict one_of_a_kind from public.catalog_items as c where c.id = sale.related_id;
         if one_of_a_kind and not private.mark_item_sold(sale.related_id) then
             -- Sold to somebody else in between: money is booked as the provider reports it, people must settle it.
             perform private.audit('refund_failed_after_resale', 'transactions', sale.id, to_jsonb(line));
         else
-            update public.purchases as p set revoked_at = null
-            where p.order_item_id = sale.order_item_id and p.revoked_at is not null;
+            update public.purchases as p set
+                order_item_id = sale.order_item_id, price_cents = sale.amount_total_cents - sale.amount_tax_cents,
+                revoked_at = null
+            where p.buyer_id = sale.buyer_id and p.item_id = sale.related_id and p.revoked_at is not null;
         end if;
     end if;
 end
@@ -520,7 +549,8 @@ begin
         -- A seller gives back what the seller has, short of the fee the provider keeps: that much may become debt, or
         -- nobody could ever take back a first sale. More debt than this only an admin may make.
         select * into wallet from public.wallets as w where w.user_id = member;
-        if wanted - wanted * greatest(sale.amount_commission_cents, 0) / sale.amount_total_cents
+        if wanted between 1 and sale.amount_total_cents - sale.refunded_cents
+            and (private.split_refund(sale, wanted)).seller
             > sale.pending_cents + wallet.balance_available_cents + sale.amount_fees_cents then
             perform private.fail('insufficient_funds');
         end if;
