@@ -68,7 +68,9 @@ def pgbench(url: str, *options: str | Path, seconds: float = 5) -> float:
 Request = Callable[[int], bytes]
 
 
-async def _client(host: str, port: int, request: Request, counter: Sequence[int], deadline: float, done: list[int]) -> None:
+async def _client(
+    host: str, port: int, request: Request, counter: Sequence[int], deadline: float, done: list[int]
+) -> None:
     reader, writer = await asyncio.open_connection(host, port)
     number = counter[0]
     while time.perf_counter() < deadline:
@@ -106,6 +108,3 @@ def http_rate(url: str, request: Request, first: int = 0, seconds: float = 4) ->
     started = time.perf_counter()
     asyncio.run(run())
     return len(done) / (time.perf_counter() - started)
-
-
-

@@ -42,7 +42,8 @@ create unique index on bench.buyers (n);
 insert into public.products (seller_id, title, price_cents)
 select s.id, 'Bench product ' || s.n, 2000 from bench.sellers as s;
 insert into storage.objects (bucket_id, name, owner_id, metadata)
-select 'product-files', s.id || '/bench.wav', s.id::text, '{"size": 1, "mimetype": "audio/wav"}' from bench.sellers as s;
+select 'product-files', s.id || '/bench.wav', s.id::text, '{"size": 1, "mimetype": "audio/wav"}'
+from bench.sellers as s;
 insert into public.product_files (product_id, path, name, size_bytes, content_type)
 select p.id, p.seller_id || '/bench.wav', 'bench.wav', 1, 'audio/wav' from public.products as p
 where p.title like 'Bench product %%';
@@ -67,7 +68,9 @@ begin
             'request.jwt.claims', jsonb_build_object('sub', buyer, 'role', 'authenticated')::text, true
         );
         answer := public.checkout(jsonb_build_array(jsonb_build_object(
-            'item_id', (select t.id from bench.items as t where t.n = 1 + (i %% {buyers} * 7 + i / {buyers}) %% {sellers})
+            'item_id', (
+                select t.id from bench.items as t where t.n = 1 + (i %% {buyers} * 7 + i / {buyers}) %% {sellers}
+            )
         )));
         intent := 'pi_bench_' || i;
         perform private.start_payment((answer ->> 'payment_id')::uuid, buyer);
@@ -123,12 +126,10 @@ class Money:
         with psycopg.connect(self.url, autocommit=True) as connection:
             for start in range(first, self.orders, 500):
                 connection.execute(
-                    ORDERS.replace("%%", "%").format(
-                        first=start, last=start + 499, buyers=BUYERS, sellers=SELLERS
-                    )
+                    ORDERS.replace("%%", "%").format(first=start, last=start + 499, buyers=BUYERS, sellers=SELLERS)
                 )
             connection.execute(
-                "select setval('bench.next_event', (select min(id) from private.webhook_events where status = 'pending'), false)"
+                "select setval('bench.next_event', min(id), false) from private.webhook_events where status = 'pending'"
             )
             connection.execute("vacuum analyze")
             done = "select count(*) from private.webhook_events where status = 'processed'"

@@ -19,6 +19,8 @@ from stack.services import PARTS, Services
 STATE = Path(os.environ.get("AVENUE_STATE") or REPO / ".stack/local")
 DATABASE = "postgres"
 FIRST_PORT = 54321
+# At a desk nobody waits five minutes for what a killed worker left behind.
+QUICK = {"AVENUE_PAYOUT_RESUME_SECONDS": "5"}
 
 Say = Callable[[str], None]
 
@@ -34,7 +36,7 @@ def services(server: Cluster | None = None) -> Services:
     if forced and not (forced.isdigit() and 0 < int(forced) < 65536):
         raise StackError(f"AVENUE_PORT must be a port number, not {forced!r}")
     port = int(forced) if forced else None
-    return Services(server or cluster(), DATABASE, STATE, port=port, first_port=FIRST_PORT)
+    return Services(server or cluster(), DATABASE, STATE, port=port, env=QUICK, first_port=FIRST_PORT)
 
 
 @contextmanager

@@ -98,7 +98,9 @@ begin
     if found.id is null then
         perform private.fail('event_too_early', 'no such payment: ' || coalesce(named, intent, 'unnamed'));
     end if;
-    if intent is not null and found.provider_ref <> intent then
+    if found.provider_ref <> intent or (found.provider_ref is null and exists (
+        select from public.payments as p where p.provider_ref = intent and p.provider = 'stripe'
+    )) then
         perform private.fail('event_rejected', format(
             'payment %s is %s, the event is about %s', found.id, found.provider_ref, intent
         ));
@@ -193,8 +195,11 @@ begin
             coalesce(object ->> 'reason', 'made_at_provider'), paid.provider, object ->> 'id', 'pending'
         )
         on conflict (provider_ref, provider) do nothing;
-        select r.id into strict known from public.refunds as r
-        where r.provider_ref = object ->> 'id' and r.provider = paid.provider;
+        select r.id into known from public.refunds as r
+        where r.provider_ref = object ->> 'id' and r.provider = paid.provider and r.payment_id = paid.id;
+        if known is null then
+            perform private.fail('event_rejected', 'refund ' || (object ->> 'id') || ' is one of another payment');
+        end if;
     end if;
     if (object ->> 'amount')::bigint is distinct from (select r.amount_cents from public.refunds as r where r.id = known) then
         perform private.fail('event_rejected', format('refund %s was reported with %s cents', known, object ->> 'amount'));
@@ -224,30 +229,6 @@ end
 $$;
 
 comment on function private.apply_charge_refunded(jsonb) is 'charge.refunded: reads the refunds when some are unknown.';
-
-create function private.apply_charge(object jsonb) returns text
-language plpgsql
-set search_path = ''
-as $$
-declare
-    payment_id uuid;
-begin
-    -- The balance transaction exists now: its fee can be read. Not queued by settlement itself, because queueing
-    -- notifies, and notifying commits do not share a flush. A charge that comes too early is found by the sweeper.
-    select p.id into payment_id from public.payments as p
-    where
-        p.provider_ref = object ->> 'payment_intent' and p.provider = 'stripe'
-        and p.succeeded_at is not null and p.provider_fee_cents is null
-        and object ->> 'balance_transaction' is not null;
-    if payment_id is null then
-        return 'ignored';
-    end if;
-    perform private.enqueue('record_provider_fee', jsonb_build_object('payment_id', payment_id));
-    return 'processed';
-end
-$$;
-
-comment on function private.apply_charge(jsonb) is 'charge.succeeded and charge.updated: the real fee can be read.';
 
 create function private.apply_transfer(event_type text, object jsonb) returns text
 language plpgsql
@@ -288,8 +269,6 @@ begin
         return private.apply_payment_intent(event.type, object);
     elsif event.type in ('refund.created', 'refund.updated', 'refund.failed', 'charge.refund.updated') then
         return private.apply_refund(object);
-    elsif event.type in ('charge.succeeded', 'charge.updated') then
-        return private.apply_charge(object);
     elsif event.type = 'charge.refunded' then
         return private.apply_charge_refunded(object);
     elsif event.type in ('transfer.created', 'transfer.updated', 'transfer.reversed') then

@@ -7,10 +7,12 @@ from procrastinate.jobs import Status
 from workers import logs
 from workers.jobs.queue import queue, task
 from workers.services import Services
+from workers.storage import StorageUnavailable
 
 log = logs.get(__name__)
 
 RELEASE_BATCH = 1000
+ERASE_BATCH = 500
 KEEP_FAILED_JOBS_HOURS = 30 * 24
 
 
@@ -26,14 +28,25 @@ async def release_earnings(services: Services) -> None:
 
 @task("erase_user_files")
 async def erase_user_files(services: Services, user_id: str) -> None:
-    """Delete everything a deleted account uploaded, in every bucket."""
-    # As a UUID: an empty or crooked id would name a folder above the user's own.
-    folder = str(UUID(user_id))
-    for bucket in await services.storage.buckets():
-        paths = await services.storage.files_under(bucket, folder)
-        if paths:
-            await services.storage.remove(bucket, paths)
-            log.info("files erased", user_id=folder, bucket=bucket, count=len(paths))
+    """Delete what a deleted account uploaded, as far as the database says: files that buyers own stay."""
+    before: list[tuple[str, str]] = []
+    while rows := await services.db.rows("user_files_to_erase", UUID(user_id), ERASE_BATCH):
+        files = [(row["bucket"], row["path"]) for row in rows]
+        if files == before:
+            raise StorageUnavailable(f"{len(files)} files are still there after they were deleted")
+        before = files
+        for bucket in {bucket for bucket, _ in files}:
+            await services.storage.remove(bucket, [path for owner, path in files if owner == bucket])
+        log.info("files erased", user_id=user_id, count=len(files))
+
+
+@task("resume_erasures", retry=False)
+async def resume_erasures(services: Services) -> None:
+    """Erasures whose job was lost or gave up are taken up again."""
+    for row in await services.db.rows("file_erasures_due", ERASE_BATCH):
+        await queue.configure_task("erase_user_files", queueing_lock=f"erase:{row['user_id']}").defer_async(
+            user_id=str(row["user_id"])
+        )
 
 
 @task("retry_stalled_jobs", retry=False)
