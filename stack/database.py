@@ -19,6 +19,8 @@ def migrate(url: str, log: Path | None = None, project: Path = REPO) -> None:
 
     Raises StackError with the CLI's own words when one fails.
     """
+    if not _pending(url, project):
+        return
     _push(["--yes", f"--remote={url}"], log, project)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("notify pgrst, 'reload schema'")
@@ -51,6 +53,19 @@ def load(connection: psycopg.Connection, text: str, name: str) -> None:
         line = f":{text[: int(at)].count(chr(10)) + 1}" if at else ""
         where = f" [{context.splitlines()[0]}]" if (context := error.diag.context) else ""
         raise StackError(f"{name}{line}: {error.diag.message_primary or error}{where}") from error
+
+
+def _pending(url: str, project: Path) -> bool:
+    """Whether the database's history and the migrations' files differ; asking here spares a second of the CLI's time."""
+    files = {file.name.split("_")[0] for file in (project / "supabase/migrations").glob("*.sql")}
+    try:
+        with psycopg.connect(url, autocommit=True) as connection:
+            applied = {
+                row[0] for row in connection.execute("select version from supabase_migrations.schema_migrations")
+            }
+    except psycopg.errors.UndefinedTable:
+        applied = set()
+    return files != applied
 
 
 def supabase(*arguments: str, project: Path = REPO) -> subprocess.CompletedProcess[str]:

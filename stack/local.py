@@ -72,7 +72,8 @@ def up(say: Say = print) -> Services:
             local.stop()
         say("Schema: migrations")
         prepare(server, DATABASE, local.logs / "migrations.log")
-        local.install_jobs()
+        if not local.running("jobs"):
+            local.install_jobs()
         if database.SEED.exists():
             say("Demo data")
             database.seed(server.url(DATABASE), local.logs / "seed.log")
