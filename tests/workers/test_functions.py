@@ -176,19 +176,47 @@ def test_metrics(services: Services) -> None:
 # -- erasure ----------------------------------------------------------------------------------------------------------
 
 
-def test_all_files_of_a_deleted_person_are_erased(sign_up: SignUp, services: Services, database: Database) -> None:
+def test_files_of_a_deleted_person_are_erased(
+    sign_up: SignUp, simulator: Simulator, services: Services, database: Database
+) -> None:
     person, other = sign_up(), sign_up()
     for name in ("a.wav", "deep/er/b.wav", "per 100%.wav"):
         for somebody in (person, other):
             somebody.client.storage.from_("product-files").upload(f"{somebody.id}/{name}", FILE)
-    # More than one page of Storage's listing.
+    # More than one batch.
     database.run(
         "insert into storage.objects (bucket_id, name) "
-        "select 'product-files', %s || '/many/' || n || '.wav' from generate_series(1, 120) as n",
+        "select 'product-files', %s || '/many/' || n || '.wav' from generate_series(1, 520) as n",
         person.id,
     )
-    run_job(database, "erase_user_files", user_id=person.id)
     left = "select count(*) from storage.objects where name like %s"
+    run_job(database, "erase_user_files", user_id=person.id)
+    assert database.value(left, f"{person.id}/%") == 523, "only what a deletion asked for is erased"
+    assert person.api.rpc("delete_my_account").status_code == 204
+    drain(database, simulator)
     assert database.value(left, f"{person.id}/%") == 0
     assert database.value(left, f"{other.id}/%") == 3
     assert not [path for path in (services.root / "files").rglob("*") if person.id in str(path) and path.is_file()]
+    assert database.value("select completed_at from private.file_erasures where user_id = %s", person.id)
+
+
+def test_buyers_keep_what_a_deleted_seller_sold(sign_up: SignUp, simulator: Simulator, database: Database) -> None:
+    seller, buyer = sign_up(), sign_up()
+    sold, unsold = publish_product(seller), publish_product(seller)
+    buy(simulator, buyer, sold)
+    assert seller.api.rpc("delete_my_account").status_code == 204
+    drain(database, simulator)
+    kept = database.run("select name from storage.objects where name like %s", f"{seller.id}/%")
+    assert [row["name"].split("/")[1] for row in kept] == [sold]
+    (file,) = buyer.api.function("GET", f"downloads/{sold}").json()["files"]
+    assert httpx.get(file["url"]).content == FILE
+    assert buyer.api.function("GET", f"downloads/{unsold}").status_code == 404
+
+
+def test_a_lost_erasure_is_taken_up_again(sign_up: SignUp, database: Database) -> None:
+    person = sign_up()
+    person.client.storage.from_("media").upload(f"{person.id}/a.png", FILE, {"content-type": "image/png"})
+    person.api.rpc("delete_my_account")
+    database.run("delete from jobs.procrastinate_jobs where task_name = 'erase_user_files' and status = 'todo'")
+    run_job(database, "resume_erasures")
+    assert database.value("select count(*) from storage.objects where name like %s", f"{person.id}/%") == 0
