@@ -28,6 +28,7 @@ Function = Literal[
     "enqueue_due_webhook_events",
     "expire_unstarted_payments",
     "fail_payout",
+    "file_erasures_due",
     "list_payouts",
     "list_webhook_events",
     "metrics",
@@ -49,6 +50,7 @@ Function = Literal[
     "set_payout_destination",
     "start_payment",
     "store_webhook_events",
+    "user_files_to_erase",
     "webhook_event_payload",
 ]
 FUNCTIONS: tuple[str, ...] = get_args(Function)

@@ -10,8 +10,7 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-# Storage's own limits for one call.
-LIST_PAGE = 100
+# Storage's own limit for one call.
 REMOVE_BATCH = 500
 # What a path may hold as it is (RFC 3986); not every server decodes these when they come encoded.
 PATH_SAFE = "/:@!$&'()*+,;="
@@ -68,43 +67,10 @@ class Storage:
         query = urlencode({"token": token, "download": file.name})
         return f"{self._public_url}/storage/v1{path}?{query}"
 
-    async def buckets(self) -> list[str]:
-        """Names of all buckets."""
-        return [bucket["id"] for bucket in await self._request("GET", "/bucket")]
-
-    async def files_under(self, bucket: str, folder: str) -> list[str]:
-        """Paths of all objects below `folder`, however deep."""
-        found: list[str] = []
-        folders = [folder]
-        while folders:
-            prefix = folders.pop()
-            for entry in await self._list(bucket, prefix):
-                path = f"{prefix}/{entry['name']}"
-                # A folder is not an object: it has no id.
-                (found if entry.get("id") else folders).append(path)
-        return found
-
     async def remove(self, bucket: str, paths: list[str]) -> None:
         """Delete objects; ones already gone are no error."""
         for start in range(0, len(paths), REMOVE_BATCH):
             await self._request("DELETE", f"/object/{quote(bucket)}", {"prefixes": paths[start : start + REMOVE_BATCH]})
-
-    async def _list(self, bucket: str, prefix: str) -> list[dict[str, Any]]:
-        entries: list[dict[str, Any]] = []
-        while True:
-            page = await self._request(
-                "POST",
-                f"/object/list/{quote(bucket)}",
-                {
-                    "prefix": prefix,
-                    "limit": LIST_PAGE,
-                    "offset": len(entries),
-                    "sortBy": {"column": "name", "order": "asc"},
-                },
-            )
-            entries.extend(page)
-            if len(page) < LIST_PAGE:
-                return entries
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         try:

@@ -16,6 +16,7 @@ def crons(settings: Settings) -> dict[str, str]:
         "release_earnings": "*/5 * * * *",
         "reconcile_payments": "*/10 * * * *",
         "read_missing_fees": "*/10 * * * *",
+        "resume_erasures": "23 * * * *",
         "nightly_audit": "17 3 * * *",
         "forget_old_jobs": "47 3 * * *",
     }

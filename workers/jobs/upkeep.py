@@ -42,11 +42,12 @@ async def erase_user_files(services: Services, user_id: str) -> None:
 
 @task("resume_erasures", retry=False)
 async def resume_erasures(services: Services) -> None:
-    """Erasures whose job was lost or gave up are taken up again."""
+    """Safety net: erasures whose job was lost or gave up are taken up again."""
     for row in await services.db.rows("file_erasures_due", ERASE_BATCH):
-        await queue.configure_task("erase_user_files", queueing_lock=f"erase:{row['user_id']}").defer_async(
-            user_id=str(row["user_id"])
-        )
+        try:
+            await erase_user_files(services, str(row["user_id"]))
+        except StorageUnavailable as error:
+            log.error("erasure not resumed", user_id=str(row["user_id"]), error=str(error))
 
 
 @task("retry_stalled_jobs", retry=False)
