@@ -56,7 +56,7 @@ def load(connection: psycopg.Connection, text: str, name: str) -> None:
 
 
 def _pending(url: str, project: Path) -> bool:
-    """Whether the database's history and the migrations' files differ; asking here spares a second of the CLI's time."""
+    """Whether the database's history and the migrations' files differ; asking here is faster than the CLI."""
     files = {file.name.split("_")[0] for file in (project / "supabase/migrations").glob("*.sql")}
     try:
         with psycopg.connect(url, autocommit=True) as connection:
