@@ -13,7 +13,7 @@ LOCK = 7_306_571_934
 
 
 class NotMigrated(Exception):
-    """The migrations, which create schema jobs and the role avenue_worker, come first."""
+    """The database does not fit: our migrations come first, or its queue is newer than this installation."""
 
 
 def install(admin_url: str) -> str:
@@ -29,61 +29,69 @@ def install(admin_url: str) -> str:
         ).fetchone()
         if not ready or not ready[0]:
             raise NotMigrated("apply the migrations first (`supabase db push`)")
-        with connection.transaction():
-            done = _bring_up(connection)
-            _grant(connection)
+        # The library numbers the steps of its schema by file name; the last one applied is noted on the table.
+        steps = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
+        done = _bring_up(connection, steps)
+        _grant(connection)
         return done
 
 
-def _bring_up(connection: psycopg.Connection) -> str:
-    wanted = version("procrastinate")
+def _bring_up(connection: psycopg.Connection, steps: list[Path]) -> str:
+    library = f"procrastinate {version('procrastinate')}"
+    applied = _applied(connection)
+    if applied is None:
+        with connection.transaction():
+            connection.execute("create schema if not exists jobs")
+            connection.execute(SchemaManager.get_schema())
+            _note(connection, steps[-1])
+        return f"installed {library}"
+    if applied > steps[-1].stem:
+        raise NotMigrated(f"the queue is at {applied}, newer than {library} knows: upgrade this installation")
+    due = [step for step in steps if step.stem > applied]
+    for step in due:
+        # One transaction each: some steps use what the one before had to commit.
+        with connection.transaction():
+            connection.execute(step.read_text(encoding="utf-8"))
+            _note(connection, step)
+    return f"upgraded to {library} ({len(due)} steps)" if due else f"{library} is installed"
+
+
+def _applied(connection: psycopg.Connection) -> str | None:
     row = connection.execute(
-        "select obj_description(to_regclass('jobs.procrastinate_jobs'), 'pg_class'), "
-        "to_regclass('jobs.procrastinate_jobs') is not null"
+        "select obj_description(c.oid, 'pg_class') from pg_class as c "
+        "where c.relname = 'procrastinate_jobs' and c.relnamespace = to_regnamespace('jobs')"
     ).fetchone()
-    comment, exists = row if row else (None, False)
-    found = re.search(r"procrastinate (\d+(?:\.\d+)*)", comment or "")
-    if not exists:
-        connection.execute("create schema if not exists jobs")
-        connection.execute(SchemaManager.get_schema())
-        done = f"installed procrastinate {wanted}"
-    elif found and _key(found[1]) < _key(wanted):
-        files = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
-        due = [file for file in files if _key(found[1]) < _key(file.name.split("_")[0]) <= _key(wanted)]
-        for file in due:
-            # The library's own files; nothing of ours or of a user's gets into them.
-            connection.execute(file.read_text(encoding="utf-8"))
-        done = f"upgraded procrastinate {found[1]} to {wanted} ({len(due)} migrations)"
-    elif found and _key(found[1]) > _key(wanted):
-        raise NotMigrated(f"the database has procrastinate {found[1]}, this installation {wanted}: upgrade it")
-    else:
-        done = f"procrastinate {wanted} is installed"
+    if row is None:
+        return None
+    noted = re.search(r"\(schema (\S+)\)", row[0] or "")
+    if noted is None:
+        raise NotMigrated("schema jobs holds a queue that `avenue jobs install` did not make: drop it or note its step")
+    return noted[1]
+
+
+def _note(connection: psycopg.Connection, step: Path) -> None:
     connection.execute(
         sql.SQL("comment on table jobs.procrastinate_jobs is {}").format(
-            f"Jobs for the Python workers (procrastinate {wanted}); kept by `avenue jobs install`."
+            f"Jobs for the Python workers; kept by `avenue jobs install` (schema {step.stem})."
         )
     )
-    return done
 
 
 def _grant(connection: psycopg.Connection) -> None:
-    connection.execute(
-        """
-        revoke all on all tables in schema jobs from public, anon, authenticated, service_role;
-        revoke all on all routines in schema jobs from public, anon, authenticated, service_role;
-        grant usage on schema jobs to avenue_worker;
-        grant select, insert, update, delete on all tables in schema jobs to avenue_worker;
-        grant usage, select on all sequences in schema jobs to avenue_worker;
-        grant execute on all routines in schema jobs to avenue_worker;
-        """
-    )
-    # The library writes its functions for a search_path that finds them; fixed, they work whoever calls.
-    for (routine,) in connection.execute(
-        "select oid::regprocedure::text from pg_proc where pronamespace = 'jobs'::regnamespace "
-        "and not coalesce(proconfig @> array['search_path=jobs'], false)"
-    ).fetchall():
-        connection.execute(f"alter routine {routine} set search_path = jobs")
-
-
-def _key(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("."))
+    with connection.transaction():
+        connection.execute(
+            """
+            revoke all on all tables in schema jobs from public, anon, authenticated, service_role;
+            revoke all on all routines in schema jobs from public, anon, authenticated, service_role;
+            grant usage on schema jobs to avenue_worker;
+            grant select, insert, update, delete on all tables in schema jobs to avenue_worker;
+            grant usage, select on all sequences in schema jobs to avenue_worker;
+            grant execute on all routines in schema jobs to avenue_worker;
+            """
+        )
+        # The library writes its functions for a search_path that finds them; fixed, they work whoever calls.
+        for (routine,) in connection.execute(
+            "select oid::regprocedure::text from pg_proc where pronamespace = 'jobs'::regnamespace "
+            "and not coalesce(proconfig @> array['search_path=jobs'], false)"
+        ).fetchall():
+            connection.execute(f"alter routine {routine} set search_path = jobs")
