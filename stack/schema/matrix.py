@@ -97,7 +97,9 @@ def _sections(facts: snapshot.Snapshot) -> Iterator[str]:
             if row["object"] in (*ROLES, "authenticator")
         ),
     )
-    buckets = [json.loads(row["row"]) for row in facts[snapshot.DATA].dicts() if row["object"] == "storage.buckets"]
+    buckets = [
+        json.loads(row["row"]) for row in facts[snapshot.DATA].dicts() if row["object"].startswith("storage.buckets ")
+    ]
     yield "## Storage buckets\n\n" + table(
         ["bucket", "public", "bytes a file", "types"],
         (

@@ -35,6 +35,13 @@ _FRESH = """
         or pg_get_expr(d.adbin, d.adrelid) ~ '(gen_random_uuid|uuid_generate_v4|now|nextval|clock_timestamp)\\('
     )
 """
+_KEYS = """
+    select c.conrelid::regclass::text, a.attname
+    from pg_catalog.pg_constraint as c
+    inner join pg_catalog.pg_attribute as a on a.attrelid = c.conrelid and a.attnum = any(c.conkey)
+    where c.contype = 'p'
+    order by array_position(c.conkey, a.attnum)
+"""
 _REFERENCES = """
     select c.conrelid::regclass::text, a.attname, c.confrelid::regclass::text, r.attname
     from pg_catalog.pg_constraint as c
@@ -119,10 +126,13 @@ def _query(connection: psycopg.Connection, query: str) -> Kind:
 
 
 def _data(connection: psycopg.Connection) -> Iterator[tuple[str, str]]:
-    """(table, row as JSON) without what is fresh in each database; a reference to a fresh id becomes its row."""
+    """(table and key, row as JSON) without what is fresh in each database; a reference to a fresh id is its row."""
     fresh: dict[str, set[str]] = defaultdict(set)
     for table, column in connection.execute(_FRESH):
         fresh[table].add(column)
+    keys: dict[str, list[str]] = defaultdict(list)
+    for table, column in connection.execute(_KEYS):
+        keys[table].append(column)
     references: dict[tuple[str, str], tuple[str, str]] = {
         (table, column): (target, key)
         for table, column, target, key in connection.execute(_REFERENCES)
@@ -146,4 +156,6 @@ def _data(connection: psycopg.Connection) -> Iterator[tuple[str, str]]:
 
     for table, content in rows.items():
         for row in content:
-            yield table, json.dumps(plain(table, row), sort_keys=True, ensure_ascii=False)
+            stable = plain(table, row)
+            name = " ".join([table, *(str(stable[key]) for key in keys[table] if key in stable)])
+            yield name, json.dumps(stable, sort_keys=True, ensure_ascii=False)
