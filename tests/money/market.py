@@ -32,7 +32,8 @@ def number() -> int:
 
 def code_of(error: psycopg.Error) -> str | None:
     """The stable code of a business error, else its SQLSTATE."""
-    return error.diag.message_hint or error.sqlstate
+    business = (error.sqlstate or "").startswith(("PT", "AV"))
+    return error.diag.message_hint if business else error.sqlstate
 
 
 @contextmanager
