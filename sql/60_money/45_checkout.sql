@@ -70,7 +70,9 @@ declare
     culprit text;
     total bigint;
     unique_items uuid[];
-    superseded uuid;
+    superseded uuid[];
+    attempt uuid;
+    item uuid;
     new_payment uuid;
     expires timestamptz;
 begin
@@ -186,29 +188,29 @@ begin
     from (select sum(i.total_cents) as total from public.order_items as i where i.order_id = new_order) as s
     where o.id = new_order and s.total <> o.total_cents;
 
-    -- Hold one-of-a-kind items, in id order so that two carts cannot deadlock. The buyer's own earlier attempt gives
-    -- way; anybody else's does not.
+    -- Hold one-of-a-kind items. The buyer's own earlier attempt gives way; anybody else's does not. Its payment is
+    -- locked first, as settlement does, and the items are taken one by one in id order: no two carts wait for each other.
     if unique_items is not null then
-        for superseded in
-            with held as (
-                select r.item_id, r.order_id from private.reservations as r
-                inner join public.orders as o on o.id = r.order_id
-                where r.item_id = any (unique_items) and o.user_id = buyer
-            ),
-
-            freed as (
-                delete from private.reservations as r using held as h where r.item_id = h.item_id
-                returning r.order_id
-            )
-
-            select distinct p.id from freed as f inner join public.payments as p on p.order_id = f.order_id
-        loop
-            perform private.stop_payment(superseded, 'superseded');
+        superseded := array(
+            select p.id from public.payments as p
+            where
+                p.user_id = buyer and p.order_id in (
+                    select r.order_id from private.reservations as r where r.item_id = any (unique_items)
+                )
+            order by p.id
+            for no key update
+        );
+        foreach item in array unique_items loop
+            update private.reservations as r set order_id = new_order, created_at = now()
+            where
+                r.item_id = item
+                and r.order_id in (select p.order_id from public.payments as p where p.id = any (superseded));
+            continue when found;
+            insert into private.reservations (item_id, order_id) values (item, new_order) on conflict do nothing;
         end loop;
-        insert into private.reservations (item_id, order_id)
-        select u.item_id, new_order from unnest(unique_items) as u (item_id)
-        order by u.item_id
-        on conflict do nothing;
+        foreach attempt in array superseded loop
+            perform private.stop_payment(attempt, 'superseded');
+        end loop;
         select c.id::text into culprit from public.catalog_items as c
         where c.id = any (unique_items) and not c.is_listed
         limit 1;

@@ -1,5 +1,5 @@
 -- From money taken to goods delivered, in one transaction.
--- Lock order everywhere: event → payment → order → transactions → wallets by user id.
+-- Lock order everywhere: event → payment → order → reservations by item → transactions → wallets by user → items.
 
 -- A one-of-a-kind item is held for one order at a time. The primary key is the whole race: of fifty buyers one
 -- inserts, the others conflict.
@@ -110,7 +110,7 @@ comment on function private.cancel_pending_order(uuid, text) is
 'Ends a pending order and gives back what it held. Only when no money can arrive for it any more.';
 
 -- Grants what an order bought. All-or-nothing: false when any line cannot be delivered any more.
-create function private.deliver_order(order_id uuid) returns boolean
+create function private.deliver_order(order_id uuid, wallets uuid[] default '{}') returns boolean
 language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
@@ -125,14 +125,6 @@ begin
     if sale_order.status not in ('pending', 'cancelled') then
         return false;
     end if;
-    -- The buyer may have bought it again while this attempt was on its way (money.md, sharp case 17).
-    if exists (
-        select from public.order_items as i
-        inner join public.purchases as p on p.buyer_id = i.buyer_id and p.item_id = i.item_id
-        where i.order_id = deliver_order.order_id and p.revoked_at is null
-    ) then
-        return false;
-    end if;
 
     unique_items := array(
         select i.item_id from public.order_items as i
@@ -141,10 +133,6 @@ begin
         order by i.item_id
     );
     if cardinality(unique_items) > 0 then
-        -- Somebody's refund failed while this order held the item: it is theirs again.
-        if exists (select from public.purchases as p where p.item_id = any (unique_items) and p.revoked_at is null) then
-            return false;
-        end if;
         -- A pending order still holds its items, whatever the seller did to them since: the buyer was promised. A
         -- cancelled one gave them back and must find each of them unheld and on sale.
         with taken as (
@@ -156,6 +144,21 @@ begin
         )
 
         select array_agg(t.item_id) into retaken from taken as t;
+    end if;
+
+    -- Reservations before wallets, as in a checkout that pays from one. What follows looks at what others may have
+    -- bought, and they sell through the same wallets.
+    perform private.lock_wallets(wallets);
+    -- The buyer may have bought it again while this attempt was on its way (money.md, sharp case 17).
+    if exists (
+        select from public.order_items as i
+        inner join public.purchases as p on p.buyer_id = i.buyer_id and p.item_id = i.item_id
+        where i.order_id = deliver_order.order_id and p.revoked_at is null
+    ) then
+        return false;
+    end if;
+
+    if cardinality(unique_items) > 0 then
         if exists (
             select from unnest(unique_items) as u (item_id)
             where not exists (
@@ -164,9 +167,10 @@ begin
             )
         ) or exists (
             select from public.catalog_items as c where c.id = any (retaken) and not c.is_listed
+        ) or exists (
+            -- A refund failed while this order held the item: it is its first buyer's again.
+            select from public.purchases as p where p.item_id = any (unique_items) and p.revoked_at is null
         ) then
-            delete from private.reservations as r
-            where r.order_id = deliver_order.order_id and r.item_id = any (retaken);
             return false;
         end if;
         foreach item in array unique_items loop
@@ -196,9 +200,9 @@ begin
 end
 $$;
 
-comment on function private.deliver_order(uuid) is
-'Completes an order: marks unique items sold, grants entitlements, empties the cart of them. False and no change when '
-'a line is no longer available.';
+comment on function private.deliver_order(uuid, uuid[]) is
+'Completes an order: marks unique items sold, grants entitlements, empties the cart of them. False when a line is no '
+'longer available; then only reservations may have changed, and the caller ends them. wallets are locked on the way.';
 
 -- Books a payment whose money is certain.
 create function private.settle_payment(payment_id uuid, charge_id text default null) returns text
@@ -215,13 +219,12 @@ begin
     if paid.succeeded_at is not null then
         return 'already_settled';
     end if;
-    -- Locked before delivery touches items: two carts with each other's goods meet here in one order.
-    perform private.lock_wallets(
+
+    if not private.deliver_order(
+        paid.order_id,
         array(select i.seller_id from public.order_items as i where i.order_id = paid.order_id)
         || case when paid.provider = 'wallet' then paid.user_id end
-    );
-
-    if not private.deliver_order(paid.order_id) then
+    ) then
         -- Money for something that is gone: it belongs to the buyer and goes back (sharp case 17).
         perform ledger.post(
             'unapplied', 'unapplied:' || paid.id,
