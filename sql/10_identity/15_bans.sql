@@ -78,7 +78,9 @@ declare
     ended public.bans;
 begin
     perform private.require_admin();
-    if exists (select from public.profiles as p where p.id = unban_user.user_id and p.role in ('admin', 'super_admin')) then
+    if exists (
+        select from public.profiles as p where p.id = unban_user.user_id and p.role in ('admin', 'super_admin')
+    ) then
         perform private.require_super_admin();
     end if;
     delete from public.bans as b where b.user_id = unban_user.user_id returning * into ended;

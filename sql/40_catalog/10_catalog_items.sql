@@ -196,7 +196,9 @@ begin
     end if;
 
     if tg_op = 'INSERT' and entry.is_published or entry.is_published <> before.is_published then
-        perform private.count_published_item(entry.kind, entry.seller_id, case when entry.is_published then 1 else -1 end);
+        perform private.count_published_item(
+            entry.kind, entry.seller_id, case when entry.is_published then 1 else -1 end
+        );
     end if;
     return null;
 end
@@ -276,7 +278,9 @@ begin
     cleaned := array(
         select t.tag
         from (
-            select lower(btrim(regexp_replace(u.tag, '[[:space:][:cntrl:]]+', ' ', 'g'), ' #')) as tag, min(u.position) as position
+            select
+                lower(btrim(regexp_replace(u.tag, '[[:space:][:cntrl:]]+', ' ', 'g'), ' #')) as tag,
+                min(u.position) as position
             from unnest(tags) with ordinality as u (tag, position)
             group by 1
         ) as t

@@ -95,7 +95,9 @@ begin
         perform private.fail('product_has_no_files', product.id::text);
     end if;
     update public.products as p set
-        file_size_bytes = coalesce((select sum(f.size_bytes) from public.product_files as f where f.product_id = p.id), 0),
+        file_size_bytes = (
+            select coalesce(sum(f.size_bytes), 0) from public.product_files as f where f.product_id = p.id
+        ),
         file_types = array(
             select distinct lower(substring(f.name from '\.([A-Za-z0-9]{1,10})$')) as ending
             from public.product_files as f

@@ -178,7 +178,9 @@ set search_path = ''
 as $$
     update public.artworks as a set status = case
         -- Its seller left: back to the drawer instead of the shop.
-        when exists (select from public.profiles as p where p.id = a.seller_id and p.deleted_at is not null) then 'archived'
+        when exists (
+            select from public.profiles as p where p.id = a.seller_id and p.deleted_at is not null
+        ) then 'archived'
         else 'published'
     end::public.artwork_status
     where a.id = relist_item.item_id and a.status = 'sold'
@@ -199,7 +201,8 @@ begin
         -- Ordered this very moment: then it stays, like the others, for its buyer.
         null;
     end;
-    update public.artworks as a set status = 'archived' where a.seller_id = seller and a.status in ('draft', 'published');
+    update public.artworks as a set status = 'archived'
+    where a.seller_id = seller and a.status in ('draft', 'published');
 end
 $$;
 comment on function private.erase_artworks(uuid) is

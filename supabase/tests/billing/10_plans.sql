@@ -32,22 +32,28 @@ select plan(12);
 select pg_temp.sign_up(pg_temp.id(1), 'anna');
 select set_eq(
     $$select tier, commission_bps, featured_limit from public.plans where family = 'creator'$$,
-    $$values ('basic', 4000, 0), ('standard', 3000, 1), ('premium', 2000, 3), ('ultimate', 1000, 10), ('ultimate_for_friends', 1000, 10)$$,
+    $$values ('basic', 4000, 0), ('standard', 3000, 1), ('premium', 2000, 3), ('ultimate', 1000, 10),
+    ('ultimate_for_friends', 1000, 10)$$,
     'creator plans'
 );
 select set_eq(
     $$select tier, monthly_price_cents from public.plans where family = 'listener'$$,
     $$values ('free', 0::bigint), ('premium', 999), ('supporter', 1999)$$, 'listener plans'
 );
-select set_eq($$select tier from public.plans where family = 'collector'$$, array['free', 'premium', 'pro'], 'collector plans');
-select set_eq($$select tier from public.plans where family = 'reseller'$$, array['free', 'premium', 'premium_plus'], 'reseller plans');
-select is_empty($$select 1 from public.plans where annual_price_cents > 12 * monthly_price_cents$$, 'a year is no dearer than twelve months');
+select set_eq($$select tier from public.plans where family = 'collector'$$, array['free', 'premium', 'pro'],
+    'collector plans');
+select set_eq($$select tier from public.plans where family = 'reseller'$$, array['free', 'premium', 'premium_plus'],
+    'reseller plans');
+select is_empty($$select 1 from public.plans where annual_price_cents > 12 * monthly_price_cents$$,
+    'a year is no dearer than twelve months');
 select is(
     (select count(distinct family) from public.plans where monthly_price_cents = 0 and sort_order = 1), 4::bigint,
     'each family starts with a free plan'
 );
-select is(pg_temp.code_of($$insert into public.plans (key, family, tier, name) values ('creator_x', 'creator', 'x', 'X')$$), '23514', 'a creator plan has a commission');
-select is(pg_temp.code_of($$insert into public.plans (key, family, tier, name) values ('x', 'listener', 'y', 'X')$$), '23514', 'the key is family and tier');
+select is(pg_temp.code_of($$insert into public.plans (key, family, tier, name) values ('creator_x', 'creator', 'x',
+    'X')$$), '23514', 'a creator plan has a commission');
+select is(pg_temp.code_of($$insert into public.plans (key, family, tier, name) values ('x', 'listener', 'y', 'X')$$),
+    '23514', 'the key is family and tier');
 select pg_temp.be(null, 'anon');
 select is((select count(*) from public.plans), 14::bigint, 'everybody reads plans');
 select pg_temp.be(pg_temp.id(1));

@@ -29,7 +29,8 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 select plan(35);
-select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'), pg_temp.sign_up(pg_temp.id(3), 'chief');
+select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
+    pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
 select col_is_unique('public', 'subscriptions', array['user_id', 'family'], 'one per user and family');
 
@@ -44,7 +45,8 @@ select is(pg_temp.plan_now(), 'creator_basic', 'everybody starts with basic');
 select is((private.seller_plan(pg_temp.id(99))).key, 'creator_basic', 'even unknown sellers');
 select pg_temp.set($$plan_key = 'creator_premium'$$);
 select is(pg_temp.plan_now(), 'creator_premium', 'an active subscription counts');
-select pg_temp.set($$current_period_start = now() - interval '9 days', current_period_end = now() - interval '1 second'$$);
+select pg_temp.set($$current_period_start = now() - interval '9 days',
+    current_period_end = now() - interval '1 second'$$);
 select is(pg_temp.plan_now(), 'creator_basic', 'what an admin gave ends on time');
 select pg_temp.set($$provider = 'stripe', stripe_subscription_id = 'sub_1'$$);
 select is(pg_temp.plan_now(), 'creator_premium', 'a renewal''s event may be late');
@@ -64,39 +66,52 @@ update public.profiles set is_partner_account = true where id = pg_temp.id(1);
 select is(pg_temp.plan_now(), 'creator_ultimate_for_friends', 'partners are friends');
 update public.profiles set is_partner_account = false where id = pg_temp.id(1);
 select is((private.active_plan(pg_temp.id(1), 'listener')).key, 'listener_free', 'no row is the free plan');
-select is(pg_temp.code_of($$insert into public.subscriptions (user_id, family, plan_key) values (pg_temp.id(2), 'listener', 'creator_basic')$$), '23503', 'the plan belongs to the family');
-select is(pg_temp.code_of($$insert into public.subscriptions (user_id, family, plan_key, provider) values (pg_temp.id(2), 'listener', 'listener_premium', 'paypal')$$), '23514', 'a provider has an id');
+select is(pg_temp.code_of($$insert into public.subscriptions (user_id, family, plan_key) values (pg_temp.id(2),
+    'listener', 'creator_basic')$$), '23503', 'the plan belongs to the family');
+select is(pg_temp.code_of($$insert into public.subscriptions (user_id, family, plan_key, provider)
+    values (pg_temp.id(2), 'listener', 'listener_premium', 'paypal')$$), '23514', 'a provider has an id');
 
 -- clients only read their own
 select pg_temp.be(pg_temp.id(2));
 select set_eq($$select user_id from public.subscriptions$$, array[pg_temp.id(2)], 'one sees one''s own');
-select is(pg_temp.code_of($$update public.subscriptions set plan_key = 'creator_ultimate'$$), '42501', 'nobody upgrades themselves');
-select is(pg_temp.code_of($$insert into public.subscriptions (user_id, family, plan_key) values (pg_temp.id(2), 'listener', 'listener_premium')$$), '42501', 'nor subscribes');
+select is(pg_temp.code_of($$update public.subscriptions set plan_key = 'creator_ultimate'$$), '42501',
+    'nobody upgrades themselves');
+select is(pg_temp.code_of($$insert into public.subscriptions (user_id, family, plan_key) values (pg_temp.id(2),
+    'listener', 'listener_premium')$$), '42501', 'nor subscribes');
 select is(pg_temp.code_of($$delete from public.subscriptions$$), '42501', 'nor deletes');
-select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(2), 'creator_ultimate')$$), 'admin_only', 'nor gives');
-select is(pg_temp.code_of($$select public.set_partner_account(pg_temp.id(2), true)$$), 'admin_only', 'nor becomes a partner');
+select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(2), 'creator_ultimate')$$), 'admin_only',
+    'nor gives');
+select is(pg_temp.code_of($$select public.set_partner_account(pg_temp.id(2), true)$$), 'admin_only',
+    'nor becomes a partner');
 select pg_temp.be(null, 'anon');
 select is(pg_temp.code_of($$select * from public.subscriptions$$), '42501', 'visitors read none');
 
 -- admins
 select pg_temp.be(pg_temp.id(3));
 select is((select count(*) from public.subscriptions), 3::bigint, 'admins read all');
-select is((public.set_subscription(pg_temp.id(2), 'creator_standard', now() + interval '30 days')).plan_key, 'creator_standard', 'an admin gives a plan');
+select is((public.set_subscription(pg_temp.id(2), 'creator_standard', now() + interval '30 days')).plan_key,
+    'creator_standard', 'an admin gives a plan');
 reset role;
 select is((private.seller_plan(pg_temp.id(2))).commission_bps, 3000, 'it counts');
 select pg_temp.be(pg_temp.id(3));
 select is((public.set_subscription(pg_temp.id(2), 'collector_pro')).family::text, 'collector', 'in another family too');
-select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(2), 'creator_gold')$$), 'plan_not_found', 'unknown plan');
-select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(99), 'creator_premium')$$), 'user_not_found', 'unknown user');
-select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(2), 'creator_premium', now() - interval '1 day')$$), 'period_over', 'not for the past');
-select lives_ok($$select public.set_subscription(pg_temp.id(1), 'creator_standard')$$, 'a subscription that ended at the provider is replaced');
+select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(2), 'creator_gold')$$), 'plan_not_found',
+    'unknown plan');
+select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(99), 'creator_premium')$$), 'user_not_found',
+    'unknown user');
+select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(2), 'creator_premium',
+    now() - interval '1 day')$$), 'period_over', 'not for the past');
+select lives_ok($$select public.set_subscription(pg_temp.id(1), 'creator_standard')$$,
+    'a subscription that ended at the provider is replaced');
 select lives_ok($$select public.set_partner_account(pg_temp.id(2), true)$$, 'an admin makes a partner');
 reset role;
 update public.subscriptions set provider = 'stripe', stripe_subscription_id = 'sub_2' where user_id = pg_temp.id(1);
 select pg_temp.be(pg_temp.id(3));
-select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(1), 'creator_basic')$$), 'subscription_managed_by_provider', 'one that is collected is not');
+select is(pg_temp.code_of($$select public.set_subscription(pg_temp.id(1), 'creator_basic')$$),
+    'subscription_managed_by_provider', 'one that is collected is not');
 reset role;
-select is((select count(*) from public.audit_log where action in ('set_subscription', 'set_partner_account')), 4::bigint, 'all is audited');
+select is((select count(*) from public.audit_log where action in ('set_subscription', 'set_partner_account')),
+    4::bigint, 'all is audited');
 insert into public.bans (user_id, reason) values (pg_temp.id(2), 'x');
 select pg_temp.be(pg_temp.id(2));
 select is_empty($$select 1 from public.subscriptions$$, 'a banned user reads none');

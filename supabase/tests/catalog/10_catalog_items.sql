@@ -29,54 +29,73 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 select plan(42);
-select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'), pg_temp.sign_up(pg_temp.id(3), 'chief');
+select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
+    pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
 
-select has_index('public', 'catalog_items', 'catalog_items_created_at_id_idx', array['created_at', 'id'], 'pages by date');
-select has_index('public', 'catalog_items', 'catalog_items_price_cents_id_idx', array['price_cents', 'id'], 'pages by price');
-select has_index('public', 'catalog_items', 'catalog_items_purchases_count_id_idx', array['purchases_count', 'id'], 'pages by popularity');
+select has_index('public', 'catalog_items', 'catalog_items_created_at_id_idx', array['created_at', 'id'],
+    'pages by date');
+select has_index('public', 'catalog_items', 'catalog_items_price_cents_id_idx', array['price_cents', 'id'],
+    'pages by price');
+select has_index('public', 'catalog_items', 'catalog_items_purchases_count_id_idx', array['purchases_count', 'id'],
+    'pages by popularity');
 select has_index('public', 'catalog_items', 'catalog_items_search_idx', array['search'], 'search');
 select has_index('public', 'catalog_items', 'catalog_items_tags_idx', array['tags'], 'tags');
 
 select pg_temp.be(pg_temp.id(1));
 insert into public.artworks (title, description, image_url, thumbnail_url, price_cents, category, tags, status) values
-('Sunset over Zürich', 'Painted by the lake', 'https://e.com/1.png', 'https://e.com/1s.png', 5000, 'painting', array['Lake', '#Evening'], 'published'),
+('Sunset over Zürich', 'Painted by the lake', 'https://e.com/1.png', 'https://e.com/1s.png', 5000, 'painting',
+    array['Lake', '#Evening'], 'published'),
 ('Draft', null, 'https://e.com/2.png', null, 0, 'digital', '{}', 'draft');
 reset role;
 select results_eq(
-    $$select kind::text, seller_id, slug::text, thumbnail_url::text, price_cents, minimum_price_cents, currency::text, category, tags,
-        is_unique, is_published, is_for_sale, is_visible, is_listed from public.catalog_items where title = 'Sunset over Zürich'$$,
-    $$values ('artwork', pg_temp.id(1), 'sunset-over-zurich', 'https://e.com/1s.png', 5000::bigint, null::bigint, 'USD', 'painting', array['lake', 'evening'],
+    $$select kind::text, seller_id, slug::text, thumbnail_url::text, price_cents, minimum_price_cents,
+    currency::text, category, tags,
+        is_unique, is_published, is_for_sale, is_visible, is_listed from public.catalog_items
+        where title = 'Sunset over Zürich'$$,
+    $$values ('artwork', pg_temp.id(1), 'sunset-over-zurich', 'https://e.com/1s.png', 5000::bigint, null::bigint,
+    'USD', 'painting', array['lake', 'evening'],
         true, true, true, true, true)$$, 'a published artwork is listed'
 );
 select results_eq(
     $$select thumbnail_url::text, is_visible, is_listed from public.catalog_items where title = 'Draft'$$,
     $$values ('https://e.com/2.png', false, false)$$, 'a draft is registered, not visible'
 );
-select is((select created_at from public.catalog_items where title = 'Draft'), (select created_at from public.artworks where title = 'Draft'), 'same age');
-select is((select artworks_count from public.profiles where id = pg_temp.id(1)), 1, 'the seller''s counter counts published ones');
+select is((select created_at from public.catalog_items where title = 'Draft'), (select created_at
+    from public.artworks where title = 'Draft'), 'same age');
+select is((select artworks_count from public.profiles where id = pg_temp.id(1)), 1,
+    'the seller''s counter counts published ones');
 
 -- search
-select is((select count(*) from public.catalog_items where search @@ websearch_to_tsquery('english', 'zurich')), 1::bigint, 'found without accent');
-select is((select count(*) from public.catalog_items where search @@ websearch_to_tsquery('english', 'sunsets')), 1::bigint, 'found by stem');
-select is((select count(*) from public.catalog_items where search @@ websearch_to_tsquery('english', 'evening')), 1::bigint, 'found by tag');
-select is((select count(*) from public.catalog_items where search @@ websearch_to_tsquery('english', 'lake -painted')), 0::bigint, 'description is searched');
+select is((select count(*) from public.catalog_items where search @@ websearch_to_tsquery('english', 'zurich')),
+    1::bigint, 'found without accent');
+select is((select count(*) from public.catalog_items where search @@ websearch_to_tsquery('english', 'sunsets')),
+    1::bigint, 'found by stem');
+select is((select count(*) from public.catalog_items where search @@ websearch_to_tsquery('english', 'evening')),
+    1::bigint, 'found by tag');
+select is((select count(*) from public.catalog_items where search @@ websearch_to_tsquery('english',
+    'lake -painted')), 0::bigint, 'description is searched');
 select ok(
-    (select ts_rank(search, to_tsquery('english', 'sunset')) > ts_rank(search, to_tsquery('english', 'painted')) from public.catalog_items where kind = 'artwork' and is_listed),
+    (select ts_rank(search, to_tsquery('english', 'sunset')) > ts_rank(search, to_tsquery('english', 'painted'))
+    from public.catalog_items where kind = 'artwork' and is_listed),
     'the title weighs more'
 );
 
 -- changes follow
 select pg_temp.be(pg_temp.id(1));
-update public.artworks set title = 'Sunrise', price_cents = 6000, is_for_sale = false where title = 'Sunset over Zürich';
+update public.artworks set title = 'Sunrise', price_cents = 6000, is_for_sale = false
+    where title = 'Sunset over Zürich';
 reset role;
 select results_eq(
-    $$select title, slug::text, price_cents, is_visible, is_listed, search @@ to_tsquery('english', 'sunrise') from public.catalog_items where is_published$$,
-    $$values ('Sunrise', 'sunset-over-zurich', 6000::bigint, true, false, true)$$, 'changes follow; the address stays; display pieces are visible, not listed'
+    $$select title, slug::text, price_cents, is_visible, is_listed, search @@ to_tsquery('english', 'sunrise')
+    from public.catalog_items where is_published$$,
+    $$values ('Sunrise', 'sunset-over-zurich', 6000::bigint, true, false, true)$$,
+    'changes follow; the address stays; display pieces are visible, not listed'
 );
 update public.catalog_items set updated_at = 'epoch', purchases_count = 3 where title = 'Sunrise';
 update public.artworks set file_size_bytes = 77 where title = 'Sunrise';
-select is((select updated_at from public.catalog_items where title = 'Sunrise'), 'epoch'::timestamptz, 'what the registry does not show does not touch it');
+select is((select updated_at from public.catalog_items where title = 'Sunrise'), 'epoch'::timestamptz,
+    'what the registry does not show does not touch it');
 update public.artworks set status = 'draft' where title = 'Sunrise';
 select is((select artworks_count from public.profiles where id = pg_temp.id(1)), 0, 'counter down');
 update public.artworks set status = 'published', is_for_sale = true where title = 'Sunrise';
@@ -93,8 +112,10 @@ select set_eq($$select title from public.catalog_items$$, array['Sunrise', 'Draf
 select pg_temp.be(pg_temp.id(3));
 select set_eq($$select title from public.catalog_items$$, array['Sunrise', 'Draft'], 'admins see all');
 select pg_temp.be(pg_temp.id(1));
-select is(pg_temp.code_of(format('update public.catalog_items set %I = default', col)), '42501', 'not writable by its seller: ' || col)
-from unnest(array['title', 'price_cents', 'seller_id', 'is_published', 'seller_is_active', 'purchases_count', 'rating_average', 'views_count', 'search']) as t (col);
+select is(pg_temp.code_of(format('update public.catalog_items set %I = default', col)), '42501',
+    'not writable by its seller: ' || col)
+from unnest(array['title', 'price_cents', 'seller_id', 'is_published', 'seller_is_active', 'purchases_count',
+    'rating_average', 'views_count', 'search']) as t (col);
 select is(pg_temp.code_of($$delete from public.catalog_items$$), '42501', 'no delete');
 select is(pg_temp.code_of($$insert into public.catalog_items (id) values (gen_random_uuid())$$), '42501', 'no insert');
 
@@ -108,16 +129,22 @@ select is((select artworks_count from public.profiles where id = pg_temp.id(1)),
 
 -- standing at birth: a banned seller's new item (written by the server) is not visible
 insert into public.bans (user_id, reason) values (pg_temp.id(2), 'x');
-insert into public.artworks (seller_id, title, image_url, price_cents, category, status) values (pg_temp.id(2), 'By banned', 'https://e.com/1.png', 50, 'digital', 'published');
-select is((select is_visible from public.catalog_items where title = 'By banned'), false, 'an item of a banned seller is born invisible');
+insert into public.artworks (seller_id, title, image_url, price_cents, category, status) values (pg_temp.id(2),
+    'By banned', 'https://e.com/1.png', 50, 'digital', 'published');
+select is((select is_visible from public.catalog_items where title = 'By banned'), false,
+    'an item of a banned seller is born invisible');
 delete from public.bans;
-select is((select is_visible from public.catalog_items where title = 'By banned'), true, 'and appears when the ban ends');
+select is((select is_visible from public.catalog_items where title = 'By banned'), true,
+    'and appears when the ban ends');
 
 -- tags
-select is(private.clean_tags(array[' Deep  House', '#deep house', '', null, 'ÄMBIENT']), array['deep house', 'ämbient'], 'tags are cleaned');
+select is(private.clean_tags(array[' Deep  House', '#deep house', '', null, 'ÄMBIENT']), array['deep house',
+    'ämbient'], 'tags are cleaned');
 select is(private.clean_tags(null), '{}'::text [], 'no tags');
-select is(pg_temp.code_of($$select private.clean_tags(array(select 't' || n from generate_series(1, 21) as n))$$), 'invalid_tags', 'at most 20');
-select is(pg_temp.code_of($$select private.clean_tags(array[repeat('x', 51)])$$), 'invalid_tags', 'at most 50 characters');
+select is(pg_temp.code_of($$select private.clean_tags(array(select 't' || n from generate_series(1, 21) as n))$$),
+    'invalid_tags', 'at most 20');
+select is(pg_temp.code_of($$select private.clean_tags(array[repeat('x', 51)])$$), 'invalid_tags',
+    'at most 50 characters');
 
 select * from finish();
 rollback;

@@ -29,7 +29,8 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 select plan(32);
-select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'), pg_temp.sign_up(pg_temp.id(3), 'chief');
+select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
+    pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
 insert into storage.objects (bucket_id, name, metadata) values
 ('product-files', pg_temp.id(1) || '/a/Beat.WAV', '{"size": 1000, "mimetype": "audio/wav"}'),
@@ -39,22 +40,35 @@ insert into storage.objects (bucket_id, name, metadata) values
 
 select pg_temp.be(pg_temp.id(1));
 insert into public.products (title) values ('Beat'), ('Second');
-select lives_ok($$insert into public.product_files (product_id, path) select id, pg_temp.id(1) || '/a/Beat.WAV' from public.products where title = 'Beat'$$, 'an uploaded file is attached');
-select lives_ok($$insert into public.product_files (product_id, path, name, position) select id, pg_temp.id(1) || '/stems.zip', 'Stems.zip', 1 from public.products where title = 'Beat'$$, 'under another name');
+select lives_ok($$insert into public.product_files (product_id, path) select id, pg_temp.id(1) || '/a/Beat.WAV'
+    from public.products where title = 'Beat'$$, 'an uploaded file is attached');
+select lives_ok($$insert into public.product_files (product_id, path, name, position) select id,
+    pg_temp.id(1) || '/stems.zip', 'Stems.zip', 1 from public.products where title = 'Beat'$$, 'under another name');
 select results_eq(
     $$select name, size_bytes, content_type from public.product_files order by position$$,
-    $$values ('Beat.WAV', 1000::bigint, 'audio/wav'), ('Stems.zip', 500, 'application/zip')$$, 'name, size and type come from the object'
+    $$values ('Beat.WAV', 1000::bigint, 'audio/wav'), ('Stems.zip', 500, 'application/zip')$$,
+    'name, size and type come from the object'
 );
-select results_eq($$select file_size_bytes, file_types from public.products where title = 'Beat'$$, $$values (1500::bigint, array['wav', 'zip'])$$, 'the product sums up');
+select results_eq($$select file_size_bytes, file_types from public.products where title = 'Beat'$$,
+    $$values (1500::bigint, array['wav', 'zip'])$$, 'the product sums up');
 select is(
-    pg_temp.code_of(format('insert into public.product_files (product_id, path) select id, %L from public.products where title = %L', path, 'Second')), 'file_not_uploaded',
+    pg_temp.code_of(format(
+        'insert into public.product_files (product_id, path) select id, %L from public.products where title = %L',
+        path, 'Second'
+    )),
+    'file_not_uploaded',
     'refused: ' || path
 )
-from unnest(array[pg_temp.id(1) || '/missing.wav', pg_temp.id(2) || '/his.wav', pg_temp.id(1) || '/public.wav', '', '/x', 'x']) as t (path);
-select is(pg_temp.code_of($$insert into public.product_files (product_id, path) select id, pg_temp.id(1) || '/stems.zip' from public.products where title = 'Second'$$), '23505', 'an object belongs to one product');
-select is(pg_temp.code_of(format('update public.product_files set %s = default', col)), '42501', 'not writable: ' || col)
+from unnest(array[pg_temp.id(1) || '/missing.wav', pg_temp.id(2) || '/his.wav', pg_temp.id(1) || '/public.wav', '',
+    '/x', 'x']) as t (path);
+select is(pg_temp.code_of($$insert into public.product_files (product_id, path) select id,
+    pg_temp.id(1) || '/stems.zip' from public.products where title = 'Second'$$), '23505',
+    'an object belongs to one product');
+select is(pg_temp.code_of(format('update public.product_files set %s = default', col)), '42501',
+    'not writable: ' || col)
 from unnest(array['product_id', 'path', 'size_bytes', 'content_type']) as t (col);
-select is(pg_temp.code_of($$insert into public.product_files (product_id, path, size_bytes) select id, 'x', 1 from public.products$$), '42501', 'sizes are read, not told');
+select is(pg_temp.code_of($$insert into public.product_files (product_id, path, size_bytes) select id, 'x', 1
+    from public.products$$), '42501', 'sizes are read, not told');
 select is(pg_temp.code_of($$update public.product_files set name = 'a/b'$$), '23514', 'a name is no path');
 select lives_ok($$update public.product_files set name = 'Beat (24 bit).aif' where position = 0$$, 'renaming');
 select is((select file_types from public.products where title = 'Beat'), array['aif', 'zip'], 'changes the types');
@@ -66,8 +80,10 @@ reset role;
 create table pg_temp.known as select id from public.products where title = 'Beat';
 grant select on pg_temp.known to authenticated;
 select pg_temp.be(pg_temp.id(2));
-select is(pg_temp.code_of($$insert into public.product_files (product_id, path) select id, pg_temp.id(1) || '/a/Beat.WAV' from pg_temp.known$$), '42501', 'a stranger attaches no file that exists');
-select is(pg_temp.code_of($$insert into public.product_files (product_id, path) select id, pg_temp.id(1) || '/nothing.wav' from pg_temp.known$$), '42501', 'nor learns whether one does');
+select is(pg_temp.code_of($$insert into public.product_files (product_id, path) select id,
+    pg_temp.id(1) || '/a/Beat.WAV' from pg_temp.known$$), '42501', 'a stranger attaches no file that exists');
+select is(pg_temp.code_of($$insert into public.product_files (product_id, path) select id,
+    pg_temp.id(1) || '/nothing.wav' from pg_temp.known$$), '42501', 'nor learns whether one does');
 update public.product_files set name = 'stolen';
 delete from public.product_files;
 select pg_temp.be(null, 'anon');
@@ -83,15 +99,19 @@ select is(pg_temp.code_of($$delete from public.product_files$$), 'product_has_no
 update public.products set status = 'paused' where title = 'Beat';
 select lives_ok($$delete from public.product_files$$, 'while paused it can');
 select is((select file_size_bytes from public.products where title = 'Beat'), 0::bigint, 'the sum follows');
-insert into public.product_files (product_id, path) select id, pg_temp.id(1) || '/a/Beat.WAV' from public.products where title = 'Beat';
+insert into public.product_files (product_id, path) select id, pg_temp.id(1) || '/a/Beat.WAV' from public.products
+    where title = 'Beat';
 reset role;
 with o as (
     insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(2), 2000, 2000) returning id
 ), i as (
-    insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents, seller_tier, commission_bps)
-    select o.id, 1, k.id, pg_temp.id(2), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k returning id, item_id
+    insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
+    seller_tier, commission_bps)
+    select o.id, 1, k.id, pg_temp.id(2), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k
+    returning id, item_id
 )
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(2), item_id, id, 2000 from i;
+insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(2), item_id, id, 2000
+    from i;
 select pg_temp.be(pg_temp.id(1));
 select is(pg_temp.code_of($$delete from public.product_files$$), 'product_has_no_files', 'once ordered it cannot');
 select pg_temp.be(pg_temp.id(2));

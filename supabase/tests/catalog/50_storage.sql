@@ -29,7 +29,8 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 select plan(43);
-select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'), pg_temp.sign_up(pg_temp.id(3), 'chief'),
+select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
+    pg_temp.sign_up(pg_temp.id(3), 'chief'),
     pg_temp.sign_up(pg_temp.id(5), 'bad');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
 insert into public.bans (user_id, reason) values (pg_temp.id(5), 'x');
@@ -37,11 +38,14 @@ select set_eq(
     $$select id, public from storage.buckets where id in ('avatars', 'banners', 'media', 'product-files')$$,
     $$values ('avatars', true), ('banners', true), ('media', true), ('product-files', false)$$, 'buckets'
 );
-select is_empty($$select 1 from storage.buckets where id in ('avatars', 'banners', 'media') and allowed_mime_types && array['image/svg+xml', 'text/html', 'text/javascript']$$, 'nothing that runs is public');
-select is_empty($$select 1 from storage.buckets where id in ('avatars', 'banners', 'media', 'product-files') and (file_size_limit is null or allowed_mime_types is null)$$, 'size and type are limited');
+select is_empty($$select 1 from storage.buckets where id in ('avatars', 'banners', 'media')
+    and allowed_mime_types && array['image/svg+xml', 'text/html', 'text/javascript']$$, 'nothing that runs is public');
+select is_empty($$select 1 from storage.buckets where id in ('avatars', 'banners', 'media', 'product-files')
+    and (file_size_limit is null or allowed_mime_types is null)$$, 'size and type are limited');
 
 create function pg_temp.upload(bucket text, path text) returns text language sql as $$
-    select pg_temp.code_of(format('insert into storage.objects (bucket_id, name, metadata) values (%L, %L, %L)', bucket, path, '{"size": 5, "mimetype": "audio/wav"}'))
+    select pg_temp.code_of(format('insert into storage.objects (bucket_id, name, metadata) values (%L, %L, %L)',
+    bucket, path, '{"size": 5, "mimetype": "audio/wav"}'))
 $$;
 grant execute on all functions in schema pg_temp to public;
 
@@ -51,8 +55,10 @@ select is(pg_temp.upload(b, pg_temp.id(1) || '/x/a.bin'), null, 'a member writes
 from unnest(array['avatars', 'banners', 'media', 'product-files']) as t (b);
 select is(pg_temp.upload('media', path), '42501', 'not to: ' || path)
 from unnest(array[
-    pg_temp.id(2) || '/a.png', 'a.png', pg_temp.id(1)::text, '/' || pg_temp.id(1) || '/a.png', pg_temp.id(1) || '/../' || pg_temp.id(2) || '/a.png',
-    pg_temp.id(1) || '//a.png', pg_temp.id(1) || '/./a.png', pg_temp.id(1) || '/a/..', pg_temp.id(1) || '/', pg_temp.id(1) || '/a\b.png', pg_temp.id(1) || 'x/a.png'
+    pg_temp.id(2) || '/a.png', 'a.png', pg_temp.id(1)::text, '/' || pg_temp.id(1) || '/a.png',
+    pg_temp.id(1) || '/../' || pg_temp.id(2) || '/a.png',
+    pg_temp.id(1) || '//a.png', pg_temp.id(1) || '/./a.png', pg_temp.id(1) || '/a/..', pg_temp.id(1) || '/',
+    pg_temp.id(1) || '/a\b.png', pg_temp.id(1) || 'x/a.png'
 ]) as t (path);
 select is(pg_temp.upload('elsewhere', pg_temp.id(1) || '/a.png') is not null, true, 'nor to other buckets');
 select pg_temp.be(pg_temp.id(5));
@@ -66,39 +72,49 @@ select is_empty($$select 1 from storage.objects$$, 'strangers list nothing');
 -- changing and removing
 select pg_temp.be(pg_temp.id(1));
 update storage.objects set metadata = '{"size": 6}' where bucket_id in ('media', 'product-files');
-select set_eq($$select bucket_id, metadata ->> 'size' from storage.objects where bucket_id in ('media', 'product-files')$$, $$values ('media', '6'), ('product-files', '5')$$, 'media can be replaced, product files cannot');
-select is(pg_temp.code_of(format('update storage.objects set name = %L where bucket_id = %L', pg_temp.id(2) || '/a.bin', 'media')), '42501', 'no move into another''s folder');
-select is(pg_temp.code_of($$update storage.objects set bucket_id = 'product-files' where bucket_id = 'media'$$), '42501', 'nor into a bucket that is not overwritten');
+select set_eq($$select bucket_id, metadata ->> 'size' from storage.objects where bucket_id in ('media',
+    'product-files')$$, $$values ('media', '6'), ('product-files', '5')$$,
+    'media can be replaced, product files cannot');
+select is(pg_temp.code_of(format('update storage.objects set name = %L where bucket_id = %L',
+    pg_temp.id(2) || '/a.bin', 'media')), '42501', 'no move into another''s folder');
+select is(pg_temp.code_of($$update storage.objects set bucket_id = 'product-files' where bucket_id = 'media'$$),
+    '42501', 'nor into a bucket that is not overwritten');
 reset role;
 
 -- downloads
-with p as (insert into public.products (seller_id, title, price_cents) values (pg_temp.id(1), 'Beat', 2000) returning id)
+with p as (insert into public.products (seller_id, title, price_cents) values (pg_temp.id(1), 'Beat', 2000)
+    returning id)
 insert into public.product_files (product_id, path) select p.id, pg_temp.id(1) || '/x/a.bin' from p;
 create table pg_temp.known as select id from public.products;
 grant select on pg_temp.known to public;
 create function pg_temp.download(who uuid) returns text language sql as $$
-    select pg_temp.code_of(format('select * from private.authorize_download(%L, %L)', (select id from pg_temp.known), who))
+    select pg_temp.code_of(format('select * from private.authorize_download(%L, %L)', (select id from pg_temp.known),
+    who))
 $$;
 select is(pg_temp.download(pg_temp.id(1)), null, 'its seller downloads');
 select is(pg_temp.download(pg_temp.id(3)), null, 'an admin too');
 select is(pg_temp.download(pg_temp.id(2)), 'item_not_found', 'for a stranger a draft does not exist');
 select is(pg_temp.download(pg_temp.id(5)), 'banned', 'a banned user downloads nothing');
 select is(pg_temp.download(pg_temp.id(99)), 'not_signed_in', 'nor does nobody');
-select is(pg_temp.code_of($$select * from private.authorize_download(gen_random_uuid(), pg_temp.id(1))$$), 'item_not_found', 'no item');
+select is(pg_temp.code_of($$select * from private.authorize_download(gen_random_uuid(), pg_temp.id(1))$$),
+    'item_not_found', 'no item');
 update public.products set status = 'active';
 select is(pg_temp.download(pg_temp.id(2)), 'not_entitled', 'a stranger has to buy');
 with o as (
     insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(2), 2000, 2000) returning id
 )
-insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents, seller_tier, commission_bps)
+insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
+    seller_tier, commission_bps)
 select o.id, 1, k.id, pg_temp.id(2), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k;
 select is(pg_temp.download(pg_temp.id(2)), 'not_entitled', 'ordering is not buying');
 select pg_temp.be(pg_temp.id(2));
 select is_empty($$select 1 from storage.objects$$, 'nor by policy');
 reset role;
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select buyer_id, item_id, id, 2000 from public.order_items;
+insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select buyer_id, item_id, id, 2000
+    from public.order_items;
 select results_eq(
-    $$select bucket, path, name, size_bytes, content_type from private.authorize_download((select id from pg_temp.known), pg_temp.id(2))$$,
+    $$select bucket, path, name, size_bytes, content_type from private.authorize_download((select id
+    from pg_temp.known), pg_temp.id(2))$$,
     $$values ('product-files', pg_temp.id(1) || '/x/a.bin', 'a.bin', 5::bigint, 'audio/wav')$$, 'a buyer downloads'
 );
 select pg_temp.be(pg_temp.id(2));
@@ -106,7 +122,8 @@ select set_eq($$select bucket_id from storage.objects$$, array['product-files'],
 delete from storage.objects;
 update storage.objects set metadata = '{}';
 select is((select metadata ->> 'size' from storage.objects), '5', 'without changing it');
-select is(pg_temp.code_of($$select * from private.authorize_download((select id from pg_temp.known), pg_temp.id(2))$$), '42501', 'the function is the workers''');
+select is(pg_temp.code_of($$select * from private.authorize_download((select id from pg_temp.known),
+    pg_temp.id(2))$$), '42501', 'the function is the workers''');
 reset role;
 update public.products set status = 'deleted';
 select is(pg_temp.download(pg_temp.id(2)), null, 'still after the product left the shop');
@@ -116,12 +133,15 @@ select is(pg_temp.download(pg_temp.id(2)), 'item_not_found', 'not after a refund
 -- what a product needs stays
 select pg_temp.be(pg_temp.id(1));
 delete from storage.objects where bucket_id in ('media', 'product-files');
-select set_eq($$select bucket_id from storage.objects$$, array['avatars', 'banners', 'product-files'], 'a file that a product refers to is not removed, others are');
+select set_eq($$select bucket_id from storage.objects$$, array['avatars', 'banners', 'product-files'],
+    'a file that a product refers to is not removed, others are');
 
 -- artworks have no files
-insert into public.artworks (title, image_url, price_cents, category, status) values ('Sunset', 'https://e.com/1.png', 50, 'digital', 'published');
+insert into public.artworks (title, image_url, price_cents, category, status) values ('Sunset',
+    'https://e.com/1.png', 50, 'digital', 'published');
 reset role;
-select is_empty($$select * from private.authorize_download((select id from public.artworks), pg_temp.id(1))$$, 'artworks have no files');
+select is_empty($$select * from private.authorize_download((select id from public.artworks), pg_temp.id(1))$$,
+    'artworks have no files');
 
 select * from finish();
 rollback;

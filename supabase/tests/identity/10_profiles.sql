@@ -30,7 +30,8 @@ grant execute on all functions in schema pg_temp to public;
 
 select plan(86);
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
-    pg_temp.sign_up(pg_temp.id(3), 'chief'), pg_temp.sign_up(pg_temp.id(4), 'boss'), pg_temp.sign_up(pg_temp.id(5), 'gone');
+    pg_temp.sign_up(pg_temp.id(3), 'chief'), pg_temp.sign_up(pg_temp.id(4), 'boss'), pg_temp.sign_up(pg_temp.id(5),
+    'gone');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
 update public.profiles set role = 'super_admin' where id = pg_temp.id(4);
 insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam');
@@ -77,16 +78,21 @@ select is(private.username_problem('_DJ.Anna-7_'), null, 'letters, digits, _ . -
 select pg_temp.be(pg_temp.id(1));
 select is(pg_temp.code_of($$update public.profiles set username = 'BERND' where id = pg_temp.id(1)$$), 'username_taken',
     'taken in another case');
-select is(pg_temp.code_of($$update public.profiles set username = 'root' where id = pg_temp.id(1)$$), 'username_reserved',
+select is(pg_temp.code_of($$update public.profiles set username = 'root' where id = pg_temp.id(1)$$),
+    'username_reserved',
     'reserved');
 select is(pg_temp.code_of($$update public.profiles set username = 'a!' where id = pg_temp.id(1)$$), 'username_invalid',
     'invalid');
-select lives_ok($$update public.profiles set username = 'ANNA' where id = pg_temp.id(1)$$, 'one''s own name in another case');
+select lives_ok($$update public.profiles set username = 'ANNA' where id = pg_temp.id(1)$$,
+    'one''s own name in another case');
 
 -- smart link
-select lives_ok($$update public.profiles set smart_link = ' rolink.me/anna ' where id = pg_temp.id(1)$$, 'without https://');
-select is((select smart_link from public.profiles where id = pg_temp.id(1)), 'https://rolink.me/anna', 'https:// is prepended');
-select lives_ok($$update public.profiles set smart_link = 'http://www.rolink.me/a?b=c#d' where id = pg_temp.id(1)$$, 'http and www');
+select lives_ok($$update public.profiles set smart_link = ' rolink.me/anna ' where id = pg_temp.id(1)$$,
+    'without https://');
+select is((select smart_link from public.profiles where id = pg_temp.id(1)), 'https://rolink.me/anna',
+    'https:// is prepended');
+select lives_ok($$update public.profiles set smart_link = 'http://www.rolink.me/a?b=c#d' where id = pg_temp.id(1)$$,
+    'http and www');
 select lives_ok($$update public.profiles set smart_link = '' where id = pg_temp.id(1)$$, 'empty');
 select is((select smart_link from public.profiles where id = pg_temp.id(1)), null, 'empty is none');
 select is(
@@ -104,12 +110,18 @@ select is(
     pg_temp.code_of(format($f$update public.profiles set website_url = %L where id = pg_temp.id(1)$f$, link)),
     '23514', 'no address: ' || left(link, 40)
 )
-from unnest(array['javascript:alert(1)', 'data:text/html,x', '//evil.com', 'https://a b', 'https://a"onload=x', 'https://' || repeat('a', 2050)]) as t (link);
-select lives_ok($$update public.profiles set avatar_url = 'https://cdn.example.com/a.png?x=1' where id = pg_temp.id(1)$$, 'an address');
-select is(pg_temp.code_of($$update public.profiles set display_name = repeat('x', 81) where id = pg_temp.id(1)$$), '23514', 'long display name');
-select is(pg_temp.code_of($$update public.profiles set display_name = E'a\u202Eb' where id = pg_temp.id(1)$$), '23514', 'text direction tricks');
-select is(pg_temp.code_of($$update public.profiles set bio = repeat('x', 5001) where id = pg_temp.id(1)$$), '23514', 'long bio');
-select lives_ok($$update public.profiles set display_name = '  Änna 🎹 ', bio = '', experience_level = 'veteran' where id = pg_temp.id(1)$$, 'emoji are fine');
+from unnest(array['javascript:alert(1)', 'data:text/html,x', '//evil.com', 'https://a b', 'https://a"onload=x',
+    'https://' || repeat('a', 2050)]) as t (link);
+select lives_ok($$update public.profiles set avatar_url = 'https://cdn.example.com/a.png?x=1'
+    where id = pg_temp.id(1)$$, 'an address');
+select is(pg_temp.code_of($$update public.profiles set display_name = repeat('x', 81) where id = pg_temp.id(1)$$),
+    '23514', 'long display name');
+select is(pg_temp.code_of($$update public.profiles set display_name = E'a\u202Eb' where id = pg_temp.id(1)$$),
+    '23514', 'text direction tricks');
+select is(pg_temp.code_of($$update public.profiles set bio = repeat('x', 5001) where id = pg_temp.id(1)$$), '23514',
+    'long bio');
+select lives_ok($$update public.profiles set display_name = '  Änna 🎹 ', bio = '', experience_level = 'veteran'
+    where id = pg_temp.id(1)$$, 'emoji are fine');
 select is((select display_name from public.profiles where id = pg_temp.id(1)), 'Änna 🎹', 'display name is trimmed');
 
 -- what a client cannot write
@@ -121,7 +133,8 @@ from unnest(array[
     'id', 'role', 'is_banned', 'is_partner_account', 'followers_count', 'following_count', 'products_count',
     'artworks_count', 'deleted_at', 'created_at', 'updated_at'
 ]) as t (col);
-select is(pg_temp.code_of($$insert into public.profiles (id, username) values (pg_temp.id(9), 'nine')$$), '42501', 'no insert');
+select is(pg_temp.code_of($$insert into public.profiles (id, username) values (pg_temp.id(9), 'nine')$$), '42501',
+    'no insert');
 select is(pg_temp.code_of($$delete from public.profiles$$), '42501', 'no delete');
 update public.profiles set bio = 'hacked' where id = pg_temp.id(2);
 reset role;
@@ -131,13 +144,17 @@ select is((select bio from public.profiles where id = pg_temp.id(2)), null, 'nob
 update public.profiles set profile_visibility = 'members_only' where id = pg_temp.id(1);
 update public.profiles set profile_visibility = 'private' where id = pg_temp.id(2);
 select pg_temp.be(null, 'anon');
-select set_eq($$select username::text from public.profiles$$, array['chief', 'boss'], 'visitors see public profiles, no banned one');
+select set_eq($$select username::text from public.profiles$$, array['chief', 'boss'],
+    'visitors see public profiles, no banned one');
 select pg_temp.be(pg_temp.id(1));
-select set_eq($$select username::text from public.profiles$$, array['ANNA', 'chief', 'boss'], 'members see members_only too');
+select set_eq($$select username::text from public.profiles$$, array['ANNA', 'chief', 'boss'],
+    'members see members_only too');
 select pg_temp.be(pg_temp.id(2));
-select set_eq($$select username::text from public.profiles$$, array['ANNA', 'bernd', 'chief', 'boss'], 'a private profile is its owner''s');
+select set_eq($$select username::text from public.profiles$$, array['ANNA', 'bernd', 'chief', 'boss'],
+    'a private profile is its owner''s');
 select pg_temp.be(pg_temp.id(5));
-select set_eq($$select username::text from public.profiles$$, array['gone', 'chief', 'boss'], 'a banned user sees public ones and the own row');
+select set_eq($$select username::text from public.profiles$$, array['gone', 'chief', 'boss'],
+    'a banned user sees public ones and the own row');
 update public.profiles set bio = 'still here' where id = pg_temp.id(5);
 select is((select bio from public.profiles where id = pg_temp.id(5)), null, 'and writes nothing');
 select pg_temp.be(pg_temp.id(3));
@@ -146,20 +163,25 @@ update public.profiles set bio = 'admin was here' where id = pg_temp.id(1);
 select is((select bio from public.profiles where id = pg_temp.id(1)), null, 'but edit only their own');
 
 -- roles
-select is(pg_temp.code_of($$select public.set_role(pg_temp.id(3), 'super_admin')$$), 'super_admin_only', 'an admin appoints nobody');
+select is(pg_temp.code_of($$select public.set_role(pg_temp.id(3), 'super_admin')$$), 'super_admin_only',
+    'an admin appoints nobody');
 select pg_temp.be(pg_temp.id(1));
 select is(pg_temp.code_of($$select public.set_role(pg_temp.id(1), 'admin')$$), 'super_admin_only', 'nor does a member');
-select is(pg_temp.code_of($$select private.grant_role(pg_temp.id(1), 'admin')$$), '42501', 'the inner function is closed');
+select is(pg_temp.code_of($$select private.grant_role(pg_temp.id(1), 'admin')$$), '42501',
+    'the inner function is closed');
 select pg_temp.be(null, 'anon');
 select is(pg_temp.code_of($$select public.set_role(pg_temp.id(1), 'admin')$$), '42501', 'visitors cannot call it');
 select pg_temp.be(pg_temp.id(4));
-select is(pg_temp.code_of($$select public.set_role(pg_temp.id(4), 'member')$$), 'last_super_admin', 'the last super admin stays');
+select is(pg_temp.code_of($$select public.set_role(pg_temp.id(4), 'member')$$), 'last_super_admin',
+    'the last super admin stays');
 select is(pg_temp.code_of($$select public.set_role(pg_temp.id(99), 'member')$$), 'user_not_found', 'unknown user');
 select lives_ok($$select public.set_role(pg_temp.id(3), 'super_admin')$$, 'a super admin appoints another');
 select lives_ok($$select public.set_role(pg_temp.id(4), 'member')$$, 'and can step down then');
-select is(pg_temp.code_of($$select public.set_role(pg_temp.id(1), 'admin')$$), 'super_admin_only', 'and is none any more');
+select is(pg_temp.code_of($$select public.set_role(pg_temp.id(1), 'admin')$$), 'super_admin_only',
+    'and is none any more');
 reset role;
-select is((select count(*) from public.audit_log where action = 'set_role'), 2::bigint, 'appointments are in the audit log');
+select is((select count(*) from public.audit_log where action = 'set_role'), 2::bigint,
+    'appointments are in the audit log');
 
 select * from finish();
 rollback;

@@ -30,27 +30,32 @@ grant execute on all functions in schema pg_temp to public;
 
 select plan(32);
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
-    pg_temp.sign_up(pg_temp.id(3), 'chief'), pg_temp.sign_up(pg_temp.id(4), 'boss'), pg_temp.sign_up(pg_temp.id(5), 'chief2');
+    pg_temp.sign_up(pg_temp.id(3), 'chief'), pg_temp.sign_up(pg_temp.id(4), 'boss'), pg_temp.sign_up(pg_temp.id(5),
+    'chief2');
 update public.profiles set role = 'admin' where id in (pg_temp.id(3), pg_temp.id(5));
 update public.profiles set role = 'super_admin' where id = pg_temp.id(4);
 
 -- goods of two sellers
 select pg_temp.be(pg_temp.id(1));
 insert into public.artworks (title, image_url, price_cents, category, status) values
-('Listed', 'https://e.com/1.png', 5000, 'digital', 'published'), ('Draft', 'https://e.com/2.png', 5000, 'digital', 'draft');
+('Listed', 'https://e.com/1.png', 5000, 'digital', 'published'), ('Draft', 'https://e.com/2.png', 5000, 'digital',
+    'draft');
 select pg_temp.be(pg_temp.id(2));
 insert into public.artworks (title, image_url, price_cents, category, status)
 values ('Other', 'https://e.com/3.png', 5000, 'digital', 'published');
 
 select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(1), 'rude')$$), 'admin_only', 'members ban nobody');
-select is(pg_temp.code_of($$insert into public.bans (user_id, reason) values (pg_temp.id(1), 'x')$$), '42501', 'nor by insert');
+select is(pg_temp.code_of($$insert into public.bans (user_id, reason) values (pg_temp.id(1), 'x')$$), '42501',
+    'nor by insert');
 select pg_temp.be(null, 'anon');
 select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(1), 'rude')$$), '42501', 'visitors cannot call it');
 select is(pg_temp.code_of($$select * from public.bans$$), '42501', 'visitors read no bans');
 
 select pg_temp.be(pg_temp.id(3));
-select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(3), 'x')$$), 'cannot_ban_yourself', 'nobody bans themselves');
-select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(5), 'x')$$), 'super_admin_only', 'an admin does not ban an admin');
+select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(3), 'x')$$), 'cannot_ban_yourself',
+    'nobody bans themselves');
+select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(5), 'x')$$), 'super_admin_only',
+    'an admin does not ban an admin');
 select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(4), 'x')$$), 'super_admin_only', 'nor a super admin');
 select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(99), 'x')$$), 'user_not_found', 'unknown user');
 select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(1), ' ')$$), '23514', 'a ban needs a reason');
@@ -62,16 +67,20 @@ reset role;
 select is((select is_banned from public.profiles where id = pg_temp.id(1)), true, 'the profile mirrors it');
 select is((select reason from public.bans where user_id = pg_temp.id(1)), 'very rude', 'the reason is kept');
 select is((select count(*) from public.audit_log where action = 'ban_user'), 2::bigint, 'it is audited');
-select is((select count(*) from public.catalog_items where seller_id = pg_temp.id(1) and is_listed), 0::bigint, 'items are off sale at once');
-select is((select count(*) from public.catalog_items where seller_id = pg_temp.id(2) and is_listed), 1::bigint, 'others are untouched');
+select is((select count(*) from public.catalog_items where seller_id = pg_temp.id(1) and is_listed), 0::bigint,
+    'items are off sale at once');
+select is((select count(*) from public.catalog_items where seller_id = pg_temp.id(2) and is_listed), 1::bigint,
+    'others are untouched');
 
 select pg_temp.be(null, 'anon');
 select is((select count(*) from public.artworks), 1::bigint, 'visitors do not see a banned seller''s works');
 select pg_temp.be(pg_temp.id(1));
 select is((select reason from public.bans), 'very rude', 'the banned user reads the own ban');
-select is((select count(*) from public.artworks where title in ('Listed', 'Draft')), 0::bigint, 'and not even the own works');
+select is((select count(*) from public.artworks where title in ('Listed', 'Draft')), 0::bigint,
+    'and not even the own works');
 select is(
-    pg_temp.code_of($$insert into public.artworks (title, image_url, price_cents, category) values ('x', 'https://e.com/1.png', 50, 'digital')$$),
+    pg_temp.code_of($$insert into public.artworks (title, image_url, price_cents, category) values ('x',
+    'https://e.com/1.png', 50, 'digital')$$),
     '42501', 'and creates none'
 );
 select is(pg_temp.code_of($$select public.unban_user(pg_temp.id(1))$$), 'banned', 'and does not end the ban');
@@ -95,7 +104,8 @@ select lives_ok($$select public.ban_user(pg_temp.id(3), 'bad admin')$$, 'a super
 select pg_temp.be(pg_temp.id(3));
 select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(2), 'revenge')$$), 'banned', 'who is no admin any more');
 select pg_temp.be(pg_temp.id(5));
-select is(pg_temp.code_of($$select public.unban_user(pg_temp.id(3))$$), 'super_admin_only', 'another admin does not undo it');
+select is(pg_temp.code_of($$select public.unban_user(pg_temp.id(3))$$), 'super_admin_only',
+    'another admin does not undo it');
 
 select * from finish();
 rollback;

@@ -29,28 +29,34 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 select plan(17);
-select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'), pg_temp.sign_up(pg_temp.id(3), 'chief');
+select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
+    pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
 
 select pg_temp.be(pg_temp.id(1));
 select results_eq(
-    $$select theme::text, language, notification_preferences::text, phone, marketing_consent from public.profile_settings$$,
+    $$select theme::text, language, notification_preferences::text, phone, marketing_consent
+    from public.profile_settings$$,
     $$values ('light', 'en', '{}', null::text, false)$$, 'sign-up made settings; one sees one''s own only'
 );
 select lives_ok(
     $$update public.profile_settings set theme = 'dark', language = 'pt-BR', phone = '+49 (30) 123-456',
         notification_preferences = '{"message": {"in_app": true, "email": false}}'$$, 'the owner changes them'
 );
-select is(pg_temp.code_of($$update public.profile_settings set language = 'English!'$$), '23514', 'a language is a tag');
+select is(pg_temp.code_of($$update public.profile_settings set language = 'English!'$$), '23514',
+    'a language is a tag');
 select is(pg_temp.code_of($$update public.profile_settings set phone = 'call me'$$), '23514', 'a phone number is one');
-select is(pg_temp.code_of(format('update public.profile_settings set notification_preferences = %L', bad)), '23514', 'preferences refused: ' || bad)
+select is(pg_temp.code_of(format('update public.profile_settings set notification_preferences = %L', bad)), '23514',
+    'preferences refused: ' || bad)
 from unnest(array['[]', '"x"', '{"message": true}', '{"message": {"email": "yes"}}', '{"message": []}']) as t (bad);
-select is(pg_temp.code_of($$update public.profile_settings set marketing_consent_at = now()$$), '42501', 'the consent''s date is not writable');
+select is(pg_temp.code_of($$update public.profile_settings set marketing_consent_at = now()$$), '42501',
+    'the consent''s date is not writable');
 update public.profile_settings set marketing_consent = true;
 select is((select marketing_consent_at from public.profile_settings), now(), 'consent is dated');
 update public.profile_settings set marketing_consent = false;
 select is((select marketing_consent_at from public.profile_settings), null, 'and undated when withdrawn');
-select is(pg_temp.code_of($$insert into public.profile_settings (user_id) values (pg_temp.id(1))$$), '42501', 'no insert');
+select is(pg_temp.code_of($$insert into public.profile_settings (user_id) values (pg_temp.id(1))$$), '42501',
+    'no insert');
 select is(pg_temp.code_of($$delete from public.profile_settings$$), '42501', 'no delete');
 
 select pg_temp.be(pg_temp.id(3));

@@ -29,7 +29,8 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 select plan(26);
-select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'), pg_temp.sign_up(pg_temp.id(3), 'chief');
+select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
+    pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
 
 select pg_temp.be(pg_temp.id(1));
@@ -38,14 +39,19 @@ select lives_ok(
     values ('Anna A', 'house', '{"instagram": "https://instagram.com/anna"}', 15000)$$, 'a member becomes an artist'
 );
 select is((select user_id from public.artist_profiles), pg_temp.id(1), 'as themselves');
-select is(pg_temp.code_of($$insert into public.artist_profiles (user_id, artist_name) values (pg_temp.id(2), 'Bernd')$$), '42501', 'not as another');
+select is(pg_temp.code_of($$insert into public.artist_profiles (user_id, artist_name) values (pg_temp.id(2),
+    'Bernd')$$), '42501', 'not as another');
 select is(pg_temp.code_of(format('update public.artist_profiles set %s', bad)), '42501', 'not writable: ' || bad)
 from unnest(array['is_verified = true', 'total_plays = 9', 'user_id = default', 'currency = default']) as t (bad);
-select is(pg_temp.code_of(format('update public.artist_profiles set social_links = %L', bad)), '23514', 'links refused: ' || bad)
-from unnest(array['[]', '{"x": 1}', '{"x": "javascript:alert(1)"}', '{"x": {"y": "https://a.b"}}', '{"x": "https://a.b\"><x"}']) as t (bad);
-select is(pg_temp.code_of($$update public.artist_profiles set hourly_rate_cents = 49$$), '23514', 'lowest paid price is 50 cents');
+select is(pg_temp.code_of(format('update public.artist_profiles set social_links = %L', bad)), '23514',
+    'links refused: ' || bad)
+from unnest(array['[]', '{"x": 1}', '{"x": "javascript:alert(1)"}', '{"x": {"y": "https://a.b"}}',
+    '{"x": "https://a.b\"><x"}']) as t (bad);
+select is(pg_temp.code_of($$update public.artist_profiles set hourly_rate_cents = 49$$), '23514',
+    'lowest paid price is 50 cents');
 select is(pg_temp.code_of($$update public.artist_profiles set hourly_rate_cents = -1$$), '23514', 'no negative rate');
-select is(pg_temp.code_of($$select public.verify_artist(pg_temp.id(1), true)$$), 'admin_only', 'nobody verifies themselves');
+select is(pg_temp.code_of($$select public.verify_artist(pg_temp.id(1), true)$$), 'admin_only',
+    'nobody verifies themselves');
 
 select pg_temp.be(pg_temp.id(3));
 select lives_ok($$select public.verify_artist(pg_temp.id(1), true)$$, 'an admin verifies');

@@ -35,50 +35,68 @@ create function pg_temp.sign_up_with(n integer, email text, metadata jsonb) retu
 $$;
 
 select is(pg_temp.sign_up_with(1, 'x1@e.com', '{"username": "DJ_Anna.7"}'), 'DJ_Anna.7', 'a valid name stays as typed');
-select is(pg_temp.sign_up_with(2, 'x2@e.com', '{"preferred_username": "Zoë & Co."}'), 'zoe-co', 'others are turned into one');
-select is(pg_temp.sign_up_with(3, 'John.Doe+test@e.com', '{}'), 'john-doe-test', 'without one: the e-mail''s local part');
+select is(pg_temp.sign_up_with(2, 'x2@e.com', '{"preferred_username": "Zoë & Co."}'), 'zoe-co',
+    'others are turned into one');
+select is(pg_temp.sign_up_with(3, 'John.Doe+test@e.com', '{}'), 'john-doe-test',
+    'without one: the e-mail''s local part');
 select is(pg_temp.sign_up_with(4, 'some.one@e.com', null), 'some.one', 'without metadata');
 select matches(pg_temp.sign_up_with(5, null, null), '^user-[0-9a-f]{4}$', 'without e-mail too (phone, anonymous)');
-select matches(pg_temp.sign_up_with(6, 'x6@e.com', '{"username": "🎹🎹🎹"}'), '^x6-[0-9a-f]{4}$', 'emoji only: the e-mail''s, with a suffix when short');
-select is(pg_temp.sign_up_with(7, 'seven@e.com', jsonb_build_object('username', repeat('a', 300))), repeat('a', 30), '300 characters are cut');
-select is(pg_temp.sign_up_with(8, 'eight@e.com', jsonb_build_object('username', repeat('b', 5000000))), repeat('b', 30), '5 MB are cut');
-select matches(pg_temp.sign_up_with(9, 'x9@e.com', '{"username": "dj_anna.7"}'), '^dj_anna.7-[0-9a-f]{4}$', 'taken in another case: a suffix');
-select matches(pg_temp.sign_up_with(10, 'x10@e.com', '{"username": "Admin"}'), '^Admin-[0-9a-f]{4}$', 'reserved: a suffix');
-select matches(pg_temp.sign_up_with(11, 'x11@e.com', '{"username": "deleted-boss"}'), '^user-[0-9a-f]{20}$', 'deleted-: a neutral name');
+select matches(pg_temp.sign_up_with(6, 'x6@e.com', '{"username": "🎹🎹🎹"}'), '^x6-[0-9a-f]{4}$',
+    'emoji only: the e-mail''s, with a suffix when short');
+select is(pg_temp.sign_up_with(7, 'seven@e.com', jsonb_build_object('username', repeat('a', 300))), repeat('a', 30),
+    '300 characters are cut');
+select is(pg_temp.sign_up_with(8, 'eight@e.com', jsonb_build_object('username', repeat('b', 5000000))), repeat('b',
+    30), '5 MB are cut');
+select matches(pg_temp.sign_up_with(9, 'x9@e.com', '{"username": "dj_anna.7"}'), '^dj_anna.7-[0-9a-f]{4}$',
+    'taken in another case: a suffix');
+select matches(pg_temp.sign_up_with(10, 'x10@e.com', '{"username": "Admin"}'), '^Admin-[0-9a-f]{4}$',
+    'reserved: a suffix');
+select matches(pg_temp.sign_up_with(11, 'x11@e.com', '{"username": "deleted-boss"}'), '^user-[0-9a-f]{20}$',
+    'deleted-: a neutral name');
 select matches(pg_temp.sign_up_with(12, 'x12@e.com', '{"username": "a"}'), '^a-[0-9a-f]{4}$', 'too short: a suffix');
-select matches(pg_temp.sign_up_with(13, 'x13@e.com', jsonb_build_object('username', repeat('A', 300))), '^A{25}-[0-9a-f]{4}$', 'long and taken');
+select matches(pg_temp.sign_up_with(13, 'x13@e.com', jsonb_build_object('username', repeat('A', 300))),
+    '^A{25}-[0-9a-f]{4}$', 'long and taken');
 select is(pg_temp.sign_up_with(14, 'fourteen@e.com', bad::jsonb), 'fourteen', 'metadata of a wrong type: ' || bad)
 from (values ('{"username": {"a": 1}}')) as t (bad);
 select is(pg_temp.sign_up_with(15, 'fifteen@e.com', '[1, "username"]'), 'fifteen', 'an array');
 select is(pg_temp.sign_up_with(16, 'sixteen@e.com', '"username"'), 'sixteen', 'a string');
-select is(pg_temp.sign_up_with(17, 'seventeen@e.com', '{"username": 42, "display_name": ["x"], "avatar_url": {}}'), 'seventeen', 'numbers, arrays, objects');
+select is(pg_temp.sign_up_with(17, 'seventeen@e.com', '{"username": 42, "display_name": ["x"], "avatar_url": {}}'),
+    'seventeen', 'numbers, arrays, objects');
 select is(pg_temp.sign_up_with(18, 'eighteen@e.com', 'null'), 'eighteen', 'null');
 select is(pg_temp.sign_up_with(19, 'nineteen@e.com', '{"username": "   "}'), 'nineteen', 'blank');
-select matches(pg_temp.sign_up_with(20, 'x20@e.com', jsonb_build_object('username', E'<script>alert(1)</script>')), '^script-alert-1-script$', 'markup');
-select matches(pg_temp.sign_up_with(21, '日本@e.com', '{"username": "日本"}'), '^user-[0-9a-f]{4}$', 'nothing left of either: user');
+select matches(pg_temp.sign_up_with(20, 'x20@e.com', jsonb_build_object('username', E'<script>alert(1)</script>')),
+    '^script-alert-1-script$', 'markup');
+select matches(pg_temp.sign_up_with(21, '日本@e.com', '{"username": "日本"}'), '^user-[0-9a-f]{4}$',
+    'nothing left of either: user');
 select is(pg_temp.sign_up_with(22, 'x22@e.com', '{"username": "../../etc"}'), 'etc', 'paths');
 select is(pg_temp.sign_up_with(23, repeat('x', 200) || '@e.com', null), repeat('x', 30), 'long e-mail');
 
 -- everything is provisioned, nothing else is believed
-select pg_temp.sign_up_with(30, 'thirty@e.com', '{"username": "thirty", "display_name": " Thirty  ", "avatar_url": "https://e.com/a.png",
-    "role": "super_admin", "tier": "ultimate", "plan": "creator_ultimate", "is_verified": true, "is_partner_account": true, "id": "x", "followers_count": 9}');
+select pg_temp.sign_up_with(30, 'thirty@e.com',
+    '{"username": "thirty", "display_name": " Thirty  ", "avatar_url": "https://e.com/a.png",
+    "role": "super_admin", "tier": "ultimate", "plan": "creator_ultimate", "is_verified": true,
+    "is_partner_account": true, "id": "x", "followers_count": 9}');
 select results_eq(
-    $$select display_name, avatar_url::text, role::text, is_partner_account, followers_count, profile_visibility::text from public.profiles where id = pg_temp.id(30)$$,
+    $$select display_name, avatar_url::text, role::text, is_partner_account, followers_count,
+    profile_visibility::text from public.profiles where id = pg_temp.id(30)$$,
     $$values ('Thirty', 'https://e.com/a.png', 'member', false, 0, 'public')$$, 'profile: names and picture, no rights'
 );
 select is((select count(*) from public.profile_settings where user_id = pg_temp.id(30)), 1::bigint, 'settings');
 select results_eq(
-    $$select family::text, plan_key, status::text, provider::text from public.subscriptions where user_id = pg_temp.id(30)$$,
+    $$select family::text, plan_key, status::text, provider::text from public.subscriptions
+    where user_id = pg_temp.id(30)$$,
     $$values ('creator', 'creator_basic', 'active', null::text)$$, 'basic plan'
 );
 select is((select balance_available_cents from public.wallets where user_id = pg_temp.id(30)), 0::bigint, 'wallet');
 select is_empty($$select 1 from public.artist_profiles where user_id = pg_temp.id(30)$$, 'no badge');
-select pg_temp.sign_up_with(31, 'x31@e.com', '{"display_name": "a\u202Eb", "avatar_url": "javascript:alert(1)", "picture": "https://e.com/p.png"}');
+select pg_temp.sign_up_with(31, 'x31@e.com',
+    '{"display_name": "a\u202Eb", "avatar_url": "javascript:alert(1)", "picture": "https://e.com/p.png"}');
 select results_eq(
     $$select display_name, avatar_url::text from public.profiles where id = pg_temp.id(31)$$,
     $$values ('a b', 'https://e.com/p.png')$$, 'bad characters and addresses are left out'
 );
-select pg_temp.sign_up_with(32, 'x32@e.com', jsonb_build_object('display_name', repeat('ü', 3000), 'avatar_url', 'https://e.com/' || repeat('x', 3000)));
+select pg_temp.sign_up_with(32, 'x32@e.com', jsonb_build_object('display_name', repeat('ü', 3000), 'avatar_url',
+    'https://e.com/' || repeat('x', 3000)));
 select results_eq(
     $$select char_length(display_name), avatar_url::text from public.profiles where id = pg_temp.id(32)$$,
     $$values (80, null::text)$$, 'long names are cut, long addresses left out'
@@ -95,7 +113,8 @@ select is(
 -- a hundred wishes for one name
 insert into auth.users (id, email, raw_user_meta_data)
 select pg_temp.id(1000 + n), 'many' || n || '@e.com', '{"username": "popular"}' from generate_series(1, 100) as n;
-select is((select count(*) from public.profiles where username::text ~ '^popular'), 100::bigint, 'a hundred sign-ups wishing for one name');
+select is((select count(*) from public.profiles where username::text ~ '^popular'), 100::bigint,
+    'a hundred sign-ups wishing for one name');
 
 select * from finish();
 rollback;

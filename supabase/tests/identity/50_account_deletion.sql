@@ -29,8 +29,10 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 select plan(44);
-select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'), pg_temp.sign_up(pg_temp.id(3), 'clean'),
-    pg_temp.sign_up(pg_temp.id(4), 'soft'), pg_temp.sign_up(pg_temp.id(5), 'bad'), pg_temp.sign_up(pg_temp.id(6), 'payer'), pg_temp.sign_up(pg_temp.id(7), 'wet');
+select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
+    pg_temp.sign_up(pg_temp.id(3), 'clean'),
+    pg_temp.sign_up(pg_temp.id(4), 'soft'), pg_temp.sign_up(pg_temp.id(5), 'bad'), pg_temp.sign_up(pg_temp.id(6),
+    'payer'), pg_temp.sign_up(pg_temp.id(7), 'wet');
 insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam');
 
 -- anna sells a product with a file and two artworks; bernd owns the product
@@ -39,13 +41,15 @@ insert into storage.objects (bucket_id, name, metadata) values
 ('product-files', pg_temp.id(1) || '/unsold.wav', '{"size": 1000, "mimetype": "audio/wav"}'),
 ('avatars', pg_temp.id(1) || '/me.png', '{}'), ('avatars', pg_temp.id(2) || '/me.png', '{}');
 select pg_temp.be(pg_temp.id(1));
-update public.profiles set display_name = 'Anna', bio = 'secret', smart_link = 'rolink.me/anna' where id = pg_temp.id(1);
+update public.profiles set display_name = 'Anna', bio = 'secret', smart_link = 'rolink.me/anna'
+    where id = pg_temp.id(1);
 insert into public.artist_profiles (artist_name) values ('Anna A');
 insert into public.products (title, price_cents) values ('Beat', 2000), ('Unsold', 2000);
 insert into public.product_files (product_id, path) select id, seller_id || '/' || slug || '.wav' from public.products;
 update public.products set status = 'active';
 insert into public.artworks (title, image_url, price_cents, category, status) values
-('Drawn', 'https://e.com/1.png', 5000, 'digital', 'draft'), ('Shown', 'https://e.com/2.png', 5000, 'digital', 'published');
+('Drawn', 'https://e.com/1.png', 5000, 'digital', 'draft'), ('Shown', 'https://e.com/2.png', 5000, 'digital',
+    'published');
 select pg_temp.be(pg_temp.id(2));
 insert into public.cart_items (item_id) select id from public.catalog_items where title in ('Beat', 'Shown');
 reset role;
@@ -53,11 +57,14 @@ with o as (
     insert into public.orders (user_id, status, subtotal_cents, total_cents, shipping_address, notes)
     values (pg_temp.id(2), 'completed', 2000, 2000, '{"street": "1"}', 'hi') returning id
 ), i as (
-    insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents, seller_tier, commission_bps)
-    select o.id, 1, c.id, pg_temp.id(2), pg_temp.id(1), c.title, 2000, 'basic', 4000 from o, public.catalog_items as c where c.title = 'Beat'
+    insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
+    seller_tier, commission_bps)
+    select o.id, 1, c.id, pg_temp.id(2), pg_temp.id(1), c.title, 2000, 'basic', 4000 from o,
+    public.catalog_items as c where c.title = 'Beat'
     returning id, item_id
 )
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(2), item_id, id, 2000 from i;
+insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(2), item_id, id, 2000
+    from i;
 
 -- export
 select pg_temp.be(pg_temp.id(1));
@@ -69,13 +76,15 @@ select is(jsonb_array_length(public.export_my_data() -> 'orders'), 0, 'export: n
 select pg_temp.be(pg_temp.id(5));
 select is((public.export_my_data() -> 'ban' -> 0 ->> 'reason'), 'spam', 'banned users may export');
 select pg_temp.be(pg_temp.id(99));
-select is(pg_temp.code_of('select public.export_my_data()'), 'not_signed_in', 'a token without an account exports nothing');
+select is(pg_temp.code_of('select public.export_my_data()'), 'not_signed_in',
+    'a token without an account exports nothing');
 select pg_temp.be(null, 'anon');
 select is(pg_temp.code_of('select public.export_my_data()'), '42501', 'visitors cannot export');
 select is(pg_temp.code_of('select public.delete_my_account()'), '42501', 'nor delete');
 reset role;
 select is_empty(
-    $$select d.section from private.personal_data as d where to_regclass(d.relation) is null and d.section <> 'payouts'$$,
+    $$select d.section from private.personal_data as d where to_regclass(d.relation) is null
+    and d.section <> 'payouts'$$,
     'the export names relations that exist'
 );
 
@@ -97,7 +106,8 @@ select is_empty($$select 1 from public.profiles where id = pg_temp.id(5)$$, 'and
 -- a seller with history, deleted in the dashboard
 select lives_ok($$delete from auth.users where id = pg_temp.id(1)$$, 'a seller''s account is deleted by an operator');
 select results_eq(
-    $$select username::text ~ '^deleted-[0-9a-f]{22}$', display_name, bio, smart_link, avatar_url::text, role::text, deleted_at is not null
+    $$select username::text ~ '^deleted-[0-9a-f]{22}$', display_name, bio, smart_link, avatar_url::text, role::text,
+    deleted_at is not null
         from public.profiles where id = pg_temp.id(1)$$,
     $$values (true, null::text, null::text, null::text, null::text, 'member', true)$$, 'the profile is anonymised'
 );
@@ -108,13 +118,17 @@ select set_eq(
     $$select title, status::text from public.products where seller_id = pg_temp.id(1)$$, $$values ('Beat', 'deleted')$$,
     'the ordered product stays, off sale; the other is removed'
 );
-select is_empty($$select 1 from public.artworks where seller_id = pg_temp.id(1)$$, 'works that nobody ordered are removed');
-select is_empty($$select 1 from public.catalog_items where seller_id = pg_temp.id(1) and is_visible$$, 'nothing is visible');
-select set_eq($$select c.title from public.cart_items as i inner join public.catalog_items as c on c.id = i.item_id$$, array['Beat'], 'carts lose what was removed');
+select is_empty($$select 1 from public.artworks where seller_id = pg_temp.id(1)$$,
+    'works that nobody ordered are removed');
+select is_empty($$select 1 from public.catalog_items where seller_id = pg_temp.id(1) and is_visible$$,
+    'nothing is visible');
+select set_eq($$select c.title from public.cart_items as i
+    inner join public.catalog_items as c on c.id = i.item_id$$, array['Beat'], 'carts lose what was removed');
 select pg_temp.be(pg_temp.id(1));
 select is(private.member_id(), null, 'the old token is no member');
 reset role;
-select is((select completed_at from private.file_erasures where user_id = pg_temp.id(1)), null, 'an erasure of files is due');
+select is((select completed_at from private.file_erasures where user_id = pg_temp.id(1)), null,
+    'an erasure of files is due');
 select set_eq(
     $$select bucket || '/' || path from private.user_files_to_erase(pg_temp.id(1))$$,
     array['avatars/' || pg_temp.id(1) || '/me.png', 'product-files/' || pg_temp.id(1) || '/unsold.wav'],
@@ -125,7 +139,8 @@ select set_has($$select user_id from private.file_erasures_due(10)$$, $$values (
 set constraints all immediate;
 delete from private.file_erasures where user_id <> pg_temp.id(1);
 select results_eq(
-    $$select (private.authorize_download(c.id, pg_temp.id(2))).name from public.catalog_items as c where c.title = 'Beat'$$,
+    $$select (private.authorize_download(c.id, pg_temp.id(2))).name from public.catalog_items as c
+    where c.title = 'Beat'$$,
     array['beat.wav'], 'the buyer still downloads'
 );
 
@@ -135,7 +150,8 @@ select results_eq(
     $$select shipping_address::text, notes, total_cents from public.orders where user_id = pg_temp.id(2)$$,
     $$values (null::text, null::text, 2000::bigint)$$, 'orders stay without address and notes'
 );
-select is((select count(*) from public.purchases where buyer_id = pg_temp.id(2)), 1::bigint, 'the entitlement stays in the books');
+select is((select count(*) from public.purchases where buyer_id = pg_temp.id(2)), 1::bigint,
+    'the entitlement stays in the books');
 select is_empty($$select 1 from public.cart_items where user_id = pg_temp.id(2)$$, 'the cart is emptied');
 
 -- money alone is history too
@@ -144,15 +160,19 @@ select ledger.post('adjustment', 'test', array[
     row(null, 'promotions', -500)::ledger.leg, row(pg_temp.id(6), 'available', 500)::ledger.leg
 ]);
 select lives_ok($$delete from auth.users where id = pg_temp.id(6)$$, 'an account with money is deleted');
-select is((select balance_available_cents from public.wallets where user_id = pg_temp.id(6)), 500::bigint, 'the money stays');
-select is((select count(*) from public.profiles where id = pg_temp.id(6) and deleted_at is not null), 1::bigint, 'anonymised');
+select is((select balance_available_cents from public.wallets where user_id = pg_temp.id(6)), 500::bigint,
+    'the money stays');
+select is((select count(*) from public.profiles where id = pg_temp.id(6) and deleted_at is not null), 1::bigint,
+    'anonymised');
 
 -- soft deletion, a subscription that a provider collects, and a queue that is not there
 update auth.users set deleted_at = now() where id = pg_temp.id(4);
 select is_empty($$select 1 from public.profiles where id = pg_temp.id(4)$$, 'soft deletion erases as well');
-update public.subscriptions set plan_key = 'creator_premium', provider = 'stripe', stripe_subscription_id = 'sub_1' where user_id = pg_temp.id(7);
+update public.subscriptions set plan_key = 'creator_premium', provider = 'stripe', stripe_subscription_id = 'sub_1'
+    where user_id = pg_temp.id(7);
 select lives_ok($$delete from auth.users where id = pg_temp.id(7)$$, 'a paying subscriber is deleted');
-select is((select stripe_subscription_id from public.subscriptions where user_id = pg_temp.id(7)), 'sub_1', 'what the provider collects is not forgotten');
+select is((select stripe_subscription_id from public.subscriptions where user_id = pg_temp.id(7)), 'sub_1',
+    'what the provider collects is not forgotten');
 
 select * from finish();
 rollback;
