@@ -26,8 +26,7 @@ class Services:
         return self.providers["stripe"]
 
 
-def stripe_provider(settings: Settings) -> StripeProvider:
-    """Stripe as configured."""
+def _stripe_provider(settings: Settings) -> StripeProvider:
     return StripeProvider(
         settings.stripe_secret_key.get_secret_value(),
         [secret.get_secret_value() for secret in settings.stripe_webhook_secrets],
@@ -36,12 +35,17 @@ def stripe_provider(settings: Settings) -> StripeProvider:
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, name: str, *, wait: bool = False) -> AsyncIterator[Services]:
-    """Open all connections, close them afterwards. With `wait`, raise DatabaseUnavailable if there is no database."""
+async def open_services(
+    settings: Settings, name: str, *, connections: int = 0, wait: bool = False
+) -> AsyncIterator[Services]:
+    """Open all connections, close them afterwards. `connections`: how many this process needs at least.
+
+    With `wait`, raise DatabaseUnavailable if there is no database.
+    """
     async with AsyncExitStack() as stack:
         db = Database(
             settings.database_url.get_secret_value(),
-            size=settings.database_pool_size,
+            size=max(settings.database_pool_size, connections),
             timeout=settings.database_timeout_seconds,
             name=name,
         )
@@ -49,6 +53,6 @@ async def open_services(settings: Settings, name: str, *, wait: bool = False) ->
         await db.open(wait=wait)
         storage = Storage(settings.supabase_url, settings.service_role_key.get_secret_value(), settings.client_url)
         stack.push_async_callback(storage.close)
-        stripe = stripe_provider(settings)
+        stripe = _stripe_provider(settings)
         stack.push_async_callback(stripe.close)
         yield Services(settings, db, storage, {stripe.name: stripe})

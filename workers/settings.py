@@ -19,7 +19,9 @@ class Settings(BaseSettings):
     database_timeout_seconds: float = Field(default=5, gt=0, description="How long a caller waits for a connection.")
 
     supabase_url: str = Field(default="http://127.0.0.1:54321", description="Where Auth and Storage are reached.")
-    public_url: str | None = Field(default=None, description="The same as clients reach it; supabase_url when unset.")
+    public_url: str | None = Field(
+        default=None, description="Supabase as clients reach it, if not by supabase_url: download links begin with it."
+    )
     service_role_key: SecretStr = Field(default=SecretStr(""), description="Signs storage URLs and erases files.")
 
     jwt_secret: SecretStr | None = Field(default=None, description="Legacy HS256 secret of the project's tokens.")

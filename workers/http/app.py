@@ -23,7 +23,7 @@ from workers.http.webhooks import MAX_BODY_BYTES, WebhookEndpoint
 from workers.metrics import REQUESTS
 from workers.problems import ErrorCode, Problem, ProblemDetails
 from workers.providers import Event, ProviderConflict, ProviderError, ProviderUnknown
-from workers.services import open_services, stripe_provider
+from workers.services import Services, open_services
 from workers.settings import Settings
 from workers.storage import StorageUnavailable
 
@@ -65,11 +65,14 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
     )
 
+    def verify(body: bytes, signature: str | None) -> Event:
+        services: Services = app.state.services
+        return services.stripe.verify_delivery(body, signature)
+
     async def store(event: Event) -> None:
         await app.state.inbox.store(event)
 
     # A route whose endpoint is an ASGI application: FastAPI's request parsing never touches the raw body.
-    verify = stripe_provider(settings).verify_delivery
     stripe = WebhookEndpoint("stripe", b"stripe-signature", verify, store)
     app.router.routes.append(Route("/webhooks/stripe", stripe, methods=["POST"]))
     for module in (payments, payouts, downloads, health):

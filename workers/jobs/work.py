@@ -29,7 +29,9 @@ async def work(settings: Settings) -> None:
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    async with open_services(settings, "avenue-jobs") as services:
+    # A job may hold a lock on one connection while it calls on another; the queue itself needs a few.
+    connections = 2 * settings.job_concurrency + 4
+    async with open_services(settings, "avenue-jobs", connections=connections) as services:
         await queue.open_async(services.db.pool)
         pause = 0.5
         while not stopping.is_set():
