@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -85,7 +86,7 @@ def status() -> None:
         table.add_column(column)
     running = local.database_answers(server)
     state = f"PostgreSQL {server.major}" if running else "[red]down[/]"
-    table.add_row("postgres", state, str(server.port) if running else "", str(server.pid or ""), str(server.log))
+    table.add_row("postgres", state, str(server.port) if running else "", str(server.pid or ""), _short(server.log))
     complete = running
     for part in PARTS:
         record = services.record(part)
@@ -93,8 +94,8 @@ def status() -> None:
         complete &= alive
         port, pid = (str(record.port or ""), str(record.pid)) if record and alive else ("", "")
         state = "running" if alive else "[red]died[/]" if record else "[red]down[/]"
-        table.add_row(part, state, port, pid, str(services.log(part)))
-    console.print(table)
+        table.add_row(part, state, port, pid, _short(services.log(part)))
+    console.print(table, no_wrap=True, crop=False, width=None if console.is_terminal else 200)
     if complete:
         _addresses(services)
     raise typer.Exit(0 if complete else 1)
@@ -133,6 +134,11 @@ def env() -> None:
     """The settings as shell assignments: eval "$(make -s env)"."""
     for name, value in local.services().env.items():
         print(f"export {name}={shlex.quote(value)}")
+
+
+def _short(path: Path) -> str:
+    """A path as one types it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def _known(part: str | None) -> None:

@@ -41,6 +41,6 @@ if [ "$(cat node_modules/.stamp 2>/dev/null || true)" != "$node_key" ]; then
         fail "Node.js 20 or newer is needed; this is $node_version."
     echo "Installing Node packages (PostgreSQL, PostgREST, Auth, nginx, the Supabase CLI; half a minute the first time) …"
     # Nothing here needs an install script to run: the server's library links are made when its private copy is made.
-    npm ci --ignore-scripts --loglevel=error >/dev/null || fail "installing Node packages failed, see above."
+    npm_config_update_notifier=false npm ci --ignore-scripts --loglevel=error >/dev/null || fail "installing Node packages failed, see above."
     printf %s "$node_key" >node_modules/.stamp
 fi
