@@ -128,6 +128,11 @@ class Services:
         return f"http://127.0.0.1:{self._port('http')}"
 
     @property
+    def rest_url(self) -> str:
+        """Base URL of PostgREST itself, past the gateway."""
+        return f"http://127.0.0.1:{self._port('rest')}"
+
+    @property
     def jwt_secret(self) -> str:
         """Signs every access token (HS256)."""
         return self._keys["jwt_secret"]
