@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from stack import local
@@ -96,6 +97,9 @@ def status() -> None:
         state = "running" if alive else "[red]died[/]" if record else "[red]down[/]"
         table.add_row(part, state, port, pid, _short(services.log(part)))
     console.print(table, no_wrap=True, crop=False, width=None if console.is_terminal else 200)
+    for part in PARTS:
+        if services.record(part) and not services.running(part):
+            console.print(f"[red]{part} died[/]; its last words: {escape(services.reason(part))}")
     if complete:
         _addresses(services)
     raise typer.Exit(0 if complete else 1)

@@ -234,6 +234,12 @@ class Services:
         """The part's log file."""
         return self.logs / f"{part}.log"
 
+    def reason(self, part: str, offset: int = 0) -> str:
+        """The most telling line of a part's log (from a byte on), and where the log is."""
+        log = self.log(part)
+        fresh = log.read_bytes()[offset:].decode(errors="replace") if log.exists() else ""
+        return f"{telling_line(fresh, REASONS)[:300] or 'no output'} (log: {log})"
+
     def install_jobs(self) -> None:
         """Create the queue's tables (`avenue jobs install`); after the migrations, before the workers."""
         self._choose_ports()
@@ -344,11 +350,11 @@ class Services:
         while waiting:
             for name, (process, part, offset) in list(waiting.items()):
                 if process.poll() is not None:
-                    raise StackError(f"{name} stopped while starting: {self._reason(name, offset)}")
+                    raise StackError(f"{name} stopped while starting: {self.reason(name, offset)}")
                 if part.ready():
                     del waiting[name]
                 elif time.monotonic() > deadline:
-                    raise StackError(f"{name} was not ready after {START_SECONDS} s: {self._reason(name, offset)}")
+                    raise StackError(f"{name} was not ready after {START_SECONDS} s: {self.reason(name, offset)}")
             if waiting:
                 time.sleep(0.05)
 
@@ -368,11 +374,6 @@ class Services:
             if child := self._children.pop(part, None):
                 child.wait(10)
         self._write_records(records)
-
-    def _reason(self, part: str, offset: int) -> str:
-        log = self.log(part)
-        fresh = log.read_bytes()[offset:].decode(errors="replace") if log.exists() else ""
-        return f"{telling_line(fresh, REASONS)[:300] or 'no output'} (log: {log})"
 
     def _records(self) -> dict[str, Running]:
         try:

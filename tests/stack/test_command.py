@@ -122,7 +122,7 @@ def test_two_checkouts_up_twice_and_down(checkout: Callable[..., Checkout]) -> N
     psutil.Process(before["rest"]).kill()
     status = first.run("status")
     assert status.returncode == 1
-    assert "died" in status.stdout
+    assert "rest died; its last words: " in status.stdout
     first.must("up")
     after = first.pids()
     assert {part for part in PARTS if before[part] != after[part]} == {"rest"}
