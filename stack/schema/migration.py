@@ -32,7 +32,7 @@ NOISE = re.compile(
 )
 # Literals, bodies and comments are left alone; what remains is code, where a semicolon ends a statement.
 TOKENS = re.compile(
-    r"""'(?:[^']|'')*' | \$(\w*)\$.*?\$\1\$ | --[^\n]* | "(?P<name>[a-z_][a-z0-9_]*)" | (?P<end>;)""",
+    r"""'(?:[^']|'')*' | \$(\w*)\$.*?\$\1\$ | --[^\n]* | "(?P<name>[a-z_][a-z0-9_]*)" | "[^"]*" | (?P<end>;)""",
     re.DOTALL | re.VERBOSE,
 )
 
