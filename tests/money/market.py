@@ -96,7 +96,7 @@ class Market:
         """What a public function answers to a member: a scalar, or a row as a dictionary."""
         given = ", ".join(f"{name} => %s" for name in arguments)
         values = [json.dumps(value) if isinstance(value, (dict, list)) else value for value in arguments.values()]
-        (row,) = self.member(user, f"select * from public.{function}({given})", *values)  # noqa: S608
+        (row,) = self.member(user, f"select * from public.{function}({given})", *values)
         return next(iter(row.values())) if len(row) == 1 else row
 
     # -- people and goods ---------------------------------------------------------------------------------------------
@@ -191,15 +191,9 @@ class Market:
         """Stores an event and processes it."""
         return self.process(self.store(type_, payload, event_id))
 
-    def why(self, event_id: str | None = None) -> str:
-        """Why the given, or the last event was not applied."""
-        return str(
-            self.one(
-                "select last_error from private.webhook_events where event_id = coalesce(%s, event_id) "
-                "order by id desc limit 1",
-                event_id,
-            )
-        )
+    def why_of(self, event: int) -> str:
+        """Why a stored event was not applied."""
+        return str(self.one("select last_error from private.webhook_events where id = %s", event))
 
     def intent(self, payment: str, **changes: Json) -> Json:
         """A PaymentIntent of a payment, as Stripe describes it."""
@@ -375,7 +369,7 @@ class Market:
 
     def status(self, table: str, id_: str) -> str:
         """State of an order, payment, refund, payout or transaction."""
-        return str(self.one(f"select status from public.{table} where id = %s", id_))  # noqa: S608
+        return str(self.one(f"select status from public.{table} where id = %s", id_))
 
     def sales(self, order: str) -> list[dict[str, Json]]:
         """The transactions of an order, by line."""

@@ -741,7 +741,7 @@ def test_17_what_was_promised_is_delivered_whatever_the_seller_did_meanwhile(mar
     item = market.artwork(seller, 5000)
     order = market.checkout(buyer, item)
     market.start(buyer, order["payment_id"])
-    market.member(seller, f"update public.artworks set {change} where id = %s", item)  # noqa: S608
+    market.member(seller, f"update public.artworks set {change} where id = %s", item)
     assert market.succeed(order["payment_id"]) == "processed"
     assert market.owns(buyer, item)
     assert market.split(order["order_id"])[1] == 2000
