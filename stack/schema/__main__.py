@@ -38,7 +38,7 @@ def migration(
     console.print(f"Wrote {draft.path.relative_to(REPO)}")
     for page in draft.pages:
         console.print(f"  as written: {page}")
-    console.print(f"To do: read it, and say why at [bold]{checks.PLACEHOLDER}[/].")
+    console.print(f"To do: read it, and replace [bold]{checks.PLACEHOLDER}[/] by the reason.")
     for note in draft.notes:
         console.print(f"  - {escape(note)}")
     cost = linters.squawk([draft.path])
