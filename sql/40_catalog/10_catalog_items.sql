@@ -84,7 +84,8 @@ comment on column public.catalog_items.is_published is 'Shown by its seller and 
 comment on column public.catalog_items.is_for_sale is 'Can be bought when visible; false for sold and display pieces.';
 comment on column public.catalog_items.seller_is_active is 'False while the seller is banned, and once deleted.';
 comment on column public.catalog_items.is_visible is 'Everybody may read it: published, by a seller in good standing.';
-comment on column public.catalog_items.is_listed is 'Visible and for sale: what shop pages show.';
+comment on column public.catalog_items.is_listed is
+'Visible and for sale: what shop pages show. Filter with eq.true; is.true cannot use the indexes.';
 comment on column public.catalog_items.views_count is 'Views; folded from events.';
 comment on column public.catalog_items.favorites_count is 'How many favour it.';
 comment on column public.catalog_items.comments_count is 'Visible comments.';
