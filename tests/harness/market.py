@@ -12,7 +12,7 @@ import httpx
 
 from stack.services import Services
 from stack.simulator.control import SimulatorControl
-from tests.harness.people import Json, Person
+from tests.harness.people import Json, Member, Person
 from tests.harness.server import Database
 from tests.harness.waiting import until
 
@@ -57,7 +57,7 @@ def publish_artwork(seller: Person, price_cents: int = 500000, **fields: Json) -
 # -- buyers -----------------------------------------------------------------------------------------------------------
 
 
-def order(buyer: Person, *items: str | dict[str, Json], provider: str = "stripe", **more: Json) -> dict[str, Json]:
+def order(buyer: Member, *items: str | dict[str, Json], provider: str = "stripe", **more: Json) -> dict[str, Json]:
     """Check out items (the cart when none are given); checkout's answer."""
     wanted = [item if isinstance(item, dict) else {"item_id": item} for item in items]
     answer = buyer.api.rpc("checkout", items=wanted or None, provider=provider, **more)
@@ -65,21 +65,21 @@ def order(buyer: Person, *items: str | dict[str, Json], provider: str = "stripe"
     return answer.json()  # type: ignore[no-any-return]
 
 
-def start(buyer: Person, ordered: dict[str, Json]) -> dict[str, Json]:
+def start(buyer: Member, ordered: dict[str, Json]) -> dict[str, Json]:
     """Open the attempt at the provider; what the function answers."""
     answer = buyer.api.http.post(ordered["start_url"])
     assert answer.status_code == 200, f"start: {answer.status_code} {answer.text}"
     return answer.json()  # type: ignore[no-any-return]
 
 
-def buy(simulator: Simulator, buyer: Person, *items: str | dict[str, Json]) -> dict[str, Json]:
+def buy(simulator: Simulator, buyer: Member, *items: str | dict[str, Json]) -> dict[str, Json]:
     """Check out, pay by card in the browser, and wait until the provider's event has settled it; the order."""
     ordered = order(buyer, *items)
     simulator.confirm(start(buyer, ordered)["client_secret"])
     return wait_for_order(buyer, ordered["order_id"])
 
 
-def wait_for_order(buyer: Person, order_id: str, *statuses: str) -> dict[str, Json]:
+def wait_for_order(buyer: Member, order_id: str, *statuses: str) -> dict[str, Json]:
     """The order once it left `pending`, or reached one of the given statuses."""
 
     def settled() -> dict[str, Json] | None:
@@ -153,17 +153,16 @@ def run_job(database: Database, task: str, **arguments: Json) -> None:
 
 
 def drain(database: Database, simulator: Simulator, seconds: float = 30) -> None:
-    """Wait until every event is delivered and applied and no job is left to do now."""
-    assert simulator.idle(seconds), "deliveries are still under way"
-    until(
-        lambda: database.value(
+    """Wait until every event is delivered and applied, no job is left to do now, and none of that caused more."""
+
+    def done() -> bool:
+        return simulator.idle(seconds) and database.value(
             "select not exists (select from private.webhook_events where status = 'pending') and not exists ("
             "select from jobs.procrastinate_jobs where status = 'doing' "
             "or status = 'todo' and coalesce(scheduled_at, now()) <= now())"
-        ),
-        "events and jobs to be done",
-        seconds,
-    )
+        )
+
+    until(lambda: done() and done(), "events and jobs to be done", seconds)
 
 
 def assert_books(database: Database, simulator: Simulator) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import jwt
 import supabase
 
 from stack.services import Services
+from tests.harness.server import Database
 
 PASSWORD = "correct horse battery"
 _numbers = itertools.count(1)
@@ -50,15 +53,21 @@ class Api:
 
 
 @dataclass(frozen=True)
-class Person:
-    """Somebody signed in: `client` is supabase-py's, `api` the same identity over plain HTTP."""
+class Member:
+    """Somebody signed in, acting over plain HTTP."""
 
     services: Services
     id: str
     email: str
     token: str
-    client: supabase.Client
     api: Api = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Person(Member):
+    """Somebody signed in through a client library: `client` is supabase-py's, `api` the same identity."""
+
+    client: supabase.Client = field(repr=False)
 
 
 def sign_up(services: Services, email: str | None = None, **metadata: Json) -> Person:
@@ -70,7 +79,7 @@ def sign_up(services: Services, email: str | None = None, **metadata: Json) -> P
     assert answer.user is not None
     assert answer.session is not None
     token = answer.session.access_token
-    return Person(services, answer.user.id, email, token, client, Api(services, token))
+    return Person(services, answer.user.id, email, token, Api(services, token), client)
 
 
 def new_client(services: Services) -> supabase.Client:
@@ -79,6 +88,23 @@ def new_client(services: Services) -> supabase.Client:
 
 
 SignUp = Callable[..., Person]
+
+
+def enroll(services: Services, database: Database, count: int) -> list[Member]:
+    """A crowd, quickly: accounts made in auth.users directly (hashing a password each would take longer than the test),
+    each with a token as Auth issues it.
+    """
+    rows = database.run(
+        "insert into auth.users (id, email) select gen_random_uuid(), 'crowd-' || gen_random_uuid() || '@example.com' "
+        "from generate_series(1, %s) returning id::text, email",
+        count,
+    )
+    members = []
+    for row in rows:
+        claims = {"sub": row["id"], "role": "authenticated", "aud": "authenticated", "exp": int(time.time()) + 3600}
+        token = jwt.encode(claims, services.jwt_secret, algorithm="HS256")
+        members.append(Member(services, row["id"], row["email"], token, Api(services, token)))
+    return members
 
 
 def code_of(answer: httpx.Response) -> str | None:
