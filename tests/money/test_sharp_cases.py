@@ -192,9 +192,33 @@ def test_08_a_dashboard_refund_after_a_line_refund_takes_what_is_left(market: Ma
     market.refund(first, market.line(order["order_id"]))
     assert market.provider_refund(order["payment_id"], 1000) == "processed"
     assert [row["refunded_cents"] for row in market.sales(order["order_id"])] == [2000, 1000]
-    assert market.provider_refund(order["payment_id"], 1001) == "dead"
+    assert market.provider_refund(order["payment_id"], 1001) == "retry"
     assert market.provider_refund(order["payment_id"], 1000) == "processed"
     assert market.status("payments", order["payment_id"]) == "refunded"
+
+
+def test_08_a_dashboard_refund_crossing_one_of_ours_is_booked_beside_it(market: Market) -> None:
+    """Ours of line 2 is on its way when somebody gives back 500 of the whole; the provider made both."""
+    sellers = [market.sign_up("standard") for _ in range(2)]
+    items = [market.product(seller, price) for seller, price in zip(sellers, [2000, 500], strict=True)]
+    buyer = market.sign_up()
+    order = market.buy(buyer, *items)
+    ours = market.request_refund(sellers[1], market.line(order["order_id"], 2))
+    assert market.provider_refund(order["payment_id"], 500) == "processed"
+    assert market.provider_refund(order["payment_id"], 500, ours=ours["id"]) == "processed"
+    assert [row["refunded_cents"] for row in market.sales(order["order_id"])] == [500, 500]
+    assert market.one("select refunded_cents from public.payments") == 1000
+    assert [market.owns(buyer, item) for item in items] == [True, False]
+
+
+def test_08_a_refund_that_overtakes_anothers_failure_waits_for_it(market: Market) -> None:
+    _, _, _, order = sale(market)
+    market.provider_refund(order["payment_id"], 2000, ref="re_1")
+    assert market.provider_refund(order["payment_id"], 1500, ref="re_2", event_id="evt_second") == "retry"
+    market.provider_refund(order["payment_id"], 2000, ref="re_1", status="failed")
+    event = market.one("select id from private.webhook_events where event_id = 'evt_second'")
+    assert market.process(event) == "processed"
+    assert market.one("select refunded_cents from public.payments") == 1500
 
 
 def test_08_an_unknown_total_on_the_charge_asks_for_the_refunds(market: Market) -> None:

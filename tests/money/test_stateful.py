@@ -3,7 +3,7 @@
 A small model of the provider says what really happened to charges, refunds and transfers; its events are delivered at
 once, late, in another order, repeatedly. When all of them have arrived, our clearing account must say the same.
 
-AVENUE_MONEY_EXAMPLES sets how many runs of up to 100 steps are made; given at all, the runs are new ones each time and a
+AVENUE_MONEY_EXAMPLES sets how many runs of up to 100 steps are made; given at all, they are new ones each time and a
 failing one is shortened.
 """
 
