@@ -178,6 +178,7 @@ declare
     paid public.payments;
     target record;
     sale public.transactions;
+    own bigint;
     part bigint;
     line public.refund_lines;
     money_account text;
@@ -187,8 +188,9 @@ begin
     if refund.booked_at is not null then
         return;
     end if;
+    -- An earlier refund may have failed since, and its report be on its way.
     if refund.amount_cents > paid.amount_cents - paid.refunded_cents then
-        perform private.fail('event_rejected', 'refund exceeds what is left of the payment');
+        perform private.fail('event_too_early', 'refund exceeds what is left of the payment');
     end if;
     money_account := 'clearing:' || paid.provider;
 
@@ -207,27 +209,29 @@ begin
             array(select t.seller_id from public.transactions as t where t.payment_id = paid.id)
             || case when paid.provider = 'wallet' then paid.user_id end
         );
-        if refund.amount_cents > (
-            select sum(t.amount_total_cents - t.refunded_cents) from public.transactions as t
-            where
-                t.payment_id = paid.id
-                and (refund.order_item_id is null or t.order_item_id = refund.order_item_id)
-        ) then
-            perform private.fail('event_rejected', 'refund exceeds what is left of its line');
-        end if;
+        -- A refund of one line is that line's as far as it goes. One made in the dashboard meanwhile may have taken from
+        -- it too: the money is gone all the same, and the other lines bear the rest.
+        own := coalesce((
+            select least(refund.amount_cents, t.amount_total_cents - t.refunded_cents) from public.transactions as t
+            where t.order_item_id = refund.order_item_id
+        ), 0);
         for target in
             select
                 s.sale,
-                (private.split_cents(
-                    refund.amount_cents, array_agg(s.remaining) over lines
-                ))[row_number() over lines] as part
+                case
+                    when s.is_own then own
+                    else (private.split_cents(
+                        refund.amount_cents - own,
+                        array_agg(case when s.is_own then 0 else s.remaining end) over lines
+                    ))[row_number() over lines]
+                end as part
             from (
-                select t as sale, t.amount_total_cents - t.refunded_cents as remaining, i.line_no
+                select
+                    t as sale, t.amount_total_cents - t.refunded_cents as remaining, i.line_no,
+                    i.id is not distinct from refund.order_item_id as is_own
                 from public.transactions as t
                 inner join public.order_items as i on i.id = t.order_item_id
-                where
-                    t.payment_id = paid.id and t.amount_total_cents > t.refunded_cents
-                    and (refund.order_item_id is null or i.id = refund.order_item_id)
+                where t.payment_id = paid.id and t.amount_total_cents > t.refunded_cents
             ) as s
             window lines as (order by s.line_no rows between unbounded preceding and unbounded following)
         loop
@@ -259,7 +263,7 @@ $$;
 
 comment on function private.book_refund(uuid) is
 'Books a refund once: pro rata on tax and commission, the rest (with the fee the provider keeps) from the seller. '
-'Error: event_rejected when it exceeds what is left.';
+'Error: event_too_early when it exceeds what is left.';
 
 create function private.apply_refund_line(line public.refund_lines, direction integer) returns void
 language plpgsql
@@ -440,8 +444,8 @@ end
 $$;
 
 comment on function private.record_refund(uuid, text, text, text) is
-'Takes the provider''s word on a refund, in any order and any number of times. Error: event_rejected when it names '
-'another provider refund.';
+'Takes the provider''s word on a refund, in any order and any number of times. Errors: event_rejected when it names '
+'another provider refund, event_too_early when it exceeds what is left.';
 grant execute on function private.record_refund(uuid, text, text, text) to avenue_worker;
 
 create function private.claim_refund(refund_id uuid) returns jsonb
