@@ -28,6 +28,9 @@ create table public.catalog_items (
     favorites_count integer not null default 0,
     comments_count integer not null default 0,
     purchases_count integer not null default 0,
+    popularity smallint not null generated always as (
+        floor(4 * ln((1 + purchases_count)::double precision) / ln(2::double precision))::smallint
+    ) stored,
     rating_average numeric(3, 2) not null default 0,
     reviews_count integer not null default 0,
     search tsvector not null,
@@ -56,8 +59,7 @@ where is_listed;
 create index catalog_items_category_created_at_id_idx on public.catalog_items (category, created_at desc, id desc)
 where is_listed;
 create index catalog_items_price_cents_id_idx on public.catalog_items (price_cents, id) where is_listed;
-create index catalog_items_purchases_count_id_idx on public.catalog_items (purchases_count desc, id desc)
-where is_listed;
+create index catalog_items_popularity_id_idx on public.catalog_items (popularity desc, id desc) where is_listed;
 create index catalog_items_seller_id_created_at_idx on public.catalog_items (seller_id, created_at desc);
 create index catalog_items_featured_idx on public.catalog_items (seller_id, id) where is_featured;
 create index catalog_items_tags_idx on public.catalog_items using gin (tags) where is_listed;
@@ -65,7 +67,7 @@ create index catalog_items_search_idx on public.catalog_items using gin (search)
 
 comment on table public.catalog_items is
 'Registry of all items. Same id as the row it mirrors; written by triggers and the server, read-only to clients. Pages '
-'filter on is_listed and sort by created_at, price_cents or purchases_count, each with id.';
+'filter on is_listed and sort by created_at, price_cents or popularity, each with id.';
 comment on column public.catalog_items.id is 'Id of the row in the kind''s own table.';
 comment on column public.catalog_items.kind is 'Which table that is.';
 comment on column public.catalog_items.seller_id is 'Who sells it.';
@@ -90,6 +92,9 @@ comment on column public.catalog_items.views_count is 'Views; folded from events
 comment on column public.catalog_items.favorites_count is 'How many favour it.';
 comment on column public.catalog_items.comments_count is 'Visible comments.';
 comment on column public.catalog_items.purchases_count is 'Valid entitlements to it.';
+comment on column public.catalog_items.popularity is
+'purchases_count in steps of about a fifth (4 × log2), to sort by: with the exact count in an index every sale would '
+'rewrite all of the row''s index entries.';
 comment on column public.catalog_items.rating_average is 'Mean of its reviews, 1 to 5; 0 without any.';
 comment on column public.catalog_items.reviews_count is 'Reviews.';
 comment on column public.catalog_items.search is 'Full-text vector: title (A), tags (B), description (C).';

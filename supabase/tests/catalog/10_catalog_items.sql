@@ -37,7 +37,7 @@ select has_index('public', 'catalog_items', 'catalog_items_created_at_id_idx', a
     'pages by date');
 select has_index('public', 'catalog_items', 'catalog_items_price_cents_id_idx', array['price_cents', 'id'],
     'pages by price');
-select has_index('public', 'catalog_items', 'catalog_items_purchases_count_id_idx', array['purchases_count', 'id'],
+select has_index('public', 'catalog_items', 'catalog_items_popularity_id_idx', array['popularity', 'id'],
     'pages by popularity');
 select has_index('public', 'catalog_items', 'catalog_items_search_idx', array['search'], 'search');
 select has_index('public', 'catalog_items', 'catalog_items_tags_idx', array['tags'], 'tags');
