@@ -1,0 +1,96 @@
+-- What admins did: written in their transaction, changed by nobody.
+begin;
+-- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
+create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
+begin
+    perform set_config('request.jwt.claims', json_build_object('sub', who, 'role', speaker)::text, true);
+    perform set_config('role', speaker, true);
+end
+$$;
+create function pg_temp.id(n integer) returns uuid language sql immutable as $$
+    select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
+$$;
+-- The stable code of the error a statement ends with (the hint, else the SQLSTATE); null when it works.
+create function pg_temp.code_of(statement text) returns text language plpgsql as $$
+declare
+    hint text;
+begin
+    execute statement;
+    return null;
+exception when others then
+    get stacked diagnostics hint = pg_exception_hint;
+    return case when sqlstate ~ '^(PT|AV)' then hint else sqlstate end;
+end
+$$;
+create function pg_temp.code_as(who uuid, statement text, speaker text default 'authenticated') returns text
+language plpgsql as $$
+declare
+    code text;
+begin
+    perform pg_temp.be(who, speaker);
+    code := pg_temp.code_of(statement);
+    perform set_config('role', 'none', true);
+    return code;
+end
+$$;
+-- 1 sells, 2 buys, 3 is a stranger, 4 an admin, 5 was banned.
+create function pg_temp.people() returns void language sql as $$
+    insert into auth.users (id, email)
+    select pg_temp.id(n), n || '@example.com' from generate_series(1, 5) as n;
+    update public.profiles set role = 'admin' where id = pg_temp.id(4);
+$$;
+create function pg_temp.ban() returns void language sql as $$
+    insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam')
+$$;
+grant execute on all functions in schema pg_temp to public;
+
+select plan(16);
+select pg_temp.people();
+
+select private.audit('test_action', 'profiles', pg_temp.id(1), '{"why": "x"}', 'ops@example.com');
+select results_eq(
+    $$select actor_id, actor_label, action, target_type, target_id, details from public.audit_log$$,
+    $$values (null::uuid, 'ops@example.com', 'test_action', 'profiles', pg_temp.id(1), '{"why": "x"}'::jsonb)$$,
+    'an operator acts under a name'
+);
+select private.audit('second_action', 'profiles', null, null);
+select is((select actor_label from public.audit_log where action = 'second_action'), session_user::text,
+    'without one under the database role');
+select pg_temp.be(pg_temp.id(4));
+select public.adjust_wallet(pg_temp.id(1), 500, 'goodwill', 'k1');
+reset role;
+select results_eq(
+    $$select actor_id, actor_label, action, target_id from public.audit_log where action = 'adjust_wallet'$$,
+    $$values (pg_temp.id(4), 'authenticated', 'adjust_wallet', pg_temp.id(1))$$, 'an admin under the own id'
+);
+select pg_temp.be(pg_temp.id(4));
+select is(pg_temp.code_of($$select public.adjust_wallet(pg_temp.id(1), 0, 'x', 'k2')$$), 'adjustment_invalid',
+    'refused');
+reset role;
+select is((select count(*) from public.audit_log where action = 'adjust_wallet'), 1::bigint,
+    'what was refused was not done');
+
+select throws_ok(s, 'PT403', 'These records are never changed.', s || ' is refused, to the owner too')
+from unnest(array[
+    'update public.audit_log set action = ''x''', 'delete from public.audit_log', 'truncate public.audit_log'
+]) as s;
+
+select pg_temp.be(pg_temp.id(4));
+select is((select count(*) from public.audit_log), 3::bigint, 'admins read all');
+select pg_temp.be(pg_temp.id(1));
+select is((select count(*) from public.audit_log), 0::bigint, 'members nothing, not even about themselves');
+select is(pg_temp.code_of(s), '42501', s || ' as a member') from unnest(array[
+    'insert into public.audit_log (actor_label, action, target_type) values (''x'', ''x'', ''x'')',
+    'delete from public.audit_log', 'update public.audit_log set action = ''x''',
+    'select private.audit(''x'', ''x'', null)'
+]) as s;
+select pg_temp.be(null, 'anon');
+select is(pg_temp.code_of($$select * from public.audit_log$$), '42501', 'visitors are stopped at the door');
+reset role;
+update public.profiles set role = 'member' where id = pg_temp.id(4);
+select pg_temp.be(pg_temp.id(4));
+select is((select count(*) from public.audit_log), 0::bigint, 'a former admin neither');
+reset role;
+
+select * from finish();
+rollback;

@@ -1,0 +1,205 @@
+-- Orders and their lines: snapshots, written by the server only.
+begin;
+-- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
+create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
+begin
+    perform set_config('request.jwt.claims', json_build_object('sub', who, 'role', speaker)::text, true);
+    perform set_config('role', speaker, true);
+end
+$$;
+create function pg_temp.id(n integer) returns uuid language sql immutable as $$
+    select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
+$$;
+-- The stable code of the error a statement ends with (the hint, else the SQLSTATE); null when it works.
+create function pg_temp.code_of(statement text) returns text language plpgsql as $$
+declare
+    hint text;
+begin
+    execute statement;
+    return null;
+exception when others then
+    get stacked diagnostics hint = pg_exception_hint;
+    return case when sqlstate ~ '^(PT|AV)' then hint else sqlstate end;
+end
+$$;
+create function pg_temp.code_as(who uuid, statement text, speaker text default 'authenticated') returns text
+language plpgsql as $$
+declare
+    code text;
+begin
+    perform pg_temp.be(who, speaker);
+    code := pg_temp.code_of(statement);
+    perform set_config('role', 'none', true);
+    return code;
+end
+$$;
+-- 1 sells, 2 buys, 3 is a stranger, 4 an admin, 5 was banned.
+create function pg_temp.people() returns void language sql as $$
+    insert into auth.users (id, email)
+    select pg_temp.id(n), n || '@example.com' from generate_series(1, 5) as n;
+    update public.profiles set role = 'admin' where id = pg_temp.id(4);
+$$;
+create function pg_temp.ban() returns void language sql as $$
+    insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam')
+$$;
+create function pg_temp.product(seller integer, price bigint, minimum bigint default null) returns uuid
+language plpgsql as $$
+declare
+    item uuid := gen_random_uuid();
+begin
+    perform set_config('request.jwt.claims', '', true);
+    insert into public.products (id, seller_id, title, price_cents, allow_name_your_price, minimum_price_cents)
+    values (item, pg_temp.id(seller), 'Product', price, minimum is not null, minimum);
+    insert into storage.objects (bucket_id, name) values ('product-files', pg_temp.id(seller) || '/' || item);
+    insert into public.product_files (product_id, path) values (item, pg_temp.id(seller) || '/' || item);
+    update public.products set status = 'active' where id = item;
+    return item;
+end
+$$;
+create function pg_temp.artwork(seller integer, price bigint) returns uuid language sql as $$
+    insert into public.artworks (seller_id, title, image_url, price_cents, category, status)
+    values (pg_temp.id(seller), 'Artwork', 'https://e.com/1.png', price, 'painting', 'published')
+    returning id
+$$;
+create function pg_temp.checkout(buyer integer, item uuid, provider public.payment_provider default 'stripe')
+returns jsonb language plpgsql as $$
+declare
+    answer jsonb;
+begin
+    perform pg_temp.be(pg_temp.id(buyer));
+    answer := public.checkout(jsonb_build_array(jsonb_build_object('item_id', item)), provider);
+    perform set_config('role', 'none', true);
+    return answer;
+end
+$$;
+-- An event as Stripe sends it, stored and processed at once.
+create function pg_temp.event(type text, object jsonb) returns text language plpgsql as $$
+declare
+    name text := 'evt_' || gen_random_uuid();
+begin
+    perform private.store_webhook_events('stripe', jsonb_build_array(jsonb_build_object(
+        'id', name, 'type', type, 'created', 1790000000,
+        'payload', jsonb_build_object('id', name, 'type', type, 'data', jsonb_build_object('object', object))
+    )));
+    return private.process_webhook_event(e.id) from private.webhook_events as e where e.event_id = name;
+end
+$$;
+create function pg_temp.intent(payment uuid, cents bigint default null) returns jsonb language sql as $$
+    select jsonb_build_object(
+        'object', 'payment_intent', 'id', coalesce(p.provider_ref, 'pi_' || p.id), 'currency', 'usd',
+        'amount_received', coalesce(cents, p.amount_cents), 'latest_charge', 'ch_' || p.id,
+        'metadata', jsonb_build_object('payment_id', p.id)
+    )
+    from public.payments as p where p.id = payment
+$$;
+-- Starts an attempt at the provider.
+create function pg_temp.start(payment uuid) returns text language sql as $$
+    select private.start_payment(p.id, p.user_id) from public.payments as p where p.id = payment;
+    select private.attach_payment_ref(payment, 'pi_' || payment)
+$$;
+-- A card purchase from checkout to settlement; the order.
+create function pg_temp.buy(buyer integer, item uuid) returns uuid language plpgsql as $$
+declare
+    answer jsonb := pg_temp.checkout(buyer, item);
+begin
+    perform pg_temp.start((answer ->> 'payment_id')::uuid);
+    perform pg_temp.event('payment_intent.succeeded', pg_temp.intent((answer ->> 'payment_id')::uuid));
+    return answer ->> 'order_id';
+end
+$$;
+grant execute on all functions in schema pg_temp to public;
+
+select plan(58);
+select pg_temp.people();
+update public.subscriptions set plan_key = 'creator_standard' where user_id = pg_temp.id(1);
+create temporary table t as select pg_temp.product(1, 2000) as product, pg_temp.product(3, 700) as other;
+create temporary table o as select (pg_temp.checkout(5, product) ->> 'order_id')::uuid as banned from t;
+alter table o add pending uuid, add paid uuid;
+update o set pending = (pg_temp.checkout(2, (select other from t)) ->> 'order_id')::uuid,
+    paid = pg_temp.buy(2, (select product from t));
+grant select on t, o to public;
+select pg_temp.ban();
+
+-- structure
+select col_is_pk('public', 'orders', 'id', 'orders');
+select col_is_unique('public', 'orders', 'order_number', 'numbers are unique');
+select col_is_unique('public', 'orders', array['user_id', 'idempotency_key'], 'keys are the buyer''s own');
+select col_is_unique('public', 'order_items', array['order_id', 'item_id'], 'an item is one line of an order');
+select fk_ok('public', 'order_items', 'order_id', 'public', 'orders', 'id');
+select fk_ok('public', 'order_items', 'item_id', 'public', 'catalog_items', 'id');
+select fk_ok('public', 'order_items', 'buyer_id', 'public', 'profiles', 'id');
+select fk_ok('public', 'order_items', 'seller_id', 'public', 'profiles', 'id');
+select enum_has_labels('public', 'order_status',
+    array['pending', 'processing', 'completed', 'cancelled', 'refunded', 'partially_refunded'],
+        'the references'' states');
+select matches((select order_number from public.orders limit 1), '^AV-[0-9]{6}-[0-9]{6}$', 'a number for people');
+
+-- snapshots
+select results_eq(
+    $$select line_no, buyer_id, seller_id, title, unit_price_cents, quantity, total_cents, seller_tier, commission_bps
+    from public.order_items where order_id = (select paid from o)$$,
+    $$values (1::smallint, pg_temp.id(2), pg_temp.id(1), 'Product', 2000::bigint, 1, 2000::bigint, 'standard', 3000)$$,
+    'a line is a snapshot'
+);
+update public.products set price_cents = 9999, title = 'Dearer' where id = (select product from t);
+update public.subscriptions set plan_key = 'creator_basic' where user_id = pg_temp.id(1);
+select results_eq(
+    $$select title, unit_price_cents, commission_bps from public.order_items where order_id = (select paid from o)$$,
+    $$values ('Product', 2000::bigint, 3000)$$, 'that no later change touches'
+);
+select results_eq(
+    $$select status::text, subtotal_cents, total_cents, completed_at is not null from public.orders
+    where id = (select paid from o)$$,
+    $$values ('completed', 2000::bigint, 2000::bigint, true)$$, 'completed with its payment'
+);
+
+-- rules
+select is(pg_temp.code_of(s), '23514', s) from unnest(array[
+    'update public.orders set total_cents = 1',
+    'update public.orders set subtotal_cents = -1, total_cents = -1',
+    'update public.orders set discount_cents = 9999999, total_cents = subtotal_cents - 9999999',
+    'update public.orders set subtotal_cents = 9007199254740992, total_cents = 9007199254740992',
+    'update public.orders set notes = repeat(''x'', 2001)',
+    'update public.order_items set buyer_id = seller_id',
+    'update public.order_items set quantity = 0',
+    'update public.order_items set unit_price_cents = -1',
+    'update public.order_items set commission_bps = 10001'
+]) as s;
+select is(pg_temp.code_of($$delete from public.products where id = (select product from t)$$), 'item_has_orders',
+    'what was ordered is never removed');
+
+-- who sees what: orders / lines
+select pg_temp.be(pg_temp.id(2));
+select results_eq($$select (select count(*) from public.orders), (select count(*) from public.order_items)$$,
+    $$values (2::bigint, 2::bigint)$$, 'buyers see their orders');
+select lives_ok($$select *, (select count(*) from public.profiles) from public.orders$$, 'every column is readable');
+select pg_temp.be(pg_temp.id(1));
+select results_eq($$select (select count(*) from public.orders), (select count(*) from public.order_items)$$,
+    $$values (0::bigint, 2::bigint)$$, 'sellers see their lines, not the orders with addresses');
+select pg_temp.be(pg_temp.id(3));
+select results_eq($$select (select count(*) from public.orders), (select count(*) from public.order_items)$$,
+    $$values (0::bigint, 1::bigint)$$, 'each seller only the own lines');
+select pg_temp.be(pg_temp.id(4));
+select results_eq($$select (select count(*) from public.orders), (select count(*) from public.order_items)$$,
+    $$values (3::bigint, 3::bigint)$$, 'admins see all');
+select pg_temp.be(pg_temp.id(5));
+select results_eq($$select (select count(*) from public.orders), (select count(*) from public.order_items)$$,
+    $$values (0::bigint, 0::bigint)$$, 'the banned see nothing, not even their own');
+select pg_temp.be(null, 'anon');
+select is(pg_temp.code_of(s), '42501', 'visitors: ' || s)
+from unnest(array['select * from public.orders', 'select * from public.order_items']) as s;
+
+-- who writes what
+select is(pg_temp.code_as(pg_temp.id(w), s), '42501', format('%s cannot %s', w, s))
+from unnest(array[1, 2, 4]) as w
+cross join unnest(array[
+    'update public.orders set status = ''completed''', 'update public.orders set total_cents = 0',
+    'update public.orders set notes = ''x''', 'delete from public.orders',
+    'insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(2), 0, 0)',
+    'update public.order_items set unit_price_cents = 0', 'update public.order_items set commission_bps = 0',
+    'delete from public.order_items', 'select nextval(''public.order_number_seq'')'
+]) as s;
+reset role;
+
+select * from finish();
+rollback;

@@ -1,0 +1,90 @@
+-- Fees and how cents are split. More numbers in tests/money/test_worked_examples.py.
+begin;
+-- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
+create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
+begin
+    perform set_config('request.jwt.claims', json_build_object('sub', who, 'role', speaker)::text, true);
+    perform set_config('role', speaker, true);
+end
+$$;
+create function pg_temp.id(n integer) returns uuid language sql immutable as $$
+    select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
+$$;
+-- The stable code of the error a statement ends with (the hint, else the SQLSTATE); null when it works.
+create function pg_temp.code_of(statement text) returns text language plpgsql as $$
+declare
+    hint text;
+begin
+    execute statement;
+    return null;
+exception when others then
+    get stacked diagnostics hint = pg_exception_hint;
+    return case when sqlstate ~ '^(PT|AV)' then hint else sqlstate end;
+end
+$$;
+create function pg_temp.code_as(who uuid, statement text, speaker text default 'authenticated') returns text
+language plpgsql as $$
+declare
+    code text;
+begin
+    perform pg_temp.be(who, speaker);
+    code := pg_temp.code_of(statement);
+    perform set_config('role', 'none', true);
+    return code;
+end
+$$;
+-- 1 sells, 2 buys, 3 is a stranger, 4 an admin, 5 was banned.
+create function pg_temp.people() returns void language sql as $$
+    insert into auth.users (id, email)
+    select pg_temp.id(n), n || '@example.com' from generate_series(1, 5) as n;
+    update public.profiles set role = 'admin' where id = pg_temp.id(4);
+$$;
+create function pg_temp.ban() returns void language sql as $$
+    insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam')
+$$;
+grant execute on all functions in schema pg_temp to public;
+
+select plan(33);
+select pg_temp.people();
+
+select results_eq(
+    $$select provider::text, percent_bps, fixed_cents from public.fee_schedules order by provider$$,
+    $$values ('paypal', 349, 49::bigint), ('stripe', 290, 30), ('wallet', 0, 0)$$, 'what providers charge'
+);
+select is(private.processing_fee(p::public.payment_provider, c, 'USD'), f, format('%s cents by %s', c, p)) from (values
+    ('stripe', 2000::bigint, 88::bigint), ('paypal', 2000, 119), ('wallet', 2000, 0), ('stripe', 1500, 74), ('stripe',
+        1499, 73),
+    ('stripe', 50, 31), ('paypal', 50, 51), ('stripe', 99999999, 2900030)
+) as t (p, c, f);
+select is(private.split_cents(t, w::bigint[]), e::bigint[], format('%s by %s', t, w)) from (values
+    (76, '{999,499,77}', '{48,24,4}'), (1, '{1,1,1}', '{1,0,0}'), (2, '{1,1,1}', '{1,1,0}'), (0, '{5,5}', '{0,0}'),
+    (100, '{1}', '{100}'), (10, '{0,1}', '{0,10}'), (7, '{3,3,3,3,3}', '{2,2,1,1,1}'), (0, '{0,0}', '{0,0}')
+) as t (t, w, e);
+select results_eq(
+    format('select commission, seller from private.split_line(%s, %s, %s, %s)', t, x, f, b),
+    format('values (%s::bigint, %s::bigint)', c, s), format('%s with tax %s, fee %s at %s bps', t, x, f, b)
+) from (values
+    (2000, 0, 88, 3000, 600, 1312), (2000, 0, 119, 4000, 800, 1081), (50, 0, 31, 4000, 19, 0), (50, 0, 51, 4000, -1, 0),
+    (1005, 0, 0, 1000, 101, 904), (1004, 0, 0, 1000, 100, 904), (2160, 160, 93, 3000, 600, 1307)
+) as t (t, x, f, b, c, s);
+
+select is(pg_temp.code_of(format(
+    $$insert into public.fee_schedules (provider, valid_from, percent_bps, fixed_cents) values ('stripe', now(), %s,
+        %s)$$, p, c
+)), '23514', format('%s bps and %s cents', p, c)) from (values (-1, 0), (10001, 0), (0, -1), (0,
+    9007199254740992)) as t (p, c);
+
+-- everybody reads, nobody writes
+select pg_temp.be(null, 'anon');
+select is((select count(*) from public.fee_schedules), 3::bigint, 'visitors read');
+select pg_temp.be(pg_temp.id(3));
+select is((select count(*) from public.fee_schedules), 3::bigint, 'members read');
+select pg_temp.be(pg_temp.id(4));
+select is(pg_temp.code_of(s), '42501', 'not even admins: ' || s) from unnest(array[
+    'update public.fee_schedules set percent_bps = 0', 'delete from public.fee_schedules',
+    'insert into public.fee_schedules values (''stripe'', ''USD'', now(), 0, 0)'
+]) as s;
+reset role;
+
+select * from finish();
+rollback;

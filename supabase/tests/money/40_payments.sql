@@ -1,0 +1,203 @@
+-- Payments and the transactions they become: who sees them, what their tables refuse.
+begin;
+-- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
+create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
+begin
+    perform set_config('request.jwt.claims', json_build_object('sub', who, 'role', speaker)::text, true);
+    perform set_config('role', speaker, true);
+end
+$$;
+create function pg_temp.id(n integer) returns uuid language sql immutable as $$
+    select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
+$$;
+-- The stable code of the error a statement ends with (the hint, else the SQLSTATE); null when it works.
+create function pg_temp.code_of(statement text) returns text language plpgsql as $$
+declare
+    hint text;
+begin
+    execute statement;
+    return null;
+exception when others then
+    get stacked diagnostics hint = pg_exception_hint;
+    return case when sqlstate ~ '^(PT|AV)' then hint else sqlstate end;
+end
+$$;
+create function pg_temp.code_as(who uuid, statement text, speaker text default 'authenticated') returns text
+language plpgsql as $$
+declare
+    code text;
+begin
+    perform pg_temp.be(who, speaker);
+    code := pg_temp.code_of(statement);
+    perform set_config('role', 'none', true);
+    return code;
+end
+$$;
+-- 1 sells, 2 buys, 3 is a stranger, 4 an admin, 5 was banned.
+create function pg_temp.people() returns void language sql as $$
+    insert into auth.users (id, email)
+    select pg_temp.id(n), n || '@example.com' from generate_series(1, 5) as n;
+    update public.profiles set role = 'admin' where id = pg_temp.id(4);
+$$;
+create function pg_temp.ban() returns void language sql as $$
+    insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam')
+$$;
+create function pg_temp.product(seller integer, price bigint, minimum bigint default null) returns uuid
+language plpgsql as $$
+declare
+    item uuid := gen_random_uuid();
+begin
+    perform set_config('request.jwt.claims', '', true);
+    insert into public.products (id, seller_id, title, price_cents, allow_name_your_price, minimum_price_cents)
+    values (item, pg_temp.id(seller), 'Product', price, minimum is not null, minimum);
+    insert into storage.objects (bucket_id, name) values ('product-files', pg_temp.id(seller) || '/' || item);
+    insert into public.product_files (product_id, path) values (item, pg_temp.id(seller) || '/' || item);
+    update public.products set status = 'active' where id = item;
+    return item;
+end
+$$;
+create function pg_temp.artwork(seller integer, price bigint) returns uuid language sql as $$
+    insert into public.artworks (seller_id, title, image_url, price_cents, category, status)
+    values (pg_temp.id(seller), 'Artwork', 'https://e.com/1.png', price, 'painting', 'published')
+    returning id
+$$;
+create function pg_temp.checkout(buyer integer, item uuid, provider public.payment_provider default 'stripe')
+returns jsonb language plpgsql as $$
+declare
+    answer jsonb;
+begin
+    perform pg_temp.be(pg_temp.id(buyer));
+    answer := public.checkout(jsonb_build_array(jsonb_build_object('item_id', item)), provider);
+    perform set_config('role', 'none', true);
+    return answer;
+end
+$$;
+-- An event as Stripe sends it, stored and processed at once.
+create function pg_temp.event(type text, object jsonb) returns text language plpgsql as $$
+declare
+    name text := 'evt_' || gen_random_uuid();
+begin
+    perform private.store_webhook_events('stripe', jsonb_build_array(jsonb_build_object(
+        'id', name, 'type', type, 'created', 1790000000,
+        'payload', jsonb_build_object('id', name, 'type', type, 'data', jsonb_build_object('object', object))
+    )));
+    return private.process_webhook_event(e.id) from private.webhook_events as e where e.event_id = name;
+end
+$$;
+create function pg_temp.intent(payment uuid, cents bigint default null) returns jsonb language sql as $$
+    select jsonb_build_object(
+        'object', 'payment_intent', 'id', coalesce(p.provider_ref, 'pi_' || p.id), 'currency', 'usd',
+        'amount_received', coalesce(cents, p.amount_cents), 'latest_charge', 'ch_' || p.id,
+        'metadata', jsonb_build_object('payment_id', p.id)
+    )
+    from public.payments as p where p.id = payment
+$$;
+-- Starts an attempt at the provider.
+create function pg_temp.start(payment uuid) returns text language sql as $$
+    select private.start_payment(p.id, p.user_id) from public.payments as p where p.id = payment;
+    select private.attach_payment_ref(payment, 'pi_' || payment)
+$$;
+-- A card purchase from checkout to settlement; the order.
+create function pg_temp.buy(buyer integer, item uuid) returns uuid language plpgsql as $$
+declare
+    answer jsonb := pg_temp.checkout(buyer, item);
+begin
+    perform pg_temp.start((answer ->> 'payment_id')::uuid);
+    perform pg_temp.event('payment_intent.succeeded', pg_temp.intent((answer ->> 'payment_id')::uuid));
+    return answer ->> 'order_id';
+end
+$$;
+grant execute on all functions in schema pg_temp to public;
+
+select plan(61);
+select pg_temp.people();
+update public.subscriptions set plan_key = 'creator_standard' where user_id = pg_temp.id(1);
+create temporary table o as select
+    pg_temp.buy(2, pg_temp.product(1, 2000)) as paid, pg_temp.buy(5, pg_temp.product(1, 2000)) as banned,
+    (pg_temp.checkout(3, pg_temp.artwork(1, 5000)) ->> 'order_id')::uuid as open;
+grant select on o to public;
+select pg_temp.ban();
+
+-- structure
+select fk_ok('public', 'payments', 'user_id', 'public', 'profiles', 'id');
+select fk_ok('public', 'payments', 'order_id', 'public', 'orders', 'id');
+select fk_ok('public', 'transactions', 'payment_id', 'public', 'payments', 'id');
+select fk_ok('public', 'transactions', 'order_item_id', 'public', 'order_items', 'id');
+select col_is_unique('public', 'payments', array['provider_ref', 'provider'], 'one row per object of the provider');
+select col_is_unique('public', 'transactions', 'order_item_id', 'one sale per line');
+select enum_has_labels('public', 'payment_status', array['requires_payment', 'processing', 'succeeded', 'failed',
+    'cancelled',
+    'refunded', 'partially_refunded', 'disputed'], 'states of a payment');
+
+-- what became of them
+select results_eq(
+    $$select status::text, amount_cents, fee_estimate_cents, provider::text, charge_id is not null,
+        succeeded_at is not null
+    from public.payments where order_id = (select paid from o)$$,
+    $$values ('succeeded', 2000::bigint, 88::bigint, 'stripe', true, true)$$, 'a settled payment'
+);
+select results_eq(
+    $$select t.buyer_id, t.seller_id, transaction_type::text, amount_total_cents, amount_fees_cents,
+        amount_commission_cents,
+    amount_seller_cents, commission_bps, seller_tier, payment_method, status::text, pending_cents, release_at
+    from public.transactions as t
+    where t.order_item_id in (select i.id from public.order_items as i where i.order_id = (select paid from o))$$,
+    $$values (pg_temp.id(2), pg_temp.id(1), 'product_purchase', 2000::bigint, 88::bigint, 600::bigint, 1312::bigint,
+        3000,
+    'standard', 'card', 'completed', 1312::bigint, now() + interval '7 days')$$, 'and its sale'
+);
+select results_eq(
+    $$select status::text, expires_at from public.payments where order_id = (select open from o)$$,
+    $$values ('requires_payment', now() + interval '15 minutes')$$, 'one that waits holds its piece for 15 minutes'
+);
+select results_eq(
+    $$select total_earned_stripe_cents, total_earned_cents from public.wallets where user_id = pg_temp.id(1)$$,
+    $$values (2624::bigint, 2624::bigint)$$, 'lifetime earnings'
+);
+
+-- rules
+select is(pg_temp.code_of(s), '23514', s) from unnest(array[
+    'update public.payments set amount_cents = 0', 'update public.payments set amount_cents = -1',
+    'update public.payments set amount_cents = 9007199254740992', 'update public.payments set refunded_cents = 2000000',
+    'update public.payments set refunded_cents = -1', 'update public.payments set provider_fee_cents = -1',
+    'update public.payments set fee_estimate_cents = 100000000',
+    'update public.transactions set amount_seller_cents = amount_seller_cents + 1',
+    'update public.transactions set refunded_cents = 2001, refunded_seller_cents = 2001',
+    'update public.transactions set refunded_cents = 1', 'update public.transactions set pending_cents = -1'
+]) as s;
+select is(pg_temp.code_of($$update public.payments set provider_ref = 'pi_same'$$), '23505',
+    'two payments, one object');
+
+-- who sees what: payments / transactions
+select pg_temp.be(pg_temp.id(2));
+select results_eq($$select (select count(*) from public.payments), (select count(*) from public.transactions)$$,
+    $$values (1::bigint, 1::bigint)$$, 'the payer');
+select lives_ok($$select * from public.payments, public.transactions$$, 'every column');
+select pg_temp.be(pg_temp.id(1));
+select results_eq($$select (select count(*) from public.payments), (select count(*) from public.transactions)$$,
+    $$values (0::bigint, 2::bigint)$$, 'the seller sees sales, not payments');
+select pg_temp.be(pg_temp.id(3));
+select results_eq($$select (select count(*) from public.payments), (select count(*) from public.transactions)$$,
+    $$values (1::bigint, 0::bigint)$$, 'another buyer sees only what is theirs');
+select pg_temp.be(pg_temp.id(4));
+select results_eq($$select (select count(*) from public.payments), (select count(*) from public.transactions)$$,
+    $$values (3::bigint, 2::bigint)$$, 'admins');
+select pg_temp.be(pg_temp.id(5));
+select results_eq($$select (select count(*) from public.payments), (select count(*) from public.transactions)$$,
+    $$values (0::bigint, 0::bigint)$$, 'the banned');
+select pg_temp.be(null, 'anon');
+select is(pg_temp.code_of('select * from public.' || r), '42501', 'visitors: ' || r)
+from unnest(array['payments', 'transactions']) as r;
+select is(pg_temp.code_as(pg_temp.id(w), s), '42501', format('%s cannot %s', w, s))
+from unnest(array[1, 2, 4]) as w
+cross join unnest(array[
+    'update public.payments set status = ''succeeded''', 'update public.payments set amount_cents = 50',
+    'delete from public.payments', 'insert into public.payments (user_id) values (pg_temp.id(2))',
+    'update public.transactions set status = ''completed''', 'update public.transactions set release_at = now()',
+    'update public.transactions set pending_cents = 0', 'delete from public.transactions',
+    'select private.settle_payment(gen_random_uuid())', 'select private.record_provider_fee(gen_random_uuid(), null, 0)'
+]) as s;
+reset role;
+
+select * from finish();
+rollback;

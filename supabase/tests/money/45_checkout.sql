@@ -1,0 +1,302 @@
+-- checkout(), cancel_order() and the attempts the workers run.
+begin;
+-- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
+create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
+begin
+    perform set_config('request.jwt.claims', json_build_object('sub', who, 'role', speaker)::text, true);
+    perform set_config('role', speaker, true);
+end
+$$;
+create function pg_temp.id(n integer) returns uuid language sql immutable as $$
+    select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
+$$;
+-- The stable code of the error a statement ends with (the hint, else the SQLSTATE); null when it works.
+create function pg_temp.code_of(statement text) returns text language plpgsql as $$
+declare
+    hint text;
+begin
+    execute statement;
+    return null;
+exception when others then
+    get stacked diagnostics hint = pg_exception_hint;
+    return case when sqlstate ~ '^(PT|AV)' then hint else sqlstate end;
+end
+$$;
+create function pg_temp.code_as(who uuid, statement text, speaker text default 'authenticated') returns text
+language plpgsql as $$
+declare
+    code text;
+begin
+    perform pg_temp.be(who, speaker);
+    code := pg_temp.code_of(statement);
+    perform set_config('role', 'none', true);
+    return code;
+end
+$$;
+-- 1 sells, 2 buys, 3 is a stranger, 4 an admin, 5 was banned.
+create function pg_temp.people() returns void language sql as $$
+    insert into auth.users (id, email)
+    select pg_temp.id(n), n || '@example.com' from generate_series(1, 5) as n;
+    update public.profiles set role = 'admin' where id = pg_temp.id(4);
+$$;
+create function pg_temp.ban() returns void language sql as $$
+    insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam')
+$$;
+create function pg_temp.product(seller integer, price bigint, minimum bigint default null) returns uuid
+language plpgsql as $$
+declare
+    item uuid := gen_random_uuid();
+begin
+    perform set_config('request.jwt.claims', '', true);
+    insert into public.products (id, seller_id, title, price_cents, allow_name_your_price, minimum_price_cents)
+    values (item, pg_temp.id(seller), 'Product', price, minimum is not null, minimum);
+    insert into storage.objects (bucket_id, name) values ('product-files', pg_temp.id(seller) || '/' || item);
+    insert into public.product_files (product_id, path) values (item, pg_temp.id(seller) || '/' || item);
+    update public.products set status = 'active' where id = item;
+    return item;
+end
+$$;
+create function pg_temp.artwork(seller integer, price bigint) returns uuid language sql as $$
+    insert into public.artworks (seller_id, title, image_url, price_cents, category, status)
+    values (pg_temp.id(seller), 'Artwork', 'https://e.com/1.png', price, 'painting', 'published')
+    returning id
+$$;
+create function pg_temp.checkout(buyer integer, item uuid, provider public.payment_provider default 'stripe')
+returns jsonb language plpgsql as $$
+declare
+    answer jsonb;
+begin
+    perform pg_temp.be(pg_temp.id(buyer));
+    answer := public.checkout(jsonb_build_array(jsonb_build_object('item_id', item)), provider);
+    perform set_config('role', 'none', true);
+    return answer;
+end
+$$;
+-- An event as Stripe sends it, stored and processed at once.
+create function pg_temp.event(type text, object jsonb) returns text language plpgsql as $$
+declare
+    name text := 'evt_' || gen_random_uuid();
+begin
+    perform private.store_webhook_events('stripe', jsonb_build_array(jsonb_build_object(
+        'id', name, 'type', type, 'created', 1790000000,
+        'payload', jsonb_build_object('id', name, 'type', type, 'data', jsonb_build_object('object', object))
+    )));
+    return private.process_webhook_event(e.id) from private.webhook_events as e where e.event_id = name;
+end
+$$;
+create function pg_temp.intent(payment uuid, cents bigint default null) returns jsonb language sql as $$
+    select jsonb_build_object(
+        'object', 'payment_intent', 'id', coalesce(p.provider_ref, 'pi_' || p.id), 'currency', 'usd',
+        'amount_received', coalesce(cents, p.amount_cents), 'latest_charge', 'ch_' || p.id,
+        'metadata', jsonb_build_object('payment_id', p.id)
+    )
+    from public.payments as p where p.id = payment
+$$;
+-- Starts an attempt at the provider.
+create function pg_temp.start(payment uuid) returns text language sql as $$
+    select private.start_payment(p.id, p.user_id) from public.payments as p where p.id = payment;
+    select private.attach_payment_ref(payment, 'pi_' || payment)
+$$;
+-- A card purchase from checkout to settlement; the order.
+create function pg_temp.buy(buyer integer, item uuid) returns uuid language plpgsql as $$
+declare
+    answer jsonb := pg_temp.checkout(buyer, item);
+begin
+    perform pg_temp.start((answer ->> 'payment_id')::uuid);
+    perform pg_temp.event('payment_intent.succeeded', pg_temp.intent((answer ->> 'payment_id')::uuid));
+    return answer ->> 'order_id';
+end
+$$;
+grant execute on all functions in schema pg_temp to public;
+
+select plan(82);
+select pg_temp.people();
+create temporary table t as select
+    pg_temp.product(1, 2000) as product, pg_temp.product(1, 1000, 500) as named, pg_temp.product(1, 1000, 0) as gift,
+    pg_temp.artwork(1, 5000) as artwork, pg_temp.artwork(3, 6000) as other, pg_temp.product(2, 100) as own,
+    pg_temp.product(1, 99999999) as dear, pg_temp.product(5, 100) as banned, pg_temp.product(1, 0) as free;
+grant select on t to public;
+select pg_temp.ban();
+create function pg_temp.try(items jsonb, provider public.payment_provider default 'stripe', key text default null)
+returns jsonb language sql as $$
+    select public.checkout(items, provider, key)
+$$;
+create function pg_temp.line(item uuid, more jsonb default '{}') returns jsonb language sql as $$
+    select jsonb_build_array(jsonb_build_object('item_id', item) || more)
+$$;
+grant execute on all functions in schema pg_temp to public;
+create function pg_temp.held(item uuid) returns bigint language sql as $$
+    select count(*) from private.reservations as r where r.item_id = held.item
+$$;
+
+-- every refusal
+select pg_temp.be(pg_temp.id(2));
+select is(pg_temp.code_of(format('select pg_temp.try(%s)', items)), code, code || ': ' || items) from (values
+    ('invalid_checkout', '''"x"'''), ('invalid_checkout', '''{}'''), ('invalid_checkout', '''[1]'''),
+    ('invalid_checkout', '''[null]'''), ('invalid_checkout', '''[{}]'''), ('invalid_checkout',
+        '''[{"item_id": "x"}]'''),
+    ('invalid_checkout', '(select pg_temp.line(product, ''{"quantity": "many"}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(product, ''{"quantity": 1.5}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(product, ''{"quantity": -1}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(named, ''{"price_cents": 9007199254740992}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(named, ''{"price_cents": -600}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(named, ''{"price_cents": "NaN"}'') from t)'),
+    ('empty_checkout', '''[]'''), ('empty_checkout', 'null'), ('empty_checkout', '''null'''),
+    ('empty_checkout', '(select jsonb_agg(l) from t, generate_series(1, 51), '
+        'jsonb_array_elements(pg_temp.line(product)) as l)'),
+    ('duplicate_item', '(select pg_temp.line(product) || pg_temp.line(product) from t)'),
+    ('own_item', '(select pg_temp.line(own) from t)'),
+    ('item_not_available', 'pg_temp.line(gen_random_uuid())'),
+    ('item_not_available', '(select pg_temp.line(banned) from t)'),
+    ('quantity_not_allowed', '(select pg_temp.line(artwork, ''{"quantity": 2}'') from t)'),
+    ('quantity_not_allowed', '(select pg_temp.line(product, ''{"quantity": 0}'') from t)'),
+    ('price_too_low', '(select pg_temp.line(named, ''{"price_cents": 499}'') from t)'),
+    ('price_too_low', '(select pg_temp.line(gift, ''{"price_cents": 49}'') from t)'),
+    ('price_changed', '(select pg_temp.line(product, ''{"price_cents": 1999}'') from t)'),
+    ('amount_out_of_range', '(select pg_temp.line(dear, ''{"quantity": 2}'') from t)')
+) as c (code, items);
+select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product), 'paypal') from t$$), 'provider_not_available',
+    'paypal');
+select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product), 'wallet') from t$$), 'insufficient_funds',
+    'wallet');
+select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product), 'cash') from t$$), '22P02', 'no such provider');
+select is(pg_temp.code_of(format('select public.checkout(pg_temp.line(product), %s) from t', a)), 'invalid_checkout', a)
+from unnest(array['idempotency_key => ''''', 'idempotency_key => repeat(''x'', 201)', 'notes => repeat(''x'', 2001)',
+    'shipping_address => ''[]''', 'shipping_address => jsonb_build_object(''street'', repeat(''x'', 4000))']) as a;
+select pg_temp.be(pg_temp.id(5));
+select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product)) from t$$), 'banned', 'the banned buy nothing');
+select pg_temp.be(gen_random_uuid());
+select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product)) from t$$), 'not_signed_in', 'nor does nobody');
+select pg_temp.be(null, 'anon');
+select is(pg_temp.code_of($$select public.checkout()$$), '42501', 'visitors are stopped at the door');
+reset role;
+select is((select count(*) from public.orders), 0::bigint, 'a refused checkout leaves nothing behind');
+select is((select count(*) from private.reservations), 0::bigint, 'nor holds anything');
+
+-- what works
+create temporary table a (name text, answer jsonb);
+grant all on a to public;
+select pg_temp.be(pg_temp.id(2));
+insert into a select 'card', pg_temp.try(pg_temp.line(product, '{"price_cents": 2000}'), 'stripe', 'key') from t;
+insert into a select 'again', pg_temp.try('[]', 'stripe', 'key');
+insert into a select 'piece', pg_temp.try(pg_temp.line(artwork) || pg_temp.line(named, '{"price_cents": 700}')) from t;
+insert into a select 'free', pg_temp.try(pg_temp.line(free)) from t;
+insert into a select 'gift', pg_temp.try(pg_temp.line(gift, '{"price_cents": 0}')) from t;
+reset role;
+select is((select answer from a where name = 'again'), (select answer from a where name = 'card'),
+    'the same key is the same order, whatever else is sent');
+select results_eq(
+    $$select answer ->> 'status', answer ->> 'payment_status', (answer ->> 'total_cents')::integer,
+    answer ->> 'start_url' = '/functions/v1/payments/' || (answer ->> 'payment_id') || '/start'
+        from a where name = 'card'$$,
+    $$values ('pending', 'requires_payment', 2000, true)$$, 'a card payment is to be started'
+);
+select is((select (answer ->> 'total_cents')::integer from a where name = 'piece'), 5700, 'a named price counts');
+select is(pg_temp.held((select artwork from t)), 1::bigint, 'the piece is held');
+select results_eq(
+    $$select answer ->> 'status', answer ->> 'payment_id' from a where name in ('free', 'gift')$$,
+    $$values ('completed', null), ('completed', null)$$, 'what costs nothing completes at once, without payment'
+);
+select is((select count(*) from public.transactions), 0::bigint, 'and is no sale');
+select pg_temp.be(pg_temp.id(2));
+select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(free)) from t$$), 'already_owned', 'it is owned now');
+select pg_temp.be(pg_temp.id(3));
+select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(artwork)) from t$$), 'item_reserved',
+    'others find it held');
+
+-- the cart
+select pg_temp.be(pg_temp.id(3));
+insert into public.cart_items (item_id, quantity) select product, 2 from t;
+insert into public.cart_items (item_id, offered_price_cents) select named, 800 from t;
+insert into a select 'cart', public.checkout();
+reset role;
+select is((select (answer ->> 'total_cents')::integer from a where name = 'cart'), 4800,
+    'without items the cart is bought');
+select is((select count(*) from public.cart_items), 2::bigint, 'which stays until it is paid');
+select pg_temp.start((select (answer ->> 'payment_id')::uuid from a where name = 'cart'));
+select is(pg_temp.event('payment_intent.succeeded', pg_temp.intent((answer ->> 'payment_id')::uuid)), 'processed',
+    'paid')
+from a where name = 'cart';
+select is((select count(*) from public.cart_items), 0::bigint, 'then it is empty');
+
+-- wallet
+select pg_temp.be(pg_temp.id(4));
+select public.adjust_wallet(pg_temp.id(2), 6000, 'goodwill', 'k');
+insert into a select 'wallet', pg_temp.checkout(2, (select other from t), 'wallet');
+reset role;
+select results_eq(
+    $$select answer ->> 'status', answer ->> 'payment_status', answer ->> 'start_url' from a where name = 'wallet'$$,
+    $$values ('completed', 'succeeded', null)$$, 'the wallet pays inside checkout'
+);
+select is((select balance_available_cents from public.wallets where user_id = pg_temp.id(2)), 0::bigint,
+    'to the last cent');
+select is((select total_spent_on_platform_cents from public.wallets where user_id = pg_temp.id(2)), 6000::bigint,
+    'counted');
+select is((select status::text from public.artworks where id = (select other from t)), 'sold', 'the piece is sold');
+select pg_temp.be(pg_temp.id(4));
+select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(other)) from t$$), 'item_sold', 'and says so');
+reset role;
+
+-- cancel_order, and attempts
+create function pg_temp.order_of(n text) returns uuid language sql as $$ select (answer ->> 'order_id')::uuid
+    from a where name = n $$;
+create function pg_temp.payment_of(n text) returns uuid language sql as $$ select (answer ->> 'payment_id')::uuid
+    from a where name = n $$;
+grant execute on all functions in schema pg_temp to public;
+select is(pg_temp.code_as(pg_temp.id(w), $$select public.cancel_order(pg_temp.order_of('piece'))$$), c, w || ': ' || c)
+from (values (1, 'order_not_open'), (3, 'order_not_open'), (4, 'order_not_open'), (5, 'banned')) as t (w, c);
+select pg_temp.be(pg_temp.id(2));
+select is(public.cancel_order(pg_temp.order_of('piece')) ->> 'status', 'cancelled', 'its buyer gives up');
+reset role;
+select is(pg_temp.held((select artwork from t)), 0::bigint, 'the piece is free again');
+select is(pg_temp.code_of(format('select private.start_payment(%L, %L)', p, u)), c, c) from (values
+    (pg_temp.payment_of('piece'), pg_temp.id(2), 'payment_not_open'), (pg_temp.payment_of('wallet'), pg_temp.id(2),
+        'payment_not_open'),
+    (pg_temp.payment_of('card'), pg_temp.id(3), 'payment_not_found'), (gen_random_uuid(), pg_temp.id(2),
+        'payment_not_found'),
+    (pg_temp.payment_of('card'), pg_temp.id(5), 'banned'), (pg_temp.payment_of('card'), gen_random_uuid(),
+        'not_signed_in')
+) as t (p, u, c);
+select is(
+    private.start_payment(pg_temp.payment_of('card'), pg_temp.id(2)) - 'order_number' - 'description',
+    jsonb_build_object('payment_id', pg_temp.payment_of('card'), 'provider', 'stripe', 'provider_ref', null,
+        'amount_cents', 2000,
+        'currency', 'USD', 'metadata', jsonb_build_object(
+            'payment_id', pg_temp.payment_of('card'), 'order_id', pg_temp.order_of('card'))),
+                'what to create at the provider'
+);
+select is(private.attach_payment_ref(pg_temp.payment_of('card'), 'pi_1'), 'requires_payment',
+    'its object is remembered');
+select is(private.attach_payment_ref(pg_temp.payment_of('card'), 'pi_1'), 'requires_payment', 'again');
+select is(pg_temp.code_of($$select private.attach_payment_ref(pg_temp.payment_of('card'), 'pi_2')$$),
+    'event_rejected', 'never another');
+select is(private.attach_payment_ref(pg_temp.payment_of('piece'), 'pi_3'), 'cancelled', 'cancel it there');
+select is(private.payment_attempt(pg_temp.payment_of('card')) ->> 'provider_ref', 'pi_1',
+    'described again for the jobs');
+
+select is((select count(*) from private.payments_to_cancel(9)), 0::bigint, 'nothing to cancel');
+update public.payments set expires_at = now() where id = pg_temp.payment_of('card');
+select is(private.expire_unstarted_payments(9), 0, 'a started one does not just end');
+select results_eq($$select payment_id, provider, provider_ref from private.payments_to_cancel(9)$$,
+    $$values (pg_temp.payment_of('card'), 'stripe', 'pi_1')$$, 'it is cancelled there');
+select private.payment_cancelled(pg_temp.payment_of('card'));
+select results_eq($$select status::text, status_reason from public.orders where id = pg_temp.order_of('card')$$,
+    $$values ('cancelled', 'expired')$$, 'and then ends here');
+select lives_ok($$select private.payment_cancelled(pg_temp.payment_of('cart'))$$, 'a paid one does not');
+select is((select status::text from public.orders where id = pg_temp.order_of('cart')), 'completed',
+    'nothing happened');
+
+-- who may call what
+select is_empty(
+    $$select r, f from unnest(array['anon', 'authenticated', 'service_role']) as r
+    cross join unnest(array['private.start_payment(uuid,uuid)', 'private.attach_payment_ref(uuid,text)',
+    'private.payment_cancelled(uuid)', 'private.payments_to_cancel(integer)',
+        'private.expire_unstarted_payments(integer)',
+    'private.payments_to_reconcile(integer)', 'private.stop_payment(uuid,text)',
+        'private.deliver_order(uuid,uuid[])']) as f
+    where has_function_privilege(r, f, 'execute')$$, 'clients call none of the workers'' functions'
+);
+select is_empty($$select * from ledger.audit()$$, 'the books are right');
+
+select * from finish();
+rollback;

@@ -1,0 +1,214 @@
+-- The audit finds each kind of wrong; adjustments are the one way to correct.
+begin;
+-- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
+create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
+begin
+    perform set_config('request.jwt.claims', json_build_object('sub', who, 'role', speaker)::text, true);
+    perform set_config('role', speaker, true);
+end
+$$;
+create function pg_temp.id(n integer) returns uuid language sql immutable as $$
+    select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
+$$;
+-- The stable code of the error a statement ends with (the hint, else the SQLSTATE); null when it works.
+create function pg_temp.code_of(statement text) returns text language plpgsql as $$
+declare
+    hint text;
+begin
+    execute statement;
+    return null;
+exception when others then
+    get stacked diagnostics hint = pg_exception_hint;
+    return case when sqlstate ~ '^(PT|AV)' then hint else sqlstate end;
+end
+$$;
+create function pg_temp.code_as(who uuid, statement text, speaker text default 'authenticated') returns text
+language plpgsql as $$
+declare
+    code text;
+begin
+    perform pg_temp.be(who, speaker);
+    code := pg_temp.code_of(statement);
+    perform set_config('role', 'none', true);
+    return code;
+end
+$$;
+-- 1 sells, 2 buys, 3 is a stranger, 4 an admin, 5 was banned.
+create function pg_temp.people() returns void language sql as $$
+    insert into auth.users (id, email)
+    select pg_temp.id(n), n || '@example.com' from generate_series(1, 5) as n;
+    update public.profiles set role = 'admin' where id = pg_temp.id(4);
+$$;
+create function pg_temp.ban() returns void language sql as $$
+    insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam')
+$$;
+create function pg_temp.product(seller integer, price bigint, minimum bigint default null) returns uuid
+language plpgsql as $$
+declare
+    item uuid := gen_random_uuid();
+begin
+    perform set_config('request.jwt.claims', '', true);
+    insert into public.products (id, seller_id, title, price_cents, allow_name_your_price, minimum_price_cents)
+    values (item, pg_temp.id(seller), 'Product', price, minimum is not null, minimum);
+    insert into storage.objects (bucket_id, name) values ('product-files', pg_temp.id(seller) || '/' || item);
+    insert into public.product_files (product_id, path) values (item, pg_temp.id(seller) || '/' || item);
+    update public.products set status = 'active' where id = item;
+    return item;
+end
+$$;
+create function pg_temp.artwork(seller integer, price bigint) returns uuid language sql as $$
+    insert into public.artworks (seller_id, title, image_url, price_cents, category, status)
+    values (pg_temp.id(seller), 'Artwork', 'https://e.com/1.png', price, 'painting', 'published')
+    returning id
+$$;
+create function pg_temp.checkout(buyer integer, item uuid, provider public.payment_provider default 'stripe')
+returns jsonb language plpgsql as $$
+declare
+    answer jsonb;
+begin
+    perform pg_temp.be(pg_temp.id(buyer));
+    answer := public.checkout(jsonb_build_array(jsonb_build_object('item_id', item)), provider);
+    perform set_config('role', 'none', true);
+    return answer;
+end
+$$;
+-- An event as Stripe sends it, stored and processed at once.
+create function pg_temp.event(type text, object jsonb) returns text language plpgsql as $$
+declare
+    name text := 'evt_' || gen_random_uuid();
+begin
+    perform private.store_webhook_events('stripe', jsonb_build_array(jsonb_build_object(
+        'id', name, 'type', type, 'created', 1790000000,
+        'payload', jsonb_build_object('id', name, 'type', type, 'data', jsonb_build_object('object', object))
+    )));
+    return private.process_webhook_event(e.id) from private.webhook_events as e where e.event_id = name;
+end
+$$;
+create function pg_temp.intent(payment uuid, cents bigint default null) returns jsonb language sql as $$
+    select jsonb_build_object(
+        'object', 'payment_intent', 'id', coalesce(p.provider_ref, 'pi_' || p.id), 'currency', 'usd',
+        'amount_received', coalesce(cents, p.amount_cents), 'latest_charge', 'ch_' || p.id,
+        'metadata', jsonb_build_object('payment_id', p.id)
+    )
+    from public.payments as p where p.id = payment
+$$;
+-- Starts an attempt at the provider.
+create function pg_temp.start(payment uuid) returns text language sql as $$
+    select private.start_payment(p.id, p.user_id) from public.payments as p where p.id = payment;
+    select private.attach_payment_ref(payment, 'pi_' || payment)
+$$;
+-- A card purchase from checkout to settlement; the order.
+create function pg_temp.buy(buyer integer, item uuid) returns uuid language plpgsql as $$
+declare
+    answer jsonb := pg_temp.checkout(buyer, item);
+begin
+    perform pg_temp.start((answer ->> 'payment_id')::uuid);
+    perform pg_temp.event('payment_intent.succeeded', pg_temp.intent((answer ->> 'payment_id')::uuid));
+    return answer ->> 'order_id';
+end
+$$;
+grant execute on all functions in schema pg_temp to public;
+
+select plan(45);
+select pg_temp.people();
+create temporary table o as select pg_temp.buy(2, pg_temp.product(1, 2000)) as id;
+select is_empty($$select * from ledger.audit()$$, 'books of a sale are right');
+
+-- One kind of wrong at a time. Triggers and keys are off, as after a restore gone wrong.
+create function pg_temp.finds(statement text) returns text language plpgsql as $$
+declare
+    found text;
+begin
+    begin
+        execute statement;
+        select string_agg(distinct a.invariant, ', ') into found from ledger.audit() as a;
+        raise exception using errcode = 'ZZ000';
+    exception when sqlstate 'ZZ000' then
+        return coalesce(found, 'nothing');
+    end;
+end
+$$;
+alter table ledger.entries disable trigger refuse_change;
+alter table ledger.journal disable trigger refuse_change;
+select alike(pg_temp.finds(s), '%' || f || '%', format('%s is found by: %s', s, f)) from (values
+    ('update ledger.entries set amount_cents = amount_cents + 1 where leg_no = 1', '1 journals sum to zero'),
+    ('delete from ledger.entries', '1 journals have legs'),
+    ('update ledger.entries set account_id = -1 where leg_no = 2', '1 entries have accounts'),
+    ('update public.wallets set balance_pending_cents = balance_pending_cents + 1', '2 wallets equal their entries'),
+    ('update public.wallets set balance_available_cents = 1', '2 wallets equal their entries'),
+    ('update public.transactions set pending_cents = pending_cents + 1', '2 pending equals the held sales'),
+    ('update public.payments set amount_cents = amount_cents + 1', '3 a settled payment has one sale per line'),
+    ('update public.payments set succeeded_at = null', '3 nothing is sold without payment'),
+    ('update public.transactions set amount_commission_cents = amount_commission_cents + 1, '
+        'amount_seller_cents = amount_seller_cents - 1',
+        '3 the split is what was posted'),
+    ('update public.payments set refunded_cents = 1', '3 payment refunds equal the booked ones'),
+    ('insert into public.payouts (user_id, amount_cents, destination) values (pg_temp.id(1), 5000, ''x'')',
+        '4 in transit equals open payouts'),
+    ('insert into public.payouts (user_id, amount_cents, destination) values (pg_temp.id(1), 5000, ''x'')',
+        '5 payouts are booked as they stand'),
+    ('select ledger.post(''unapplied'', ''x'', array['
+        'ledger.leg(null, ''refunds_payable'', 1), ledger.leg(null, ''revenue'', -1)], pg_temp.id(9))',
+        '4 nothing owed for refunds but open ones'),
+    ('update ledger.journal set source_id = pg_temp.id(9)', '5 journals have a source'),
+    ('insert into ledger.journal (kind, idempotency_key) values (''adjustment'', ''x'')', '5 journals have a source')
+) as t (s, f);
+select is(pg_temp.finds('select 1'), 'nothing', 'and nothing where nothing is wrong');
+alter table ledger.entries enable trigger refuse_change;
+alter table ledger.journal enable trigger refuse_change;
+
+-- the books on a page
+select results_eq(
+    $$select account, balance_cents from private.account_balances() where balance_cents <> 0$$,
+    $$values ('clearing:stripe', -2000::bigint), ('fees:stripe', 88), ('revenue', 800), ('users pending', 1112)$$,
+        'the books on a page'
+);
+select is((select sum(balance_cents) from private.account_balances()), 0::numeric, 'add up to nothing');
+select is(private.provider_position('stripe'), 1912::bigint, 'what the provider should hold');
+select is(private.provider_position('paypal'), 0::bigint, 'and the other');
+select is((select count(*) from private.audit_books()), 0::bigint, 'the workers'' audit');
+select set_eq(
+    $$select distinct name from private.metrics()$$,
+    array['avenue_webhook_events', 'avenue_webhook_oldest_pending_seconds', 'avenue_payouts_open',
+        'avenue_refunds_open', 'avenue_payments_open'],
+    'gauges'
+);
+
+-- adjustments
+select pg_temp.ban();
+select is(pg_temp.code_as(pg_temp.id(w), format('select public.adjust_wallet(%s)', a)), c, format('%s: %s for %s', w,
+    c, a))
+from (values
+    (1, 'pg_temp.id(1), 100, ''x'', ''k''', 'admin_only'), (5, 'pg_temp.id(1), 100, ''x'', ''k''', 'banned'),
+    (4, 'pg_temp.id(4), 100, ''x'', ''k''', 'own_wallet'), (4, 'pg_temp.id(1), 100, '' '', ''k''', 'reason_required'),
+    (4, 'pg_temp.id(1), 100, null, ''k''', 'reason_required'), (4, 'pg_temp.id(1), 100, repeat(''x'', 501), ''k''',
+        'reason_required'),
+    (4, 'pg_temp.id(1), 0, ''x'', ''k''', 'adjustment_invalid'), (4, 'pg_temp.id(1), null, ''x'', ''k''',
+        'adjustment_invalid'),
+    (4, 'pg_temp.id(1), 100000000, ''x'', ''k''', 'adjustment_invalid'), (4,
+        'pg_temp.id(1), 9007199254740992, ''x'', ''k''', 'adjustment_invalid'),
+    (4, 'pg_temp.id(1), 100, ''x'', ''''', 'adjustment_invalid'), (4, 'pg_temp.id(1), 100, ''x'', null',
+        'adjustment_invalid'),
+    (4, 'gen_random_uuid(), 100, ''x'', ''k''', 'wallet_not_found'), (4, 'pg_temp.id(1), -1, ''x'', ''k''',
+        'insufficient_funds')
+) as t (w, a, c);
+select pg_temp.be(pg_temp.id(4));
+select isnt(public.adjust_wallet(pg_temp.id(1), 100, ' sorry ', 'k1'), null, 'goodwill');
+select is(public.adjust_wallet(pg_temp.id(1), 900, 'again', 'k1'), public.adjust_wallet(pg_temp.id(1), 100, 'again',
+    'k1'), 'once');
+select isnt(public.adjust_wallet(pg_temp.id(1), -40, 'too much', 'k2'), null, 'correction');
+select pg_temp.be(pg_temp.id(1));
+select is((select balance_available_cents from public.wallets), 60::bigint, 'in the wallet');
+select results_eq(
+    $$select available_cents, memo from public.wallet_statement(null, 2)$$,
+    format('values (-40::bigint, ''too much (by %1$s)''), (100, ''sorry (by %1$s)'')', pg_temp.id(4)),
+        'with the reason, for its owner'
+);
+select pg_temp.be(null, 'anon');
+select is(pg_temp.code_of($$select public.adjust_wallet(pg_temp.id(1), 1, 'x', 'x')$$), '42501', 'visitors');
+reset role;
+select is((select count(*) from public.audit_log where action = 'adjust_wallet'), 2::bigint, 'audited');
+select is_empty($$select * from ledger.audit()$$, 'the books are right');
+
+select * from finish();
+rollback;
