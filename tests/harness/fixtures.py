@@ -40,7 +40,7 @@ class Server:
     def cluster(self) -> Cluster:
         """The running server."""
         if self._cluster is None:
-            self._cluster = test_server.start()
+            self._cluster, self._reaper = test_server.start()
         return self._cluster
 
     @property
@@ -68,6 +68,9 @@ class Server:
         if self._cluster is not None:
             test_server.remove(self._cluster)
             self._cluster = None
+            assert self._reaper.stdin
+            self._reaper.stdin.close()
+            self._reaper.wait(30)
 
 
 def server_of(config: pytest.Config) -> Server:

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ from tap.line import Result
 from tap.parser import Parser
 
 from tests.harness.fixtures import server_of
-from tests.harness.server import STATE
 
 Outcome = tuple[str, str]  # name of the item, why it failed ('' when it passed)
 DATABASE = "pgtap"
@@ -69,12 +69,11 @@ class NotOk(Exception):
 
 
 def _shared_outcomes(config: pytest.Config, path: Path) -> list[Outcome]:
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         return run_file(config, path)
-    # Beside the servers' directories, not in one: the runs of all processes share it.
-    directory = STATE / f"pgtap-{run}"
-    directory.mkdir(parents=True, exist_ok=True)
+    # The one directory all processes of a run share.
+    directory = config._tmp_path_factory.getbasetemp().parent / "pgtap"  # type: ignore[attr-defined]
+    directory.mkdir(exist_ok=True)
     found = directory / f"{hashlib.sha256(str(path).encode()).hexdigest()[:24]}.json"
     with found.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -89,10 +88,15 @@ def run_file(config: pytest.Config, path: Path) -> list[Outcome]:
     server.ensure_database(DATABASE)
     with server.cluster.connect(DATABASE, "postgres") as connection:
         connection.execute("begin")
-        text, error = _output(connection, path.read_text())
+        text, error = _output(connection, script(path))
         if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             connection.execute("rollback")
     return outcomes(text, error)
+
+
+def script(path: Path) -> str:
+    """A file with the files it includes by psql's \\ir, which pg_prove's psql does itself."""
+    return re.sub(r"^\\ir (\S+)$", lambda line: (path.parent / line[1]).read_text(), path.read_text(), flags=re.M)
 
 
 def outcomes(text: str, error: str) -> list[Outcome]:
@@ -105,7 +109,8 @@ def outcomes(text: str, error: str) -> list[Outcome]:
         elif isinstance(line, Result):
             # A todo may fail, a skipped one was not asked.
             failure = "" if line.ok or line.todo or line.skip else str(line)
-            results.append([f"{len(results) + 1:02} {line.description or 'without description'}", failure])
+            description = line.description.removeprefix("- ") or "without description"
+            results.append([f"{len(results) + 1:02} {description}", failure])
         elif line.category == "diagnostic" and results and results[-1][1]:
             results[-1][1] += f"\n{line.text}"
     ending = error

@@ -1,10 +1,12 @@
-"""The test server: one per pytest process, in a directory named after it, so that a run that was killed is found by the
-next one and cleaned away.
+"""The test server: one per pytest process, in a directory named after it. It ends with the process: by the process
+itself, by the reaper when the process was killed, by the next run when both were.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,12 +57,15 @@ class Database:
         return self.run("select * from ledger.audit()")
 
 
-def start() -> Cluster:
-    """The running server of this process."""
+def start() -> tuple[Cluster, subprocess.Popen[bytes]]:
+    """The running server of this process, and who cleans up after it (tests/harness/reaper.py)."""
     remove_stale()
     cluster = Cluster(STATE / str(os.getpid()), options=OPTIONS)
+    cluster.root.mkdir(parents=True)
+    command = [sys.executable, "-m", "tests.harness.reaper", str(cluster.root)]
+    reaper = subprocess.Popen(command, cwd=REPO, stdin=subprocess.PIPE, start_new_session=True)
     cluster.init()
-    return cluster
+    return cluster, reaper
 
 
 def build_template(cluster: Cluster) -> str:
