@@ -1,48 +1,6 @@
 -- The books: one way to write, no way to change.
 begin;
--- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
-create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
-begin
-    perform set_config('request.jwt.claims', json_build_object('sub', who, 'role', speaker)::text, true);
-    perform set_config('role', speaker, true);
-end
-$$;
-create function pg_temp.id(n integer) returns uuid language sql immutable as $$
-    select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
-$$;
--- The stable code of the error a statement ends with (the hint, else the SQLSTATE); null when it works.
-create function pg_temp.code_of(statement text) returns text language plpgsql as $$
-declare
-    hint text;
-begin
-    execute statement;
-    return null;
-exception when others then
-    get stacked diagnostics hint = pg_exception_hint;
-    return case when sqlstate ~ '^(PT|AV)' then hint else sqlstate end;
-end
-$$;
-create function pg_temp.code_as(who uuid, statement text, speaker text default 'authenticated') returns text
-language plpgsql as $$
-declare
-    code text;
-begin
-    perform pg_temp.be(who, speaker);
-    code := pg_temp.code_of(statement);
-    perform set_config('role', 'none', true);
-    return code;
-end
-$$;
--- 1 sells, 2 buys, 3 is a stranger, 4 an admin, 5 was banned.
-create function pg_temp.people() returns void language sql as $$
-    insert into auth.users (id, email)
-    select pg_temp.id(n), n || '@example.com' from generate_series(1, 5) as n;
-    update public.profiles set role = 'admin' where id = pg_temp.id(4);
-$$;
-create function pg_temp.ban() returns void language sql as $$
-    insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam')
-$$;
-grant execute on all functions in schema pg_temp to public;
+\ir ../helpers.psql
 
 select plan(62);
 select pg_temp.people();

@@ -1,39 +1,6 @@
 -- The ground: everything new is closed until its page opens it, and the workers' role owns nothing.
 begin;
--- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
-create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
-begin
-    perform set_config('request.jwt.claims', json_build_object('sub', who, 'role', speaker)::text, true);
-    perform set_config('role', speaker, true);
-end
-$$;
-create function pg_temp.id(n integer) returns uuid language sql immutable as $$
-    select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
-$$;
--- The stable code of the error a statement ends with (the hint, else the SQLSTATE); null when it works.
-create function pg_temp.code_of(statement text) returns text language plpgsql as $$
-declare
-    hint text;
-begin
-    execute statement;
-    return null;
-exception when others then
-    get stacked diagnostics hint = pg_exception_hint;
-    return case when sqlstate ~ '^(PT|AV)' then hint else sqlstate end;
-end
-$$;
-create function pg_temp.code_as(who uuid, statement text, speaker text default 'authenticated') returns text
-language plpgsql as $$
-declare
-    code text;
-begin
-    perform pg_temp.be(who, speaker);
-    code := pg_temp.code_of(statement);
-    perform set_config('role', 'none', true);
-    return code;
-end
-$$;
-grant execute on all functions in schema pg_temp to public;
+\ir ../helpers.psql
 
 select plan(67);
 
