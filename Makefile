@@ -48,7 +48,8 @@ docs: install ## rewrite the generated pages under docs/
 lint: install ## ruff, mypy, sqlfluff, squawk, database advisors, plpgsql_check where the server has it
 	@$(PY) -m stack.schema lint
 test: lint check ## everything: lint, check, pgTAP and pytest
-	@.venv/bin/pytest
+	@.venv/bin/pytest supabase/tests -v
+	@.venv/bin/pytest tests -n 2 --dist loadfile
 bench: install ## measure against the peers, in one run
 	@$(PY) -m bench
 

@@ -32,17 +32,6 @@ def seed(url: str, log: Path | None = None) -> None:
         _push(["--yes", "--include-seed", f"--remote={url}"], log, REPO)
 
 
-def load_pages(url: str, folder: Path = REPO / "sql") -> None:
-    """Run sql/*/*.sql in path order, each page in a transaction of its own, as the role of the URL (postgres).
-
-    Raises StackError naming the page and line that failed.
-    """
-    with psycopg.connect(url, autocommit=True) as connection:
-        for page in sorted(folder.glob("*/*.sql")):
-            load(connection, page.read_text(), str(page.relative_to(folder.parent)))
-        connection.execute("notify pgrst, 'reload schema'")
-
-
 def load(connection: psycopg.Connection, text: str, name: str) -> None:
     """Run the SQL text of a page in a transaction. StackError gives its name, the line and the reason."""
     try:

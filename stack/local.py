@@ -54,8 +54,6 @@ def prepare(server: Cluster, name: str, log: Path | None = None) -> None:
         fresh = admin.execute("select to_regclass('auth.users') is null").fetchone() == (True,)
     if fresh:
         server.bootstrap(name)
-        if not any(database.MIGRATIONS.glob("*.sql")):
-            database.load_pages(server.url(name))
     database.migrate(server.url(name), log)
 
 

@@ -72,10 +72,7 @@ def build_template(cluster: Cluster) -> str:
     """A database with everything a deployed one has, plus pgTAP; returns its name."""
     cluster.create_database(TEMPLATE)
     target = scratch.Database(cluster, TEMPLATE)
-    if any((REPO / "supabase/migrations").glob("*.sql")):
-        scratch.from_migrations(target)
-    else:
-        scratch.from_pages(target)
+    scratch.from_migrations(target)
     install_queue(target.url)
     cluster.install_pgtap(TEMPLATE)
     return TEMPLATE

@@ -55,10 +55,10 @@ def test_several_signatures_in_one_header(provider: StripeProvider) -> None:
         "",
         "t=,v1=",
         "nonsense",
-        f"t={int(time.time())}",
+        "t={now}",
         f"v1={'0' * 64}",
-        f"t={int(time.time())},v1={'0' * 64}",
-        f"t={int(time.time())},v0={'0' * 64}",
+        f"t={{now}},v1={'0' * 64}",
+        f"t={{now}},v0={'0' * 64}",
         "t=x,v1=y",
         "t=1,v1=\u00e9",
     ],
@@ -66,7 +66,7 @@ def test_several_signatures_in_one_header(provider: StripeProvider) -> None:
 )
 def test_bad_headers(provider: StripeProvider, header: str | None) -> None:
     with pytest.raises(DeliveryInvalid):
-        provider.verify_delivery(BODY.encode(), header)
+        provider.verify_delivery(BODY.encode(), header and header.replace("{now}", str(int(time.time()))))
 
 
 def test_wrong_secret(provider: StripeProvider) -> None:
