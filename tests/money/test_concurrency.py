@@ -406,6 +406,35 @@ def test_refunds_asked_for_at_once_never_exceed_the_sale(database: Database, mar
     assert results == {"ok": 2, "refund_amount_invalid": 6}
 
 
+def test_one_refund_asked_for_by_many_clicks(database: Database, market: Market) -> None:
+    seller = market.sign_up("standard")
+    order = market.buy(market.sign_up(), market.product(seller, 2000))
+    line = market.line(order["order_id"])
+    refunds = together(database, [lambda market: market.request_refund(seller, line, 500, key="k")["id"]] * 8)
+    assert len(set(refunds)) == 1
+
+
+def test_a_seller_promises_back_only_what_there_is(database: Database, market: Market) -> None:
+    """Eight sales, released and paid out but for one of them: one refund can be had, or a payout, or nothing else."""
+    seller = market.sign_up("standard")
+    market.onboard(seller)
+    lines = [market.line(market.buy(market.sign_up(), market.product(seller, 10000))["order_id"]) for _ in range(8)]
+    market.mature()
+    market.release()
+    earned = market.wallet(seller)[0] // 8
+    payout = market.request_payout(seller, earned * 7)
+    market.claim(payout)
+    market.complete(payout)
+
+    def ask(line: str) -> Job:
+        return lambda market: market.request_refund(seller, line)["status"]
+
+    jobs = [ask(line) for line in lines] + [lambda market: market.request_payout(seller, 5000)[:0] or "requested"] * 4
+    results = Counter(together(database, jobs))
+    assert results["requested"] == 1, results
+    assert results.keys() <= {"requested", "insufficient_funds", "payout_open"}
+
+
 # -- refunds, releases, fees and payouts at once ----------------------------------------------------------------------
 
 

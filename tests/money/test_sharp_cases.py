@@ -345,6 +345,21 @@ def test_09_failing_after_the_buyer_bought_again_keeps_one_entitlement(market: M
     assert not market.owns(buyer, item)
 
 
+def test_09_failing_while_another_buyer_pays_gives_that_money_back(market: Market) -> None:
+    """Relisted, reserved by a second buyer, then the first one's refund fails: the piece is the first one's again."""
+    seller, first, item, order = sale(market, artwork=True)
+    refund = market.refund(seller, market.line(order["order_id"]))
+    second = market.sign_up()
+    held = market.checkout(second, item)
+    market.start(second, held["payment_id"])
+    market.provider_refund(order["payment_id"], 2000, ref=refund["provider_ref"], status="failed", ours=refund["id"])
+    assert market.owns(first, item)
+    assert market.succeed(held["payment_id"]) == "processed"
+    assert market.owns(first, item)
+    assert not market.owns(second, item)
+    assert market.balances()["refunds_payable"] == 2000
+
+
 def test_09_a_failed_automatic_refund_leaves_the_money_owed(market: Market) -> None:
     buyer, item = market.sign_up(), market.product(market.sign_up(), 2000)
     orders = [market.checkout(buyer, item) for _ in range(2)]
@@ -483,6 +498,37 @@ def test_13_a_seller_cannot_run_into_debt_beyond_the_kept_fee(market: Market) ->
     market.rpc(seller, "cancel_payout", payout_id=payout)
     market.refund(seller, market.line(order["order_id"]))
     assert market.wallet(seller) == (0, 0, market.split(order["order_id"])[0])
+
+
+def test_13_what_is_promised_back_is_not_promised_spent_or_paid_out_again(market: Market) -> None:
+    """A refund under way is not booked yet; its seller has only the rest."""
+    seller, _, _, first = sale(market, price=20000)
+    second = market.buy(market.sign_up(), market.product(seller, 20000))
+    market.mature()
+    market.release()
+    market.onboard(seller)
+    earned = market.split(first["order_id"])[2]
+    payout = market.request_payout(seller, earned)
+    market.claim(payout)
+    market.complete(payout)
+    assert market.wallet(seller) == (earned, 0, 0)
+    promised = market.request_refund(seller, market.line(first["order_id"]))
+    with refused("insufficient_funds"):
+        market.request_refund(seller, market.line(second["order_id"]))
+    with refused("insufficient_funds"):
+        market.request_payout(seller, 5000)
+    with refused("insufficient_funds"):
+        market.checkout(seller, market.product(market.sign_up(), 50), provider="wallet")
+    market.worker("select private.record_refund(%s, 're_1', 'failed')", promised["id"])
+    market.checkout(seller, market.product(market.sign_up(), 50), provider="wallet")
+    market.request_payout(seller, 5000)
+
+
+def test_13_pending_money_of_each_sale_covers_its_own_refund(market: Market) -> None:
+    seller, _, _, first = sale(market)
+    second = market.buy(market.sign_up(), market.product(seller, 2000))
+    for order in (first, second):
+        market.request_refund(seller, market.line(order["order_id"]))
 
 
 # -- 14: the balance shrinks before the payout ------------------------------------------------------------------------
@@ -1101,6 +1147,18 @@ def test_23_the_first_and_the_same_destination_hold_nothing(market: Market) -> N
     market.onboard(seller, "acct_1")
     market.onboard(seller, "acct_1")
     market.request_payout(seller, 5000)
+
+
+def test_23_news_of_an_account_make_a_worker_read_it(market: Market) -> None:
+    seller = market.sign_up()
+    market.onboard(seller, "acct_1")
+    assert (
+        market.event("account.updated", {"object": "account", "id": "acct_1", "payouts_enabled": False}) == "processed"
+    )
+    jobs = market.rows("select args from jobs.procrastinate_jobs where task_name = 'sync_account'")
+    assert [job["args"] for job in jobs] == [{"account_id": "acct_1"}]
+    assert market.one("select stripe_account_status from public.wallets where user_id = %s", seller) == "enabled"
+    assert market.event("account.updated", {"object": "account", "id": "acct_unknown"}) == "ignored"
 
 
 @pytest.mark.parametrize("status", ["pending", "disabled"])
