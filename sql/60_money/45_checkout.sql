@@ -250,7 +250,8 @@ begin
             array(select i.seller_id from public.order_items as i where i.order_id = new_order) || buyer
         );
         if not exists (
-            select from public.wallets as w where w.user_id = buyer and w.balance_available_cents >= total
+            select from public.wallets as w
+            where w.user_id = buyer and w.balance_available_cents - private.promised_back(buyer) >= total
         ) then
             perform private.fail('insufficient_funds');
         end if;

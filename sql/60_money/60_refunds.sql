@@ -516,6 +516,35 @@ $$;
 comment on function private.reverse_charge(uuid, text) is
 'Books a charge that the provider took back after success as a full refund of the rest, once.';
 
+-- Refunds under way are not booked yet, but what they will take is no longer the seller's to spend, pay out or give
+-- back a second time.
+create function private.promised_back(seller uuid, line uuid default null, more_cents bigint default 0) returns bigint
+language sql
+stable
+set search_path = ''
+as $$
+    select coalesce(sum(greatest(
+        (private.split_refund(t, least(o.cents, t.amount_total_cents - t.refunded_cents))).seller
+        - t.pending_cents - t.amount_fees_cents, 0
+    )), 0)::bigint
+    from (
+        select l.order_item_id, sum(l.cents)::bigint as cents
+        from (
+            select r.order_item_id, r.amount_cents as cents from public.refunds as r
+            where r.status in ('requested', 'pending')
+            union all
+            select promised_back.line, more_cents
+        ) as l
+        group by l.order_item_id
+    ) as o
+    inner join public.transactions as t on t.order_item_id = o.order_item_id
+    where t.seller_id = promised_back.seller
+$$;
+
+comment on function private.promised_back(uuid, uuid, bigint) is
+'Cents of a seller''s available balance that refunds of lines under way will take, with more_cents of one more line: the '
+'seller''s part beyond what each sale still holds, short of the fee the provider keeps.';
+
 create function public.refund_order_item(
     order_item_id uuid, amount_cents bigint default null, reason text default 'requested_by_seller',
     idempotency_key text default null
@@ -533,17 +562,23 @@ declare
     wanted bigint;
     new_refund uuid;
 begin
-    select * into refund from public.refunds as r
-    where r.requested_by = member and r.idempotency_key = refund_order_item.idempotency_key;
-    if refund.id is not null then
-        return refund;
-    end if;
     select * into sale from public.transactions as t
     where t.order_item_id = refund_order_item.order_item_id and (t.seller_id = member or private.is_admin());
     if sale.id is null then
         perform private.fail('sale_not_found');
     end if;
+    -- In the order of book_refund(), which a wallet payment reaches from here.
     perform from public.payments as p where p.id = sale.payment_id for no key update;
+    perform from public.transactions as t where t.payment_id = sale.payment_id for no key update;
+    perform private.lock_wallets(
+        array(select t.seller_id from public.transactions as t where t.payment_id = sale.payment_id)
+        || case when sale.payment_processor = 'wallet' then sale.buyer_id end
+    );
+    select * into refund from public.refunds as r
+    where r.requested_by = member and r.idempotency_key = refund_order_item.idempotency_key;
+    if refund.id is not null then
+        return refund;
+    end if;
     select * into sale from public.transactions as t where t.id = sale.id;
     if char_length(trim(coalesce(refund_order_item.reason, ''))) not between 1 and 500 then
         perform private.fail('reason_required');
@@ -554,8 +589,7 @@ begin
         -- nobody could ever take back a first sale. More debt than this only an admin may make.
         select * into wallet from public.wallets as w where w.user_id = member;
         if wanted between 1 and sale.amount_total_cents - sale.refunded_cents
-            and (private.split_refund(sale, wanted)).seller
-            > sale.pending_cents + wallet.balance_available_cents + sale.amount_fees_cents then
+            and private.promised_back(member, sale.order_item_id, wanted) > wallet.balance_available_cents then
             perform private.fail('insufficient_funds');
         end if;
     end if;

@@ -124,7 +124,7 @@ begin
     ) then
         perform private.fail('payout_open');
     end if;
-    if wallet.balance_available_cents < request_payout.amount_cents then
+    if wallet.balance_available_cents - private.promised_back(member) < request_payout.amount_cents then
         perform private.fail('insufficient_funds');
     end if;
 
