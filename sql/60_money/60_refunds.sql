@@ -542,8 +542,8 @@ as $$
 $$;
 
 comment on function private.promised_back(uuid, uuid, bigint) is
-'Cents of a seller''s available balance that refunds of lines under way will take, with more_cents of one more line: the '
-'seller''s part beyond what each sale still holds, short of the fee the provider keeps.';
+'Cents of a seller''s available balance that refunds of lines under way will take, with more_cents of one more line: '
+'the seller''s part beyond what each sale still holds, short of the fee the provider keeps.';
 
 create function public.refund_order_item(
     order_item_id uuid, amount_cents bigint default null, reason text default 'requested_by_seller',
