@@ -69,6 +69,7 @@ def everything_runs(services: Services, simulator: Simulator) -> Iterator[None]:
         come_back(services)
     services.start()
     simulator.clear_faults()
+    simulator.config(idempotency_seconds=86400)
     simulator.release()
 
 
@@ -243,6 +244,8 @@ def test_killed_while_paying_out(
     assert len(transfers(seller, simulator)) == transfers_then
     assert database.audit() == []
 
+    # The provider has forgotten the key since: what was done is found by looking, not by repeating and hoping.
+    simulator.config(idempotency_seconds=0)
     services.start(["jobs"])
     assert_paid_once(seller, payout, database, simulator)
 
@@ -324,12 +327,51 @@ def test_killed_while_refunding(services: Services, sign_up: SignUp, simulator: 
         intent = sale["stripe_payment_intent_id"]
         until(lambda: simulator.all("refunds", payment_intent=intent), "the refund to exist")
         services.kill("jobs")
+    simulator.config(idempotency_seconds=0)
     services.start(["jobs"])
     until(lambda: seller.api.one("transactions")["status"] == "refunded", "the refund to be booked", 60)
     simulator.release()
     drain(database, simulator)
     assert [each["amount"] for each in simulator.all("refunds", payment_intent=intent)] == [2000]
     assert_books(database, simulator)
+
+
+def forget_jobs(database: Database) -> None:
+    """What a queue that was thrown away and installed anew has left: nothing."""
+    database.run("delete from jobs.procrastinate_jobs where status = 'todo' and task_name in "
+                 "('send_payout', 'send_refund', 'process_events')")  # fmt: skip
+
+
+def test_lost_jobs_lose_nothing(
+    services: Services, seller: Member, sign_up: SignUp, admin: Person, simulator: Simulator, database: Database
+) -> None:
+    """A job is a hint, the row is the truth: payout, refund and event without a job are found by the sweepers."""
+    shop, (buyer, refunded) = sign_up(), enroll(services, database, 2)
+    product, artwork = publish_product(shop, 2000), publish_artwork(shop, 5000)
+    buy(simulator, refunded, product)
+    drain(database, simulator)
+    services.kill("jobs")
+    payout = ask(seller)
+    approve(admin, payout)
+    line = refunded.api.one("transactions")["order_item_id"]
+    assert shop.api.rpc("refund_order_item", order_item_id=line).status_code == 200
+    ordered = order(buyer, artwork)
+    simulator.confirm(start(buyer, ordered)["client_secret"])
+    assert simulator.idle()
+    forget_jobs(database)
+    services.start(["jobs"])
+    until(lambda: status(database, payout) == "completed", "the payout to be found")
+    assert buyer.api.one("orders")["status"] == "pending"
+    assert refunded.api.one("transactions")["status"] == "completed"
+    # The sweepers leave a minute to the job that should be there.
+    database.run("update private.webhook_events set next_attempt_at = now() - interval '2 minutes'"
+                 " where status = 'pending'")  # fmt: skip
+    database.run("update public.refunds set created_at = now() - interval '2 minutes' where status = 'requested'")
+    run_job(database, "enqueue_due_events")
+    run_job(database, "resume_refunds")
+    assert_sold_once(buyer, ordered, database, simulator)
+    until(lambda: refunded.api.one("transactions")["status"] == "refunded", "the refund to be found")
+    assert_paid_once(seller, payout, database, simulator)
 
 
 # -- PostgreSQL -------------------------------------------------------------------------------------------------------
