@@ -49,6 +49,11 @@ def test_whatever_is_wrong_fails(text: str, error: str, failing: str, words: str
     assert words in found[failing]
 
 
+def test_an_id_that_a_file_selects_is_no_plan() -> None:
+    """tap.py would take it for one: a 1, two characters, a digit."""
+    assert failures("1..2\nok 1 - a\n1ab4c0de-0000-4000-8000-000000000001\nok 2 - b") == {}
+
+
 def test_todo_and_skipped_assertions_do_not_fail() -> None:
     assert failures("1..2\nnot ok 1 - later # TODO not yet\nok 2 # SKIP not here") == {}
 
