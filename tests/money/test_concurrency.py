@@ -200,6 +200,23 @@ def test_many_tabs_of_one_buyer_leave_one_open_attempt(database: Database, marke
     assert market.one("select count(*) from private.reservations where item_id = %s", item) == 1
 
 
+def test_all_attempts_of_one_buyer_paid_at_once(database: Database, market: Market) -> None:
+    """Eight unfinished attempts at one product, all of them paid in the same instant: one sale, seven refunds."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    item = market.product(seller, 2000)
+    payments = [market.checkout(buyer, item)["payment_id"] for _ in range(8)]
+    for payment in payments:
+        market.start(buyer, payment)
+
+    def attempt(payment: str) -> Job:
+        return lambda market: market.succeed(payment)
+
+    assert set(together(database, [attempt(payment) for payment in payments])) == {"processed"}
+    assert market.wallet(seller) == (0, 1312, 0)
+    states = Counter(row["status"] for row in market.rows("select status from public.orders where user_id = %s", buyer))
+    assert states == {"completed": 1, "cancelled": 7}
+
+
 def test_fifty_buyers_of_one_product(database: Database, market: Market) -> None:
     seller = market.sign_up("standard")
     item = market.product(seller, 2000)
