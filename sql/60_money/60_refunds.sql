@@ -508,13 +508,15 @@ begin
     on conflict do nothing
     returning id into refund_id;
     if refund_id is not null then
+        -- Unlike a refund, a declined charge costs nothing: the provider gives its fee back with it.
+        perform private.set_provider_fee(paid.id, 0, 'fee_returned');
         perform private.book_refund(refund_id);
     end if;
 end
 $$;
 
 comment on function private.reverse_charge(uuid, text) is
-'Books a charge that the provider took back after success as a full refund of the rest, once.';
+'Books a charge that the provider took back after success as a full refund of the rest, once, its fee included.';
 
 -- Refunds under way are not booked yet, but what they will take is no longer the seller's to spend, pay out or give
 -- back a second time.

@@ -339,10 +339,7 @@ def test_a_charge_declined_at_settlement_is_reversed(
     until(lambda: sale_of(seller, product)["status"] == "refunded", "the reversal to be booked")
     assert buyer.api.function("GET", f"downloads/{product}").status_code == 403
     drain(database, simulator)
-    given_back = simulator.balance_cents - database.value("select private.provider_position('stripe')")
-    if given_back:
-        simulator.add_balance(-given_back)
-        pytest.xfail(f"the provider gives its fee back with the charge ({given_back} cents), our books keep it")
+    assert simulator.balance_cents == database.value("select private.provider_position('stripe')")
 
 
 # -- release and payouts ----------------------------------------------------------------------------------------------

@@ -233,7 +233,7 @@ def test_configured_and_deferred_fee(simulator: Simulator, receiver: Receiver) -
     assert isinstance(charge.balance_transaction, stripe.BalanceTransaction)
     assert charge.balance_transaction.fee == 119, "69.965 rounded half up, and 49"
     assert simulator.control.idle()
-    assert receiver.types()[-1] == "charge.updated"
+    assert "charge.updated" in receiver.types()
 
 
 def test_money_becomes_available_later(simulator: Simulator) -> None:

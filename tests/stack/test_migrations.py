@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from stack import database
@@ -79,20 +78,3 @@ def test_a_migration_that_fails_is_told_with_its_reason(server: Cluster, tmp_pat
     (tmp_path / "supabase/migrations/20260101000000_wrong.sql").write_text("create schema a;\ncreate schema a;\n")
     with pytest.raises(StackError, match=r'migrations failed: .*schema "a" already exists'):
         database.migrate(server.url("broken"), project=tmp_path)
-
-
-def test_pages_are_loaded_in_order_and_a_wrong_one_is_named(server: Cluster, tmp_path: Path) -> None:
-    server.create_database("pages")
-    for name, text in {
-        "10_b/10_second.sql": "create table public.second (id int references public.first);",
-        "00_a/10_first.sql": "create table public.first (id int primary key);",
-    }.items():
-        (tmp_path / "sql" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "sql" / name).write_text(text)
-    database.load_pages(server.url("pages"), tmp_path / "sql")
-    (tmp_path / "sql/20_c").mkdir()
-    (tmp_path / "sql/20_c/10_wrong.sql").write_text("\n\nselect * from nowhere;")
-    with psycopg.connect(server.url("pages")) as owner:
-        owner.execute("drop table public.second, public.first")
-    with pytest.raises(StackError, match=r"sql/20_c/10_wrong\.sql:3: relation \"nowhere\" does not exist"):
-        database.load_pages(server.url("pages"), tmp_path / "sql")

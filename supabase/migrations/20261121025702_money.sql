@@ -1496,10 +1496,9 @@ comment on function private.settle_payment(uuid, text) is
 'Settles a payment once: entitlements, one transaction and one sale journal per line. Returns settled, '
 'already_settled, or refunding when the goods are gone.';
 
--- The real fee replaces the estimate; the difference is its own journal.
-create function private.record_provider_fee(payment_id uuid, charge_id text, fee_cents bigint) returns void
+-- The real fee replaces the estimate, or the fee comes back with a declined charge; the difference is its own journal.
+create function private.set_provider_fee(payment_id uuid, fee_cents bigint, journal_key text) returns void
 language plpgsql
-security definer
 set search_path = ''
 as $$
 declare
@@ -1510,26 +1509,19 @@ declare
     fee_change bigint;
     commission_change bigint;
 begin
-    select * into strict paid from public.payments as p where p.id = record_provider_fee.payment_id for no key update;
-    if paid.provider_fee_cents is not null or paid.succeeded_at is null then
-        return;
-    end if;
-    if fee_cents is null or fee_cents not between 0 and 99999999 then
-        perform private.fail('event_rejected', format('payment %s has a fee of %s cents', paid.id, fee_cents));
-    end if;
-    update public.payments as p set
-        provider_fee_cents = fee_cents, charge_id = coalesce(p.charge_id, record_provider_fee.charge_id)
-    where p.id = paid.id;
+    select * into strict paid from public.payments as p where p.id = set_provider_fee.payment_id for no key update;
+    update public.payments as p set provider_fee_cents = fee_cents where p.id = paid.id;
 
     perform from public.transactions as t where t.payment_id = paid.id for no key update;
     if not found then
         -- Nothing was sold (see settle_payment): the platform bears the fee the provider keeps.
-        if fee_cents <> 0 then
+        fee_change := fee_cents - coalesce(paid.provider_fee_cents, 0);
+        if fee_change <> 0 then
             perform ledger.post(
-                'fee_adjustment', 'fee:' || paid.id,
+                'fee_adjustment', journal_key || ':' || paid.id,
                 array[
-                    ledger.leg(null, 'fees:' || paid.provider, fee_cents),
-                    ledger.leg(null, 'revenue', -fee_cents)
+                    ledger.leg(null, 'fees:' || paid.provider, fee_change),
+                    ledger.leg(null, 'revenue', -fee_change)
                 ],
                 paid.id, paid.currency
             );
@@ -1567,7 +1559,7 @@ begin
             amount_seller_cents = t.amount_seller_cents - fee_change - commission_change
         where t.id = sale.id;
         perform ledger.post(
-            'fee_adjustment', 'fee:' || sale.id,
+            'fee_adjustment', journal_key || ':' || sale.id,
             private.moving_legs(array[
                 ledger.leg(null, 'fees:' || paid.provider, fee_change),
                 ledger.leg(null, 'revenue', commission_change)
@@ -1575,6 +1567,31 @@ begin
             sale.id, paid.currency
         );
     end loop;
+end
+$$;
+
+comment on function private.set_provider_fee(uuid, bigint, text) is
+'Makes a settled payment''s fee this many cents, split over its lines like the estimate, under a journal key of the '
+'occasion.';
+
+create function private.record_provider_fee(payment_id uuid, charge_id text, fee_cents bigint) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    paid public.payments;
+begin
+    select * into strict paid from public.payments as p where p.id = record_provider_fee.payment_id for no key update;
+    if paid.provider_fee_cents is not null or paid.succeeded_at is null then
+        return;
+    end if;
+    if fee_cents is null or fee_cents not between 0 and 99999999 then
+        perform private.fail('event_rejected', format('payment %s has a fee of %s cents', paid.id, fee_cents));
+    end if;
+    update public.payments as p set charge_id = coalesce(p.charge_id, record_provider_fee.charge_id)
+    where p.id = paid.id;
+    perform private.set_provider_fee(paid.id, fee_cents, 'fee');
 end
 $$;
 
@@ -2161,13 +2178,15 @@ begin
     on conflict do nothing
     returning id into refund_id;
     if refund_id is not null then
+        -- Unlike a refund, a declined charge costs nothing: the provider gives its fee back with it.
+        perform private.set_provider_fee(paid.id, 0, 'fee_returned');
         perform private.book_refund(refund_id);
     end if;
 end
 $$;
 
 comment on function private.reverse_charge(uuid, text) is
-'Books a charge that the provider took back after success as a full refund of the rest, once.';
+'Books a charge that the provider took back after success as a full refund of the rest, once, its fee included.';
 
 -- Refunds under way are not booked yet, but what they will take is no longer the seller's to spend, pay out or give
 -- back a second time.
