@@ -396,7 +396,7 @@ def test_success_decline_and_refund_of_one_payment_at_once(database: Database, m
         assert set(together(database, [succeed, decline, succeed, decline])) == {"processed"}
         assert market.status("payments", payment) == "refunded"
         assert not market.owns(buyer, item)
-        assert market.wallet(seller) == (0, 0, 88)
+        assert market.wallet(seller) == (0, 0, 0)
 
 
 def test_one_refund_reported_by_all_workers(database: Database, market: Market) -> None:

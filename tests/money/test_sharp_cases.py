@@ -778,6 +778,25 @@ def test_17_a_late_success_for_something_still_there_is_delivered(market: Market
     assert not market.listed(item)
 
 
+@pytest.mark.parametrize("change", ["archived", "not for sale", "banned"])
+def test_17_a_late_success_for_something_taken_down_meanwhile_is_refunded(market: Market, change: str) -> None:
+    seller, buyer = market.sign_up(), market.sign_up()
+    item = market.artwork(seller, 5000)
+    order = market.checkout(buyer, item)
+    market.start(buyer, order["payment_id"])
+    market.cancel(order["payment_id"])
+    match change:
+        case "archived":
+            market.member(seller, "update public.artworks set status = 'archived' where id = %s", item)
+        case "not for sale":
+            market.member(seller, "update public.artworks set is_for_sale = false where id = %s", item)
+        case "banned":
+            market.ban(seller)
+    assert market.succeed(order["payment_id"]) == "processed"
+    assert not market.owns(buyer, item)
+    assert market.balances()["refunds_payable"] == 5000
+
+
 def test_17_all_or_nothing_when_one_line_is_gone(market: Market) -> None:
     seller = market.sign_up()
     art, product = market.artwork(seller, 5000), market.product(seller, 1000)

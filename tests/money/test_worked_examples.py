@@ -246,6 +246,17 @@ def test_the_real_fee_after_a_partial_refund_leaves_the_agreed_commission(
     assert market.split(order["order_id"])[:2] == (fee, 600)
 
 
+def test_the_real_fee_after_a_partial_refund_does_not_let_the_commission_grow_back(market: Market) -> None:
+    """50 cents, fee 31, commission shrunk to 19. Ten cents back: 4 from it, 6 from the seller. Then the fee is 20."""
+    seller = market.sign_up()
+    order = market.buy(market.sign_up(), market.product(seller, 50))
+    market.refund(seller, market.line(order["order_id"]), 10)
+    assert market.wallet(seller) == (0, 0, 6)
+    market.fee(order["payment_id"], 20)
+    assert market.split(order["order_id"]) == (20, 19, 11)
+    assert market.wallet(seller) == (0, 11, 6)
+
+
 def test_the_real_fee_after_the_release(market: Market) -> None:
     seller, buyer = market.sign_up("standard"), market.sign_up()
     order = market.buy(buyer, market.product(seller, 2000))
