@@ -107,6 +107,12 @@ STATE = {
             where t.buyer_id = w.user_id and t.payment_processor = 'wallet'
         ), 0)
     """,
+    "a payment's lines bear its fee": """
+        select p.id from public.payments as p
+        join public.transactions as t on t.payment_id = p.id
+        group by p.id
+        having sum(t.amount_fees_cents) <> coalesce(p.provider_fee_cents, p.fee_estimate_cents)
+    """,
     "nobody has more than one open payout": """
         select user_id from public.payouts where status in ('requested', 'approved', 'processing')
         group by user_id having count(*) > 1
