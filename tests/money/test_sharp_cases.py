@@ -134,6 +134,14 @@ def test_07_refunds_under_way_count(market: Market) -> None:
         market.request_refund(seller, line, 1)
 
 
+def test_07_a_pending_refund_of_the_dashboard_counts_too(market: Market) -> None:
+    seller, _, _, order = sale(market)
+    market.provider_refund(order["payment_id"], 1500, status="pending")
+    with refused("refund_amount_invalid"):
+        market.request_refund(seller, market.line(order["order_id"]), 501)
+    market.request_refund(seller, market.line(order["order_id"]), 500)
+
+
 def test_07_a_refund_under_way_can_fail_and_be_asked_for_again(market: Market) -> None:
     seller, _, _, order = sale(market)
     line = market.line(order["order_id"])
