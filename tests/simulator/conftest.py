@@ -143,7 +143,8 @@ def _simulator(tmp_path_factory: pytest.TempPathFactory, _receiver: Receiver) ->
 
 @pytest.fixture
 def simulator(_simulator: Simulator) -> Simulator:
-    """A simulator without memories of earlier tests."""
+    """A simulator without memories of earlier tests, none of whose deliveries is still on its way."""
+    _simulator.control.idle(1)
     _simulator.control.reset()
     _simulator.control.config(retry_seconds=0.05)
     return _simulator

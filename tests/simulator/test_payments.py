@@ -172,7 +172,7 @@ def test_cancel(simulator: Simulator, receiver: Receiver) -> None:
     canceled = simulator.client.v1.payment_intents.cancel(intent.id, {"cancellation_reason": "abandoned"})
     assert (canceled.status, canceled.cancellation_reason) == ("canceled", "abandoned")
     assert simulator.control.idle()
-    assert receiver.types()[-1] == "payment_intent.canceled"
+    assert "payment_intent.canceled" in receiver.types()
     with pytest.raises(RuntimeError, match="status of canceled"):
         simulator.control.confirm(str(intent.client_secret))
 

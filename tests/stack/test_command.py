@@ -162,6 +162,14 @@ def _python_for_others() -> str | None:
     return None
 
 
+def _link(source: str, target: str) -> None:
+    """A hard link, or a copy where the other directory is on another file system."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root may become somebody else")
 def test_an_ordinary_user(checkout: Callable[..., Checkout]) -> None:
     python = _python_for_others()
@@ -169,7 +177,12 @@ def test_an_ordinary_user(checkout: Callable[..., Checkout]) -> None:
         pytest.skip("no Python that another user may run")
     theirs = checkout("theirs", user="nobody")
     theirs.python = python
-    packages = next((REPO / ".venv/lib").glob("python*/site-packages"))
+    # Links, because ours may lie below a directory that only we may enter.
+    packages = theirs.directory.parent / "packages"
+    shutil.copytree(next((REPO / ".venv/lib").glob("python*/site-packages")), packages, copy_function=_link)
+    modules = theirs.directory / "node_modules"
+    modules.unlink()
+    shutil.copytree(REPO / "node_modules", modules, symlinks=True, copy_function=_link)
     theirs.env["PYTHONPATH"] += f"{os.pathsep}{packages}"
     theirs.must("up")
     assert httpx.get(f"{theirs.url}/auth/v1/settings").status_code == 200
