@@ -223,8 +223,9 @@ def test_08_a_refund_that_overtakes_anothers_failure_waits_for_it(market: Market
     _, _, _, order = sale(market)
     market.provider_refund(order["payment_id"], 2000, ref="re_1")
     assert market.provider_refund(order["payment_id"], 1500, ref="re_2", event_id="evt_second") == "retry"
-    market.provider_refund(order["payment_id"], 2000, ref="re_1", status="failed")
     event = market.one("select id from private.webhook_events where event_id = 'evt_second'")
+    assert market.why_of(event).startswith("The provider's report needs an earlier one.")
+    market.provider_refund(order["payment_id"], 2000, ref="re_1", status="failed")
     assert market.process(event) == "processed"
     assert market.one("select refunded_cents from public.payments") == 1500
 
@@ -434,6 +435,16 @@ def test_11_the_commission_that_had_shrunk_is_given_back_as_it_was(market: Marke
     assert market.split(order["order_id"]) == (31, 19, 0)
     market.refund(seller, market.line(order["order_id"]))
     assert market.balances() == {"fees:stripe": 31, "users debt": -31}
+
+
+def test_11_a_commission_below_zero_was_the_platforms_loss_and_stays_it(market: Market) -> None:
+    seller, _, _, order = sale(market, price=50, tier="basic")
+    market.fee(order["payment_id"], 60)
+    assert market.split(order["order_id"]) == (60, -10, 0)
+    line = market.line(order["order_id"])
+    for cents in (20, None):
+        market.refund(seller, line, cents)
+    assert market.balances() == {"fees:stripe": 60, "revenue": -10, "users debt": -50}
 
 
 # -- 13: refund after payout ------------------------------------------------------------------------------------------
