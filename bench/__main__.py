@@ -39,9 +39,11 @@ def main(wanted: list[str]) -> int:
         mark = "[green]✓[/]" if r.reached else "[red]✗[/]"
         table.add_row(r.name, f"{r.value:,.0f}", r.unit, f"{r.ratio:.2f}", f"{r.goal} {mark}", r.against)
     console.print(table)
-    if not wanted:
-        rows = [{**asdict(r), "value": round(r.value, 1), "ratio": round(r.ratio, 3)} for r in results]
-        Path(__file__).with_name("results.json").write_text(json.dumps(rows, indent=2) + "\n")
+    # A run of some measurements renews their rows and keeps the others.
+    file = Path(__file__).with_name("results.json")
+    rows = {row["name"]: row for row in (json.loads(file.read_text()) if file.exists() else [])}
+    rows |= {r.name: {**asdict(r), "value": round(r.value, 1), "ratio": round(r.ratio, 3)} for r in results}
+    file.write_text(json.dumps(list(rows.values()), indent=2) + "\n")
     return 0
 
 
