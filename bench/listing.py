@@ -1,4 +1,4 @@
-"""[rls_listing]: a shop page through PostgREST under row level security, against the same request and claims as service_role."""
+"""[rls_listing]: a shop page through PostgREST under row level security, against the same as service_role."""
 
 from __future__ import annotations
 
