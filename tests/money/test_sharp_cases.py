@@ -910,6 +910,7 @@ def test_a_success_instead_of_the_cancellation_settles(market: Market) -> None:
     assert market.succeed(order["payment_id"], event_id=event_id) == "processed"
     assert market.cancel(order["payment_id"]) == "processed"
     market.worker("select private.payment_cancelled(%s)", order["payment_id"])
+    assert market.status("payments", order["payment_id"]) == "succeeded"
     assert market.status("orders", order["order_id"]) == "completed"
     assert market.owns(buyer, item)
 
