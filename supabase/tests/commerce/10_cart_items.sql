@@ -2,11 +2,12 @@
 begin;
 \ir ../helpers.psql
 
-select plan(35);
+select plan(36);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.product(1, 1000, 500) as named, pg_temp.artwork(1, 5000) as artwork,
-    pg_temp.product(5, 100) as banned, pg_temp.product(2, 100) as own;
+    pg_temp.product(5, 100) as banned, pg_temp.product(2, 100) as own, pg_temp.artwork(1, 5000) as display;
+update public.artworks set is_for_sale = false where id = (select display from t);
 grant select on t to public;
 select pg_temp.ban();
 
@@ -31,6 +32,7 @@ select lives_ok($$insert into public.cart_items (item_id) select artwork from t$
 select is(pg_temp.code_of(s), code, code) from (values
     ('own_item', 'insert into public.cart_items (item_id) select own from t'),
     ('item_not_available', 'insert into public.cart_items (item_id) select banned from t'),
+    ('item_not_available', 'insert into public.cart_items (item_id) select display from t'),
     ('item_not_available', 'insert into public.cart_items (item_id) values (gen_random_uuid())'),
     ('quantity_not_allowed', 'update public.cart_items set quantity = 2 where item_id = (select artwork from t)'),
     ('price_not_negotiable', 'update public.cart_items set offered_price_cents = 1 '
