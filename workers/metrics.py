@@ -26,6 +26,7 @@ JOB_SECONDS = Histogram(
 AUDIT_FINDINGS = Gauge(
     "avenue_audit_findings", "Findings of the last audit of the books; anything but 0 needs a person."
 )
+COUNTER_DRIFT = Gauge("avenue_counter_drift", "Counters that differed from the last recount; expected: none.")
 PROVIDER_DIFFERENCE = Gauge(
     "avenue_provider_difference_cents", "Provider balance minus what our books say it should be.", ["provider"]
 )

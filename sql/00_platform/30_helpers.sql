@@ -78,6 +78,7 @@ create table private.settings (
     destination_hold interval not null default '72 hours',
     fresh_login_period interval not null default '15 minutes',
     event_attempts integer not null default 8,
+    trending_half_life interval not null default '2 days',
     constraint settings_pkey primary key (singleton),
     constraint settings_singleton_check check (singleton)
 );
@@ -100,6 +101,7 @@ comment on column private.settings.destination_hold is
 comment on column private.settings.fresh_login_period is
 'How recent the sign-in must be to change a payout destination.';
 comment on column private.settings.event_attempts is 'Tries of one webhook event before it is dead-lettered.';
+comment on column private.settings.trending_half_life is 'Time after which the use of a tag weighs half as much.';
 
 alter table private.settings enable row level security;
 
