@@ -10,6 +10,11 @@ comment on type public.experience_level is 'Self-declared.';
 create type public.profile_visibility as enum ('public', 'members_only', 'private');
 comment on type public.profile_visibility is 'Who may read a profile: everybody, signed-in members, only its owner.';
 
+create type public.audience as enum ('public', 'members', 'group', 'owner');
+comment on type public.audience is
+'Who may read a contribution: everybody, signed-in members, active members of its group, only its author (and admins). '
+'Blocks narrow each further.';
+
 -- Only http and https, no spaces or markup characters: what ends up in an href or src is never javascript: or data:.
 create domain public.http_url as text
 constraint http_url_check check (value ~ '^https?://[^[:space:][:cntrl:]"<>\\^`{|}]+$' and char_length(value) <= 2048);
@@ -27,6 +32,8 @@ comment on domain public.http_urls is 'At most 30 absolute http(s) addresses.';
 create table public.profiles (
     id uuid not null,
     username extensions.citext not null,
+    -- Behind a policy only leakproof comparisons use an index, and those of citext are not.
+    handle text not null generated always as (lower(username::text)) stored,
     display_name text,
     full_name text,
     bio text,
@@ -67,6 +74,9 @@ create table public.profiles (
 -- Counters are rewritten often and no index holds them: room on the page keeps those updates HOT.
 with (fillfactor = 85);
 
+-- Not unique, username is: a unique generated column is a key that every update of the row might change, so each would
+-- lock it against whoever refers to it.
+create index profiles_handle_idx on public.profiles (handle);
 create index profiles_created_at_idx on public.profiles (created_at desc);
 -- Few rows: who may act as an admin.
 create index profiles_role_idx on public.profiles (role) where role <> 'member';
@@ -78,6 +88,8 @@ comment on column public.profiles.id is 'auth.users.id. No foreign key: financia
 comment on column public.profiles.username is
 'Handle in addresses: 3 to 30 of A-Z a-z 0-9 _ . -, starting and ending with a letter, digit or _. Unique whatever '
 'the case; reserved words and deleted- are refused.';
+comment on column public.profiles.handle is
+'The username in lower case. Look people up by it, handle=eq.ana: a filter on username reads every profile.';
 comment on column public.profiles.display_name is 'Name to show, at most 80 characters.';
 comment on column public.profiles.full_name is 'Full name, if its owner wants it shown; at most 100 characters.';
 comment on column public.profiles.bio is 'About, at most 5,000 characters.';
@@ -146,6 +158,90 @@ $$;
 comment on function private.is_admin() is 'Whether the caller is a member with role admin or super_admin.';
 grant execute on function private.is_admin() to authenticated;
 
+-- user_blocks comes on a later page; plpgsql binds late. Policies write
+-- <> all (array(select private.blocked_ids())), which asks once a query, not once a row.
+create function private.blocked_ids() returns setof uuid
+language plpgsql
+stable
+security definer
+set search_path = ''
+rows 10
+as $$
+begin
+    return query
+    select b.blocked_id from public.user_blocks as b where b.blocker_id = auth.uid()
+    union all
+    select b.blocker_id from public.user_blocks as b where b.blocked_id = auth.uid();
+end
+$$;
+comment on function private.blocked_ids() is
+'Everybody the caller blocked or was blocked by: neither sees the other anywhere.';
+grant execute on function private.blocked_ids() to authenticated;
+
+create function private.is_visible_to(subject uuid, viewer uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    -- Says the same as the policies of profiles, for a given viewer instead of the caller.
+    return exists (
+        select from public.profiles as p
+        left join public.profiles as v on v.id = viewer and v.deleted_at is null and not v.is_banned
+        where
+            p.id = subject and p.deleted_at is null
+            and (
+                p.id = viewer
+                or v.role in ('admin', 'super_admin')
+                or not p.is_banned
+                and (
+                    p.profile_visibility = 'public'
+                    or p.profile_visibility = 'members_only' and v.id is not null
+                )
+                and not exists (
+                    select from public.user_blocks as b
+                    where
+                        b.blocker_id = subject and b.blocked_id = viewer
+                        or b.blocker_id = viewer and b.blocked_id = subject
+                )
+            )
+    );
+end
+$$;
+comment on function private.is_visible_to(uuid, uuid) is
+'Whether the viewer (null: a visitor) may know of the subject: an account that is neither deleted nor hidden from them '
+'by its visibility, a ban or a block. Admins know everybody.';
+
+create function private.can_see(user_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return private.is_visible_to(can_see.user_id, auth.uid());
+end
+$$;
+comment on function private.can_see(uuid) is
+'Whether the caller may know of this user, see is_visible_to(). For policies on rows that name a person.';
+grant execute on function private.can_see(uuid) to anon, authenticated;
+
+create function private.author_audience(author public.profiles) returns public.audience
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when author.is_banned or author.deleted_at is not null or author.profile_visibility = 'private' then 'owner'
+        when author.profile_visibility = 'members_only' then 'members'
+        else 'public'
+    end::public.audience
+$$;
+comment on function private.author_audience(public.profiles) is
+'The widest audience of what this person writes. Contributions carry a copy, kept by trigger, so that reading a page '
+'of them asks nothing about their authors.';
+
 create function private.require_active(user_id uuid) returns uuid
 language plpgsql
 stable
@@ -169,12 +265,20 @@ comment on function private.require_active(uuid) is
 'workers make on behalf of a user whose token they verified.';
 
 create function private.require_member() returns uuid
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-    select private.require_active(auth.uid())
+declare
+    caller uuid := private.member_id();
+begin
+    if caller is null then
+        -- Says why.
+        perform private.require_active(auth.uid());
+    end if;
+    return caller;
+end
 $$;
 comment on function private.require_member() is
 'The caller''s id, or fails with not_signed_in (401) or banned (403). First line of every RPC for members.';
@@ -283,6 +387,39 @@ create trigger check_profile
 before insert or update of username, display_name, full_name, bio, smart_link on public.profiles
 for each row execute function private.check_profile();
 
+-- A ban, a change of visibility, the end of an account: each moves counts on things of many others, in an order that
+-- depends on whose account it is. Two of them at once would wait in a circle, so they take turns, and what one counts
+-- on it holds from the first count to the end, see claim_count(). A statement's trigger runs before any row is
+-- locked.
+create function private.take_standing_turn() returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform pg_advisory_xact_lock(hashtextextended('avenue:standing', 0));
+    perform set_config('avenue.rows_held', 'on', true);
+end
+$$;
+comment on function private.take_standing_turn() is
+'Waits until no other account''s standing is being changed; held until the transaction ends. Before any row is locked.';
+
+create function private.change_standing_in_turn() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.take_standing_turn();
+    return null;
+end
+$$;
+comment on function private.change_standing_in_turn() is 'Trigger: see take_standing_turn().';
+
+create trigger change_standing_in_turn
+before update of is_banned, deleted_at, profile_visibility on public.profiles
+for each statement execute function private.change_standing_in_turn();
+
 -- Counters and moderation do not make a profile look edited.
 create trigger touch_updated_at
 before update of
@@ -354,9 +491,15 @@ using (profile_visibility = 'public' and not is_banned);
 -- One's own row is readable whatever the standing, so that an application can tell a banned user so.
 create policy profiles_select on public.profiles for select to authenticated
 using (
-    (profile_visibility = 'public' and not is_banned)
+    (
+        not is_banned
+        and (
+            profile_visibility = 'public'
+            or profile_visibility = 'members_only' and (select private.member_id()) is not null
+        )
+        and id <> all(array(select private.blocked_ids()))
+    )
     or id = (select auth.uid())
-    or (profile_visibility = 'members_only' and not is_banned and (select private.member_id()) is not null)
     or (select private.is_admin())
 );
 

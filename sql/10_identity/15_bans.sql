@@ -31,6 +31,9 @@ end
 $$;
 comment on function private.mirror_ban() is 'Trigger: profiles.is_banned says whether a row in bans exists.';
 
+create trigger change_standing_in_turn before insert or delete on public.bans
+for each statement execute function private.change_standing_in_turn();
+
 create trigger mirror_ban after insert or delete on public.bans
 for each row execute function private.mirror_ban();
 
@@ -46,6 +49,7 @@ begin
     if ban_user.user_id = admin then
         perform private.fail('cannot_ban_yourself');
     end if;
+    perform private.take_standing_turn();
     -- Shared with grant_role(): two super admins banning each other take turns, and the second is no member any more.
     perform pg_advisory_xact_lock(hashtextextended('avenue:super_admins', 0));
     perform private.require_admin();

@@ -1,5 +1,42 @@
 -- The main categories of creators and of what they sell. Reference data; the slug is what code refers to.
 
+-- What people type is compared in its normal form and kept tidy. Both are immutable: unique indexes are built on them.
+create function private.tidy_name(value text) returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    -- NFKC makes one of composed, decomposed, full-width and ligature forms; what has no width is dropped.
+    select btrim(regexp_replace(
+        regexp_replace(
+            normalize(value, nfkc),
+            '[\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180E\u200B-\u200F\u202A-\u202E\u2060-\u206F'
+            '\u3164\uFE00-\uFE0F\uFEFF\uFFA0\U000E0000-\U000E0FFF]', '', 'g'
+        ),
+        '[[:space:][:cntrl:]\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]+', ' ', 'g'
+    ))
+$$;
+comment on function private.tidy_name(text) is
+'A typed name without invisible characters, line breaks and superfluous spaces, in Unicode form NFKC.';
+
+create function private.normal_form(value text) returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select btrim(regexp_replace(
+        -- Through upper case, which unites variants that lower case keeps apart (final sigma, dotless i).
+        lower(upper(replace(
+            regexp_replace(private.tidy_name(value), '[\u2018\u2019\u02BC\u0060]', '''', 'g'), '&', ' and '
+        ))),
+        '[-_[:space:]\u2010-\u2015\u2212]+', ' ', 'g'
+    ))
+$$;
+comment on function private.normal_form(text) is
+'What the spellings of one name share: case, spaces, hyphens, kinds of apostrophe, & or and, Unicode variants and '
+'invisible characters make no difference; accents do.';
+grant execute on function private.tidy_name(text), private.normal_form(text) to authenticated;
+
 create table public.categories (
     id uuid not null default gen_random_uuid(),
     name text not null,
@@ -16,7 +53,10 @@ create table public.categories (
     constraint categories_slug_check check (slug::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$')
 );
 
-comment on table public.categories is 'The main categories. Everybody reads active ones; changed by migrations.';
+create unique index categories_normal_name_idx on public.categories (private.normal_form(name));
+
+comment on table public.categories is
+'The main categories. Everybody reads active ones; changed by migrations and by approved requests.';
 comment on column public.categories.name is 'Name to show.';
 comment on column public.categories.slug is 'Stable key in addresses.';
 comment on column public.categories.description is 'One sentence on who belongs here.';

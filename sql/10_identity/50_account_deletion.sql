@@ -18,12 +18,73 @@ comment on column private.file_erasures.requested_at is 'When the account was de
 comment on column private.file_erasures.completed_at is 'When nothing was left to erase; null until then.';
 alter table private.file_erasures enable row level security;
 
+-- People change what refers to two accounts, or to a group and an account, at the same instant. These gates order
+-- them: shared for those who take part, exclusive for who ends an account, blocks, passes on or deletes. Locks of one
+-- gate are taken in one order; few in number, because advisory locks are a shared, limited resource and one request
+-- can name thousands of people.
+create function private.lock_gates(gate text, shared uuid[], exclusive uuid[] default '{}') returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    turn record;
+begin
+    for turn in
+        select uuid_hash(g.id) & 1023 as stripe, bool_or(g.exclusive) as exclusive
+        from (
+            select s.id, false as exclusive from unnest(lock_gates.shared) as s (id)
+            union all
+            select e.id, true from unnest(lock_gates.exclusive) as e (id)
+        ) as g
+        where g.id is not null
+        group by 1
+        order by 1
+    loop
+        if turn.exclusive then
+            perform pg_advisory_xact_lock(hashtext('avenue:' || gate), turn.stripe);
+        else
+            perform pg_advisory_xact_lock_shared(hashtext('avenue:' || gate), turn.stripe);
+        end if;
+    end loop;
+end
+$$;
+comment on function private.lock_gates(text, uuid[], uuid[]) is
+'Enters the gates of accounts (gate account) or groups (gate group) until the transaction ends. Accounts before '
+'groups, both before any row that is changed; what was read before has to be read again.';
+
+create table private.erasure_steps (
+    step text not null,
+    position integer not null,
+    statement text not null,
+    constraint erasure_steps_pkey primary key (step)
+);
+comment on table private.erasure_steps is
+'What erase_account() does besides: each aggregate that holds personal data adds its step on its page.';
+comment on column private.erasure_steps.step is 'Name, usually of the relation.';
+comment on column private.erasure_steps.position is
+'Order, ascending: who refers comes before what is referred to. Negative ones run before the profile''s own row is '
+'locked: they change rows that others hold while they wait for it.';
+comment on column private.erasure_steps.statement is 'One SQL statement; $1 is the user''s id.';
+alter table private.erasure_steps enable row level security;
+
 create function private.erase_account(user_id uuid) returns void
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    step private.erasure_steps;
 begin
+    -- One account ends at a time: two that liked and followed each other would wait in a circle.
+    perform private.take_standing_turn();
+    perform private.lock_gates('account', '{}', array[erase_account.user_id]);
+    insert into private.file_erasures as f (user_id) values (erase_account.user_id)
+    on conflict on constraint file_erasures_pkey do update set requested_at = now(), completed_at = null;
+    for step in select * from private.erasure_steps as e where e.position < 0 order by e.position, e.step loop
+        execute step.statement using erase_account.user_id;
+    end loop;
+
     -- Items before the profile: the order in which a seller's own changes take their locks.
     perform private.erase_products(erase_account.user_id);
     perform private.erase_artworks(erase_account.user_id);
@@ -33,11 +94,20 @@ begin
         username = 'deleted-' || left(encode(sha256(uuid_send(p.id)), 'hex'), 22),
         display_name = null, full_name = null, bio = null, avatar_url = null, banner_url = null, smart_link = null,
         website_url = null, experience_level = null, role = 'member', profile_visibility = 'members_only',
-        is_partner_account = false, deleted_at = now()
+        is_partner_account = false, followers_count = 0, following_count = 0, deleted_at = now()
     where p.id = erase_account.user_id and p.deleted_at is null;
+
+    for step in select * from private.erasure_steps as e where e.position >= 0 order by e.position, e.step loop
+        execute step.statement using erase_account.user_id;
+    end loop;
 
     delete from public.profile_settings as s where s.user_id = erase_account.user_id;
     delete from public.artist_profiles as a where a.user_id = erase_account.user_id;
+    delete from public.user_categories as c where c.user_id = erase_account.user_id;
+    delete from public.user_skills as s where s.user_id = erase_account.user_id;
+    delete from public.user_genres as g where g.user_id = erase_account.user_id;
+    delete from public.custom_field_requesters as r where r.user_id = erase_account.user_id;
+    delete from public.profile_locations as l where l.user_id = erase_account.user_id;
     delete from public.bans as b where b.user_id = erase_account.user_id;
     delete from public.cart_items as c where c.user_id = erase_account.user_id;
     update public.orders as o set shipping_address = null, notes = null
@@ -45,8 +115,6 @@ begin
     -- What a provider collects has to be ended there first; until then its row keeps the profile.
     delete from public.subscriptions as s where s.user_id = erase_account.user_id and s.provider is null;
 
-    insert into private.file_erasures as f (user_id) values (erase_account.user_id)
-    on conflict on constraint file_erasures_pkey do update set requested_at = now(), completed_at = null;
     begin
         perform private.enqueue('erase_user_files', jsonb_build_object('user_id', erase_account.user_id));
     exception when others then
@@ -171,6 +239,11 @@ insert into private.personal_data (section, relation, condition) values
 ('profile', 'public.profiles', 't.id = $1'),
 ('settings', 'public.profile_settings', 't.user_id = $1'),
 ('artist_profile', 'public.artist_profiles', 't.user_id = $1'),
+('categories', 'public.user_categories', 't.user_id = $1'),
+('skills', 'public.user_skills', 't.user_id = $1'),
+('genres', 'public.user_genres', 't.user_id = $1'),
+('custom_fields', 'public.custom_field_requesters', 't.user_id = $1'),
+('location', 'public.profile_locations', 't.user_id = $1'),
 ('ban', 'public.bans', 't.user_id = $1'),
 ('subscriptions', 'public.subscriptions', 't.user_id = $1'),
 ('cart_items', 'public.cart_items', 't.user_id = $1'),

@@ -1,0 +1,140 @@
+-- What people say they do: their categories, skills and genres. Readable as far as their profile is.
+
+create table public.user_categories (
+    user_id uuid not null default auth.uid(),
+    category_id uuid not null,
+    created_at timestamptz not null default now(),
+    constraint user_categories_pkey primary key (user_id, category_id),
+    constraint user_categories_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint user_categories_category_id_fkey foreign key (category_id)
+    references public.categories (id) on delete cascade
+);
+create index user_categories_category_id_user_id_idx on public.user_categories (category_id, user_id);
+
+comment on table public.user_categories is
+'Categories people put themselves in, at most 8 each; read through the profile, written by its owner.';
+comment on column public.user_categories.user_id is 'Whose; always the caller.';
+comment on column public.user_categories.category_id is 'An active category.';
+
+create table public.user_skills (
+    user_id uuid not null default auth.uid(),
+    skill_id uuid not null,
+    created_at timestamptz not null default now(),
+    constraint user_skills_pkey primary key (user_id, skill_id),
+    constraint user_skills_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint user_skills_skill_id_fkey foreign key (skill_id) references public.skills (id) on delete cascade
+);
+create index user_skills_skill_id_user_id_idx on public.user_skills (skill_id, user_id);
+
+comment on table public.user_skills is
+'Skills people have, at most 50 each; read through the profile, written by its owner.';
+comment on column public.user_skills.user_id is 'Whose; always the caller.';
+comment on column public.user_skills.skill_id is 'An active, approved skill, whatever its category.';
+
+create table public.user_genres (
+    user_id uuid not null default auth.uid(),
+    genre_id uuid not null,
+    created_at timestamptz not null default now(),
+    constraint user_genres_pkey primary key (user_id, genre_id),
+    constraint user_genres_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint user_genres_genre_id_fkey foreign key (genre_id) references public.genres (id) on delete cascade
+);
+create index user_genres_genre_id_user_id_idx on public.user_genres (genre_id, user_id);
+
+comment on table public.user_genres is
+'Genres people work in, at most 30 each; read through the profile, written by its owner.';
+comment on column public.user_genres.user_id is 'Whose; always the caller.';
+comment on column public.user_genres.genre_id is 'An active, approved genre.';
+
+create function private.check_choices() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    chosen_from text := tg_argv[0];
+    key text := tg_argv[1];
+    most integer := tg_argv[2];
+    available text := tg_argv[3];
+    problem text;
+begin
+    execute format(
+        'select a.%1$I::text from added as a left join %2$s as c on c.id = a.%1$I and %3$s where c.id is null limit 1',
+        key, chosen_from, available
+    ) into problem;
+    if problem is not null then
+        perform private.fail('choice_not_available', problem);
+    end if;
+
+    -- Two requests of one person take turns, so that together they cannot exceed the limit.
+    perform pg_advisory_xact_lock(hashtextextended('avenue:' || tg_table_name || o.user_id, 0))
+    from (select distinct a.user_id from added as a order by a.user_id) as o;
+    execute format(
+        'select t.user_id::text from %s as t where t.user_id in (select a.user_id from added as a) '
+        'group by t.user_id having count(*) > $1 limit 1', tg_relid::regclass
+    ) into problem using most;
+    if problem is not null then
+        perform private.fail('too_many_choices', most::text);
+    end if;
+    return null;
+end
+$$;
+comment on function private.check_choices() is
+'Trigger (relation chosen from, key column, most per person, condition): only what is on offer can be chosen.';
+
+create trigger check_choices after insert on public.user_categories referencing new table as added
+for each statement execute function private.check_choices('public.categories', 'category_id', '8', 'c.is_active');
+create trigger check_choices after insert on public.user_skills referencing new table as added
+for each statement execute function private.check_choices(
+    'public.skills', 'skill_id', '50', 'c.is_active and c.is_admin_approved'
+);
+create trigger check_choices after insert on public.user_genres referencing new table as added
+for each statement execute function private.check_choices(
+    'public.genres', 'genre_id', '30', 'c.is_active and c.is_admin_approved'
+);
+
+alter table public.user_categories enable row level security;
+alter table public.user_skills enable row level security;
+alter table public.user_genres enable row level security;
+revoke all on public.user_categories, public.user_skills, public.user_genres from anon, authenticated, service_role;
+grant select on public.user_categories, public.user_skills, public.user_genres to anon, authenticated, service_role;
+grant delete on public.user_categories, public.user_skills, public.user_genres to authenticated;
+grant insert (category_id) on public.user_categories to authenticated;
+grant insert (skill_id) on public.user_skills to authenticated;
+grant insert (genre_id) on public.user_genres to authenticated;
+
+-- Read through the profile's own policy: hidden profile, hidden choices.
+create policy user_categories_select_anon on public.user_categories for select to anon
+using (exists (select from public.profiles as p where p.id = user_id));
+create policy user_categories_select on public.user_categories for select to authenticated
+using (exists (select from public.profiles as p where p.id = user_id));
+create policy user_categories_insert on public.user_categories for insert to authenticated
+with check (user_id = (select private.member_id()));
+create policy user_categories_delete on public.user_categories for delete to authenticated
+using (user_id = (select private.member_id()));
+
+create policy user_skills_select_anon on public.user_skills for select to anon
+using (exists (select from public.profiles as p where p.id = user_id));
+create policy user_skills_select on public.user_skills for select to authenticated
+using (exists (select from public.profiles as p where p.id = user_id));
+create policy user_skills_insert on public.user_skills for insert to authenticated
+with check (user_id = (select private.member_id()));
+create policy user_skills_delete on public.user_skills for delete to authenticated
+using (user_id = (select private.member_id()));
+
+create policy user_genres_select_anon on public.user_genres for select to anon
+using (exists (select from public.profiles as p where p.id = user_id));
+create policy user_genres_select on public.user_genres for select to authenticated
+using (exists (select from public.profiles as p where p.id = user_id));
+create policy user_genres_insert on public.user_genres for insert to authenticated
+with check (user_id = (select private.member_id()));
+create policy user_genres_delete on public.user_genres for delete to authenticated
+using (user_id = (select private.member_id()));
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('choice_not_available', 'PT409', 'This cannot be chosen.',
+'The category, skill or genre in the detail was withdrawn or is not approved. Reload the list.'),
+('too_many_choices', 'PT409', 'That is too many.',
+'One person has at most 8 categories, 50 skills and 30 genres; the detail is the limit. Remove some first.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
