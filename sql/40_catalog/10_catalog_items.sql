@@ -10,7 +10,8 @@ create table public.catalog_items (
     kind public.catalog_kind not null,
     seller_id uuid not null,
     title text not null,
-    slug extensions.citext not null,
+    -- text, not citext: behind a policy only leakproof comparisons use an index.
+    slug text not null,
     thumbnail_url public.http_url,
     price_cents bigint not null,
     minimum_price_cents bigint,
@@ -84,7 +85,8 @@ comment on column public.catalog_items.is_unique is 'One of a kind: sold once, q
 comment on column public.catalog_items.is_featured is 'Shown first by its seller.';
 comment on column public.catalog_items.is_published is 'Shown by its seller and not taken down.';
 comment on column public.catalog_items.is_for_sale is 'Can be bought when visible; false for sold and display pieces.';
-comment on column public.catalog_items.seller_is_active is 'False while the seller is banned, and once deleted.';
+comment on column public.catalog_items.seller_is_active is
+'False while the seller is banned or private, and once deleted.';
 comment on column public.catalog_items.is_visible is 'Everybody may read it: published, by a seller in good standing.';
 comment on column public.catalog_items.is_listed is
 'Visible and for sale: what shop pages show. Filter with eq.true; is.true cannot use the indexes.';
@@ -103,7 +105,7 @@ create type private.catalog_entry as (
     kind public.catalog_kind,
     seller_id uuid,
     title text,
-    slug extensions.citext,
+    slug text,
     thumbnail_url text,
     price_cents bigint,
     minimum_price_cents bigint,
@@ -171,7 +173,8 @@ begin
     if tg_op = 'INSERT' or entry.is_published <> before.is_published then
         -- A ban or deletion that is just happening, and the counters below: both start with the profile's row, so the
         -- standing read here stays true until this transaction ends, and nobody waits in a circle.
-        select p.deleted_at is null and not p.is_banned into seller_is_active from public.profiles as p
+        select private.author_audience(p) <> 'owner' into seller_is_active
+        from public.profiles as p
         where p.id = entry.seller_id
         for no key update;
     end if;
@@ -225,25 +228,31 @@ $$;
 comment on function private.count_published_item(public.catalog_kind, uuid, integer) is
 'Moves the seller''s count of published items of a kind.';
 
--- A seller's standing decides over all their items at once: a ban takes them off sale, its end puts them back.
+-- A seller's standing decides over all their items at once: a ban takes them off sale, its end puts them back. So does
+-- a private profile: nobody buys from somebody they cannot see.
 create function private.follow_seller_standing() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    active boolean := private.author_audience(new) <> 'owner';
 begin
-    update public.catalog_items as c set seller_is_active = (new.deleted_at is null and not new.is_banned)
-    where c.seller_id = new.id and c.seller_is_active <> (new.deleted_at is null and not new.is_banned);
+    update public.catalog_items as c set seller_is_active = active
+    where c.seller_id = new.id and c.seller_is_active <> active;
     return null;
 end
 $$;
 comment on function private.follow_seller_standing() is
-'Trigger on profiles: a banned or deleted seller''s items are neither visible nor for sale.';
+'Trigger on profiles: a banned, deleted or private seller''s items are neither visible nor for sale.';
 
 create trigger follow_seller_standing
-after update of is_banned, deleted_at on public.profiles
+after update of is_banned, deleted_at, profile_visibility on public.profiles
 for each row
-when (old.is_banned is distinct from new.is_banned or old.deleted_at is distinct from new.deleted_at)
+when (
+    (old.is_banned, old.deleted_at, old.profile_visibility)
+    is distinct from (new.is_banned, new.deleted_at, new.profile_visibility)
+)
 execute function private.follow_seller_standing();
 
 create function private.item_has_orders(item_id uuid) returns boolean
@@ -315,7 +324,7 @@ begin
     -- Two items of one title arriving together take turns; the second sees the first.
     perform pg_advisory_xact_lock(hashtextextended(relation::text || ':' || base, 0));
     execute format(
-        'select exists (select from %s as t where t.slug operator(extensions.=) $1::extensions.citext and t.id <> $2)',
+        'select exists (select from %s as t where t.slug = $1 and t.id <> $2)',
         relation
     ) into taken using base, id;
     return base || case when taken then '-' || left(replace(id::text, '-', ''), 10) else '' end;
@@ -366,12 +375,13 @@ alter table public.catalog_items enable row level security;
 revoke all on public.catalog_items from anon, authenticated, service_role;
 grant select on public.catalog_items to anon, authenticated, service_role;
 
--- Cheapest answer first: for a page of listed items nothing but is_visible is ever evaluated.
+-- Cheapest answer first: for a page of listed items nothing but is_visible and the list of blocks, read once, is ever
+-- evaluated. Whoever bought an item goes on seeing it, blocked or not.
 create policy catalog_items_select_anon on public.catalog_items for select to anon
 using (is_visible);
 create policy catalog_items_select on public.catalog_items for select to authenticated
 using (
-    is_visible
+    (is_visible and seller_id <> all(array(select private.blocked_ids())))
     or seller_id = (select private.member_id())
     or (select private.is_admin())
     or private.has_bought((select private.member_id()), id)

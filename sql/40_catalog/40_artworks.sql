@@ -14,7 +14,7 @@ create table public.artworks (
     id uuid not null default gen_random_uuid(),
     seller_id uuid not null default auth.uid(),
     title text not null,
-    slug extensions.citext not null,
+    slug text not null,
     description text,
     image_url public.http_url not null,
     thumbnail_url public.http_url,
@@ -31,6 +31,8 @@ create table public.artworks (
     sold_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
+    is_hidden boolean not null default false,
+    hidden_reason text,
     constraint artworks_pkey primary key (id),
     constraint artworks_slug_key unique (slug),
     constraint artworks_seller_id_fkey foreign key (seller_id) references public.profiles (id),
@@ -39,7 +41,7 @@ create table public.artworks (
     deferrable initially deferred,
     constraint artworks_title_check check (char_length(title) between 1 and 255 and title !~ '[[:cntrl:]]'),
     constraint artworks_slug_check check (
-        slug::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug::text) <= 100
+        slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100
     ),
     constraint artworks_description_check check (char_length(description) <= 20000),
     constraint artworks_price_cents_check check (price_cents = 0 or price_cents between 50 and 99999999),
@@ -48,7 +50,8 @@ create table public.artworks (
     ),
     constraint artworks_dimensions_check check (char_length(dimensions) between 1 and 100),
     constraint artworks_file_size_bytes_check check (file_size_bytes >= 0),
-    constraint artworks_sold_at_check check ((status = 'sold') = (sold_at is not null))
+    constraint artworks_sold_at_check check ((status = 'sold') = (sold_at is not null)),
+    constraint artworks_hidden_reason_check check (char_length(hidden_reason) <= 500)
 );
 
 create index artworks_seller_id_created_at_idx on public.artworks (seller_id, created_at desc);
@@ -77,6 +80,8 @@ comment on column public.artworks.status is
 comment on column public.artworks.is_featured is 'Shown first by its seller; limited by the seller''s plan.';
 comment on column public.artworks.is_for_sale is 'False shows it without selling it.';
 comment on column public.artworks.sold_at is 'When it was sold; kept by trigger.';
+comment on column public.artworks.is_hidden is 'Taken out of the shop by an admin; written by hide_content() only.';
+comment on column public.artworks.hidden_reason is 'Why, told to the seller.';
 
 create function private.catalog_entry(artwork public.artworks) returns private.catalog_entry
 language sql
@@ -86,7 +91,8 @@ as $$
     select row(
         'artwork', artwork.seller_id, artwork.title, artwork.slug, coalesce(artwork.thumbnail_url, artwork.image_url),
         artwork.price_cents, null, artwork.currency, artwork.category::text, artwork.tags, true, artwork.is_featured,
-        artwork.status in ('published', 'sold'), artwork.is_for_sale and artwork.status <> 'sold', artwork.description
+        artwork.status in ('published', 'sold') and not artwork.is_hidden,
+        artwork.is_for_sale and artwork.status <> 'sold', artwork.description
     )::private.catalog_entry
 $$;
 comment on function private.catalog_entry(public.artworks) is 'An artwork''s registry row.';
@@ -98,12 +104,13 @@ set search_path = ''
 as $$
 begin
     new.title := btrim(new.title);
-    if nullif(btrim(new.slug::text), '') is null then
+    new.slug := nullif(lower(btrim(new.slug)), '');
+    if new.slug is null then
         new.slug := private.free_slug(new.title, 'public.artworks', new.id);
-    elsif (tg_op = 'INSERT' or new.slug::text <> old.slug::text) and exists (
-        select from public.artworks as a where a.slug operator(extensions.=) new.slug and a.id <> new.id
+    elsif (tg_op = 'INSERT' or new.slug <> old.slug) and exists (
+        select from public.artworks as a where a.slug = new.slug and a.id <> new.id
     ) then
-        perform private.fail('slug_taken', new.slug::text);
+        perform private.fail('slug_taken', new.slug);
     end if;
     new.tags := private.clean_tags(new.tags);
     new.dimensions := nullif(btrim(new.dimensions), '');
@@ -222,13 +229,13 @@ grant update (
 grant delete on public.artworks to authenticated;
 
 -- Whoever may see the registry row may see the artwork. The owner comes first because an insert's RETURNING looks
--- before that row exists.
+-- before that row exists. A scalar subquery stays a look-up for each row, exists (…) could become a hash of all items.
 create policy artworks_select_anon on public.artworks for select to anon
-using (exists (select from public.catalog_items as c where c.id = artworks.id));
+using ((select c.id from public.catalog_items as c where c.id = artworks.id) is not null);
 create policy artworks_select on public.artworks for select to authenticated
 using (
     seller_id = (select private.member_id())
-    or exists (select from public.catalog_items as c where c.id = artworks.id)
+    or (select c.id from public.catalog_items as c where c.id = artworks.id) is not null
 );
 create policy artworks_insert on public.artworks for insert to authenticated
 with check (seller_id = (select private.member_id()) and status <> 'sold');

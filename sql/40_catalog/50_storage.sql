@@ -1,5 +1,6 @@
 -- Stored files. Public buckets are served to everybody by address; writing is for members, in the folder that carries
--- their id. product-files is private: its objects are never overwritten, and leave only when no product needs them.
+-- their id. product-files and attachments are private: their objects are never overwritten, and leave only when no
+-- product and no message needs them.
 
 insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types) values
 (
@@ -31,6 +32,15 @@ insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_typ
         'audio/x-flac', 'audio/aiff', 'audio/x-aiff', 'audio/midi', 'audio/x-midi', 'audio/webm',
         'video/mp4', 'video/webm', 'video/quicktime', 'video/x-matroska',
         'font/otf', 'font/ttf', 'font/woff', 'font/woff2'
+    ]
+),
+(
+    'attachments', 'attachments', false, 26214400,
+    array[
+        'application/zip', 'application/pdf', 'text/plain', 'text/csv', 'text/markdown',
+        'image/png', 'image/jpeg', 'image/webp', 'image/gif', 'image/avif',
+        'audio/mpeg', 'audio/mp4', 'audio/aac', 'audio/ogg', 'audio/wav', 'audio/x-wav', 'audio/flac', 'audio/midi',
+        'audio/webm', 'video/mp4', 'video/webm', 'video/quicktime'
     ]
 )
 on conflict (id) do update set
@@ -79,23 +89,88 @@ comment on function private.has_bought_file(text) is
 'Whether the calling member holds an entitlement to the product the stored object belongs to.';
 grant execute on function private.has_bought_file(text) to authenticated;
 
--- Listing and signed addresses: one's own folder everywhere, and of product-files what one bought. Reading public
--- buckets by address needs no policy, and without one nobody can list strangers' files.
+-- Messages come on a later page; plpgsql binds late.
+create function private.may_attach(name text) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return cardinality(storage.foldername(name)) = 2 and exists (
+        select from public.conversation_participants as p
+        where p.user_id = private.member_id() and p.conversation_id::text = (storage.foldername(name))[2]
+    );
+end
+$$;
+comment on function private.may_attach(text) is
+'Whether an object''s name, <own id>/<conversation>/<name>, is in the folder of a conversation the caller is in.';
+grant execute on function private.may_attach(text) to authenticated;
+
+create function private.may_read_attachment(name text) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        with sent as materialized (
+            select m.id from public.messages as m
+            where cardinality(m.attachments) > 0 and m.attachments @> array[may_read_attachment.name]
+        )
+        select from sent as s
+        inner join private.readable_messages as r on r.id = s.id
+        where r.viewer_id = private.member_id()
+    );
+end
+$$;
+comment on function private.may_read_attachment(text) is
+'Whether the stored object was sent in a message the caller may read now.';
+grant execute on function private.may_read_attachment(text) to authenticated;
+
+create function private.is_sent_attachment(name text) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.messages as m
+        where cardinality(m.attachments) > 0 and m.attachments @> array[is_sent_attachment.name]
+    );
+end
+$$;
+comment on function private.is_sent_attachment(text) is 'Whether a message refers to the stored object.';
+grant execute on function private.is_sent_attachment(text) to authenticated;
+
+-- Listing and signed addresses: one's own folder everywhere, of product-files what one bought, of attachments what one
+-- was sent. Reading public buckets by address needs no policy, and without one nobody can list strangers' files.
 create policy avenue_objects_select on storage.objects for select to authenticated
 using (
-    bucket_id in ('avatars', 'banners', 'media', 'product-files')
-    and (private.is_own_path(name) or (bucket_id = 'product-files' and private.has_bought_file(name)))
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments')
+    and (
+        private.is_own_path(name)
+        or (bucket_id = 'product-files' and private.has_bought_file(name))
+        or (bucket_id = 'attachments' and private.may_read_attachment(name))
+    )
 );
 create policy avenue_objects_insert on storage.objects for insert to authenticated
-with check (bucket_id in ('avatars', 'banners', 'media', 'product-files') and private.is_own_path(name));
+with check (
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments')
+    and private.is_own_path(name)
+    and (bucket_id <> 'attachments' or private.may_attach(name))
+);
 create policy avenue_objects_update on storage.objects for update to authenticated
 using (bucket_id in ('avatars', 'banners', 'media') and private.is_own_path(name))
 with check (bucket_id in ('avatars', 'banners', 'media') and private.is_own_path(name));
 create policy avenue_objects_delete on storage.objects for delete to authenticated
 using (
-    bucket_id in ('avatars', 'banners', 'media', 'product-files')
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments')
     and private.is_own_path(name)
     and not (bucket_id = 'product-files' and private.is_product_file(name))
+    and not (bucket_id = 'attachments' and private.is_sent_attachment(name))
 );
 
 create function private.authorize_download(item_id uuid, user_id uuid)
@@ -189,6 +264,27 @@ $$;
 comment on function private.file_erasures_due(integer) is
 'Deleted accounts whose files are not erased yet: what the workers'' sweep picks up.';
 grant execute on function private.file_erasures_due(integer) to avenue_worker;
+
+create function private.unsent_attachments(max_rows integer default 1000) returns table (bucket text, path text)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return query
+    select o.bucket_id, o.name
+    from storage.objects as o
+    where
+        o.bucket_id = 'attachments' and o.created_at < now() - interval '1 day'
+        and not private.is_sent_attachment(o.name)
+    order by o.name
+    limit max_rows;
+end
+$$;
+comment on function private.unsent_attachments(integer) is
+'Stored attachments, a day old, that no message refers to: never sent, or their message was deleted for everyone.';
+grant execute on function private.unsent_attachments(integer) to avenue_worker;
 
 insert into private.personal_data (section, relation, condition) values
 ('files', 'storage.objects', 't.name like $1::text || ''/%''')

@@ -130,7 +130,9 @@ begin
 
     select p.problem, l.item_id::text into problem, culprit
     from lines as l
-    left join public.catalog_items as c on c.id = l.item_id
+    -- Who blocked the buyer, or was blocked by them, sells them nothing.
+    left join public.catalog_items as c
+        on c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
     cross join lateral (
         select case
             when c.id is null then 'item_not_available'

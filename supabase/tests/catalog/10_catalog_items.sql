@@ -28,7 +28,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(42);
+select plan(44);
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
     pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
@@ -136,6 +136,12 @@ select is((select is_visible from public.catalog_items where title = 'By banned'
 delete from public.bans;
 select is((select is_visible from public.catalog_items where title = 'By banned'), true,
     'and appears when the ban ends');
+update public.profiles set profile_visibility = 'private' where id = pg_temp.id(2);
+select is((select is_visible from public.catalog_items where title = 'By banned'), false,
+    'nobody buys from whom they cannot see');
+update public.profiles set profile_visibility = 'members_only' where id = pg_temp.id(2);
+select is((select is_visible from public.catalog_items where title = 'By banned'), true,
+    'a members_only seller''s shop window stays');
 
 -- tags
 select is(private.clean_tags(array[' Deep  House', '#deep house', '', null, 'ÄMBIENT']), array['deep house',
