@@ -1,0 +1,62 @@
+-- Who wants nothing to do with whom. A block works both ways: neither finds, reads, hears of or writes to the other,
+-- wherever profiles' policies or private.blocked_ids() decide. Only who blocked knows that there is a block.
+
+create table public.user_blocks (
+    blocker_id uuid not null default auth.uid(),
+    blocked_id uuid not null,
+    created_at timestamptz not null default now(),
+    constraint user_blocks_pkey primary key (blocker_id, blocked_id),
+    constraint user_blocks_blocker_id_fkey foreign key (blocker_id) references public.profiles (id) on delete cascade,
+    constraint user_blocks_blocked_id_fkey foreign key (blocked_id) references public.profiles (id) on delete cascade,
+    constraint user_blocks_self_check check (blocker_id <> blocked_id)
+);
+
+create index user_blocks_blocked_id_idx on public.user_blocks (blocked_id);
+
+comment on table public.user_blocks is 'Blocks; each is read and written by who blocked only.';
+comment on column public.user_blocks.blocker_id is 'Who blocked; the caller.';
+comment on column public.user_blocks.blocked_id is 'Who is blocked.';
+
+create function public.blocked_profiles()
+returns table (id uuid, username text, display_name text, avatar_url text, blocked_at timestamptz)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+begin
+    return query
+    select p.id, p.username::text, p.display_name, p.avatar_url::text, b.created_at
+    from public.user_blocks as b
+    inner join public.profiles as p on p.id = b.blocked_id
+    where b.blocker_id = caller
+    order by b.created_at desc, p.id;
+end
+$$;
+comment on function public.blocked_profiles() is
+'Whom the caller blocked, latest first: their profiles cannot be read any more, and one must know whom to unblock.';
+grant execute on function public.blocked_profiles() to authenticated;
+
+alter table public.user_blocks enable row level security;
+revoke all on public.user_blocks from anon, authenticated, service_role;
+grant select, delete on public.user_blocks to authenticated;
+grant insert (blocked_id) on public.user_blocks to authenticated;
+grant select on public.user_blocks to service_role;
+
+create policy user_blocks_select on public.user_blocks for select to authenticated
+using (blocker_id = (select private.member_id()));
+-- Who cannot be seen cannot be blocked: an answer would tell that they exist.
+create policy user_blocks_insert on public.user_blocks for insert to authenticated
+with check (blocker_id = (select private.member_id()) and private.can_see(blocked_id));
+create policy user_blocks_delete on public.user_blocks for delete to authenticated
+using (blocker_id = (select private.member_id()));
+
+insert into private.personal_data (section, relation, condition) values
+('blocks', 'public.user_blocks', 't.blocker_id = $1')
+on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+
+insert into private.erasure_steps (step, position, statement) values
+('user_blocks', 10, 'delete from public.user_blocks where $1 in (blocker_id, blocked_id)')
+on conflict (step) do update set position = excluded.position, statement = excluded.statement;

@@ -1,0 +1,382 @@
+-- News and tutorials of the platform, written by members with the role author (or admin). A draft is its author's; what
+-- is published is readable as far as its author is.
+
+create table public.articles (
+    id uuid not null default gen_random_uuid(),
+    author_id uuid not null default auth.uid(),
+    title text not null,
+    slug text not null,
+    content text not null default '',
+    excerpt text,
+    thumbnail_url public.http_url,
+    category text,
+    tags text[] not null default '{}',
+    views_count bigint not null default 0,
+    likes_count integer not null default 0,
+    comments_count integer not null default 0,
+    is_published boolean not null default false,
+    published_at timestamptz,
+    is_hidden boolean not null default false,
+    hidden_reason text,
+    author_audience public.audience not null,
+    audience public.audience not null generated always as (
+        case when is_hidden or not is_published then 'owner'::public.audience else author_audience end
+    ) stored,
+    search tsvector not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint articles_pkey primary key (id),
+    constraint articles_slug_key unique (slug),
+    constraint articles_author_id_fkey foreign key (author_id) references public.profiles (id) on delete cascade,
+    constraint articles_title_check check (char_length(title) between 1 and 200 and title !~ '[[:cntrl:]]'),
+    constraint articles_slug_check check (
+        slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100
+    ),
+    constraint articles_content_check check (char_length(content) <= 200000),
+    constraint articles_excerpt_check check (char_length(excerpt) <= 1000),
+    constraint articles_category_check check (char_length(category) between 1 and 80 and category !~ '[[:cntrl:]]'),
+    constraint articles_published_at_check check (not is_published or published_at is not null),
+    constraint articles_hidden_reason_check check (char_length(hidden_reason) <= 1000),
+    constraint articles_counts_check check (views_count >= 0 and likes_count >= 0 and comments_count >= 0)
+)
+-- Counters are rewritten often and no index holds them: room on the page keeps those updates HOT.
+with (fillfactor = 85);
+
+-- Keysets, newest first. Filter with is_published=eq.true; is.true cannot use the indexes.
+create index articles_published_at_id_idx on public.articles (published_at desc, id desc) where is_published;
+create index articles_category_published_at_id_idx on public.articles (category, published_at desc, id desc)
+where is_published;
+create index articles_author_id_created_at_id_idx on public.articles (author_id, created_at desc, id desc);
+create index articles_tags_idx on public.articles using gin (tags) where is_published;
+create index articles_search_idx on public.articles using gin (search) where is_published;
+
+comment on table public.articles is
+'News and tutorials. Written by authors and admins, each their own; readable by others once published.';
+comment on column public.articles.author_id is 'Who wrote it; the caller. Needs the role author, admin or super_admin.';
+comment on column public.articles.title is 'Title, at most 200 characters.';
+comment on column public.articles.slug is 'Address part, unique; made from the title when missing.';
+comment on column public.articles.content is 'Rich text, at most 200,000 characters. Render it sanitised.';
+comment on column public.articles.excerpt is 'Teaser, at most 1,000 characters.';
+comment on column public.articles.thumbnail_url is 'Picture to show in lists, http(s) only.';
+comment on column public.articles.category is 'Section, at most 80 characters; authors choose.';
+comment on column public.articles.tags is 'At most 20 lower-case tags.';
+comment on column public.articles.views_count is 'Views; folded from events, never written on reading.';
+comment on column public.articles.likes_count is 'How many like it; kept by triggers.';
+comment on column public.articles.comments_count is 'Visible comments; kept by triggers.';
+comment on column public.articles.is_published is 'False: a draft, or withdrawn. Its author decides.';
+comment on column public.articles.published_at is 'When it was first published; kept when withdrawn. Set by trigger.';
+comment on column public.articles.is_hidden is
+'Taken down by moderation. Written by hide_content() and restore_content().';
+comment on column public.articles.hidden_reason is 'Why, told to the author.';
+comment on column public.articles.author_audience is 'Copy of the author''s widest audience; kept by triggers.';
+comment on column public.articles.audience is 'Who may read it; owner while a draft or hidden.';
+comment on column public.articles.search is 'Full-text vector: title (A), tags (B), excerpt and content (C). Trigger.';
+
+-- A contribution copies its author's audience and keeps the profile locked until it is committed: a ban or a change of
+-- visibility under way is waited for, one that comes later finds the contribution.
+create function private.lock_audience(user_id uuid) returns public.audience
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    audience public.audience;
+begin
+    select private.author_audience(p) into audience from public.profiles as p
+    where p.id = lock_audience.user_id
+    for share;
+    return coalesce(audience, 'owner');
+end
+$$;
+comment on function private.lock_audience(uuid) is
+'The widest audience of what this person writes, true until the transaction ends. For triggers before insert.';
+grant execute on function private.lock_audience(uuid) to authenticated;
+
+create function private.check_article() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    new.title := btrim(new.title);
+    new.category := nullif(btrim(new.category), '');
+    new.excerpt := nullif(btrim(new.excerpt), '');
+    new.slug := nullif(lower(btrim(new.slug)), '');
+    if new.slug is null then
+        new.slug := private.free_slug(new.title, 'public.articles', new.id);
+    elsif (tg_op = 'INSERT' or new.slug <> old.slug) and exists (
+        select from public.articles as a where a.slug = new.slug and a.id <> new.id
+    ) then
+        perform private.fail('slug_taken', new.slug);
+    end if;
+    new.tags := private.clean_tags(new.tags);
+    new.published_at := coalesce(new.published_at, case when new.is_published then now() end);
+    new.search := private.search_vector(new.title, new.tags, concat_ws(' ', new.excerpt, new.content));
+    if tg_op = 'INSERT' then
+        new.author_audience := private.lock_audience(new.author_id);
+    end if;
+    return new;
+end
+$$;
+comment on function private.check_article() is
+'Trigger: completes an article: slug, tags, the date of its first publishing, search vector, its author''s audience.';
+
+create trigger check_article
+before insert or update of title, slug, content, excerpt, category, tags, is_published on public.articles
+for each row execute function private.check_article();
+
+-- Counters and moderation do not make an article look edited.
+create trigger touch_updated_at
+before update of title, slug, content, excerpt, thumbnail_url, category, tags, is_published on public.articles
+for each row execute function private.touch_updated_at();
+
+create function private.follow_article_author() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if private.author_audience(new) <> private.author_audience(old) then
+        update public.articles as a set author_audience = private.author_audience(new) where a.author_id = new.id;
+    end if;
+    return null;
+end
+$$;
+comment on function private.follow_article_author() is
+'Trigger on profiles: what a banned, deleted or private author wrote is nobody else''s to read.';
+
+create trigger follow_article_author
+after update of is_banned, deleted_at, profile_visibility on public.profiles
+for each row execute function private.follow_article_author();
+
+create function private.is_author() returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.profiles as p
+        where
+            p.id = auth.uid() and p.deleted_at is null and not p.is_banned
+            and p.role in ('author', 'admin', 'super_admin')
+    );
+end
+$$;
+comment on function private.is_author() is 'Whether the caller is a member who may write articles.';
+grant execute on function private.is_author() to authenticated;
+
+-- Under the policies a search cannot use its index: the operator is not known to keep its arguments to itself. So this
+-- function looks with the definer's rights and repeats what the policy says.
+create function public.search_articles(
+    query text, before_published_at timestamptz default null, before_id uuid default null, max_rows integer default 20
+) returns setof public.articles
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    wanted tsquery := websearch_to_tsquery(
+        'pg_catalog.english',
+        extensions.unaccent('extensions.unaccent'::regdictionary, left(coalesce(search_articles.query, ''), 200))
+    );
+    member uuid := case when auth.uid() is not null then private.member_id() end;
+begin
+    return query
+    select a.* from public.articles as a
+    where
+        a.search @@ wanted and a.is_published
+        and (a.audience = 'public' or (a.audience = 'members' and member is not null))
+        and (auth.uid() is null or a.author_id <> all (array(select private.blocked_ids())))
+        and (
+            before_published_at is null
+            or (a.published_at, a.id)
+            < (before_published_at, coalesce(before_id, '00000000-0000-0000-0000-000000000000'))
+        )
+    order by a.published_at desc, a.id desc
+    limit least(greatest(coalesce(max_rows, 20), 1), 100);
+end
+$$;
+comment on function public.search_articles(text, timestamptz, uuid, integer) is
+'Published articles the caller may read whose title, tags or text match the query (words, "phrases", or, -not), newest '
+'first; 1 to 100 rows, 20 unless told. The next page starts after the last row''s published_at and id.';
+grant execute on function public.search_articles(text, timestamptz, uuid, integer) to anon, authenticated;
+
+alter table public.articles enable row level security;
+revoke all on public.articles from anon, authenticated, service_role;
+grant select on public.articles to anon, authenticated, service_role;
+grant insert (title, slug, content, excerpt, thumbnail_url, category, tags, is_published) on public.articles
+to authenticated;
+grant update (title, slug, content, excerpt, thumbnail_url, category, tags, is_published) on public.articles
+to authenticated;
+grant delete on public.articles to authenticated;
+
+create policy articles_select_anon on public.articles for select to anon
+using (audience = 'public');
+create policy articles_select on public.articles for select to authenticated
+using (
+    (
+        (audience = 'public' or (audience = 'members' and (select private.member_id()) is not null))
+        and author_id <> all(array(select private.blocked_ids()))
+    )
+    or author_id = (select private.member_id())
+    or (select private.is_admin())
+);
+create policy articles_insert on public.articles for insert to authenticated
+with check (author_id = (select private.member_id()) and (select private.is_author()));
+create policy articles_update on public.articles for update to authenticated
+using (author_id = (select private.member_id()) and (select private.is_author()))
+with check (author_id = (select private.member_id()) and (select private.is_author()));
+-- One's own work may always be taken back, also after the role was.
+create policy articles_delete on public.articles for delete to authenticated
+using (author_id = (select private.member_id()));
+
+create table public.article_likes (
+    article_id uuid not null,
+    user_id uuid not null default auth.uid(),
+    created_at timestamptz not null default now(),
+    constraint article_likes_pkey primary key (article_id, user_id),
+    constraint article_likes_article_id_fkey foreign key (article_id) references public.articles (id) on delete cascade,
+    constraint article_likes_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade
+);
+
+create index article_likes_article_id_created_at_idx
+on public.article_likes (article_id, created_at desc, user_id desc);
+create index article_likes_user_id_created_at_idx on public.article_likes (user_id, created_at desc, article_id desc);
+
+comment on table public.article_likes is
+'Who likes which article. Readable with the article, as far as the liker is to the reader; written by the liker.';
+comment on column public.article_likes.article_id is 'What is liked.';
+comment on column public.article_likes.user_id is 'Who likes it; the caller.';
+
+create function private.count_article_likes() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    targets uuid [];
+    change integer;
+begin
+    select array_agg(distinct c.article_id), (case tg_op when 'INSERT' then 1 else -1 end) * count(*)
+    into targets, change
+    from changed as c;
+    if cardinality(targets) = 1 then
+        -- Deleted with the article: nothing is left to count on.
+        if tg_op = 'DELETE' and not exists (select from public.articles as a where a.id = targets[1]) then
+            return null;
+        end if;
+        change := private.claim_count('articles.likes_count', targets[1], change);
+        if change is not null then
+            update public.articles as a set likes_count = a.likes_count + change where a.id = targets[1];
+        end if;
+    elsif cardinality(targets) > 1 then
+        perform from public.articles as a where a.id = any (targets) order by a.id for no key update;
+        update public.articles as a set likes_count = a.likes_count + n.change
+        from (
+            select c.article_id, (case tg_op when 'INSERT' then 1 else -1 end) * count(*) as change
+            from changed as c
+            group by c.article_id
+        ) as n
+        where a.id = n.article_id;
+    end if;
+    return null;
+end
+$$;
+comment on function private.count_article_likes() is 'Trigger: keeps articles.likes_count.';
+
+create trigger count_inserted after insert on public.article_likes referencing new table as changed
+for each statement execute function private.count_article_likes();
+create trigger count_deleted after delete on public.article_likes referencing old table as changed
+for each statement execute function private.count_article_likes();
+
+-- Who deletes an article takes it, then its likes; so who takes a like back holds the article first.
+create function private.hold_article(article_id uuid) returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform from public.articles as a where a.id = hold_article.article_id for key share;
+    return true;
+end
+$$;
+comment on function private.hold_article(uuid) is
+'Keeps an article from being deleted until the transaction ends; true. For policies on deleting what hangs on it.';
+grant execute on function private.hold_article(uuid) to authenticated;
+
+create function private.has_liked_article(article_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.article_likes as l
+        where l.article_id = has_liked_article.article_id and l.user_id = auth.uid()
+    );
+end
+$$;
+comment on function private.has_liked_article(uuid) is 'Whether the caller likes the article.';
+grant execute on function private.has_liked_article(uuid) to authenticated;
+
+-- A computed column: a frontend adds it to its select. Visitors call it too, hence no definer's rights.
+create function public.liked_by_me(article public.articles) returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if auth.uid() is null then
+        return false;
+    end if;
+    return private.has_liked_article(article.id);
+end
+$$;
+comment on function public.liked_by_me(public.articles) is 'Computed column of articles: whether the caller likes it.';
+grant execute on function public.liked_by_me(public.articles) to anon, authenticated;
+
+alter table public.article_likes enable row level security;
+revoke all on public.article_likes from anon, authenticated, service_role;
+grant select on public.article_likes to anon, authenticated, service_role;
+grant insert (article_id) on public.article_likes to authenticated;
+grant delete on public.article_likes to authenticated;
+
+create policy article_likes_select_anon on public.article_likes for select to anon
+using (
+    (select a.id from public.articles as a where a.id = article_likes.article_id) is not null
+    and private.can_see(user_id)
+);
+create policy article_likes_select on public.article_likes for select to authenticated
+using (
+    (select a.id from public.articles as a where a.id = article_likes.article_id) is not null
+    and (user_id = (select private.member_id()) or private.can_see(user_id))
+);
+create policy article_likes_insert on public.article_likes for insert to authenticated
+with check (
+    user_id = (select private.member_id())
+    and exists (select from public.articles as a where a.id = article_likes.article_id)
+);
+create policy article_likes_delete on public.article_likes for delete to authenticated
+using (user_id = (select private.member_id()) and private.hold_article(article_id));
+
+insert into private.counters (counter, relation, key, count_column, truth) values
+(
+    'articles.likes_count', 'public.articles', 'id', 'likes_count',
+    'select l.article_id, count(*) from public.article_likes as l group by l.article_id'
+)
+on conflict (counter) do update set
+relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+
+insert into private.personal_data (section, relation, condition) values
+('articles', 'public.articles', 't.author_id = $1'),
+('article_likes', 'public.article_likes', 't.user_id = $1')
+on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+
+insert into private.erasure_steps (step, position, statement) values
+('article_likes', 20, 'delete from public.article_likes where user_id = $1'),
+('articles', 40, 'delete from public.articles where author_id = $1')
+on conflict (step) do update set position = excluded.position, statement = excluded.statement;

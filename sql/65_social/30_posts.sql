@@ -1,0 +1,941 @@
+-- What people publish, on their own page or in a group, and who liked and shared it. The row itself says who may read
+-- it: `audience` is computed from the author's standing (a copy, kept by trigger), the group and moderation, so that a
+-- page of posts asks nothing about its authors.
+
+create type public.post_type as enum ('text', 'image', 'video', 'link', 'poll');
+comment on type public.post_type is
+'What a post shows: text; pictures or videos (media_urls); a link (link_url); a question with options (poll_options).';
+
+create table public.posts (
+    id uuid not null default gen_random_uuid(),
+    user_id uuid not null default auth.uid(),
+    group_id uuid,
+    post_type public.post_type not null default 'text',
+    content text,
+    media_urls public.http_urls not null default '{}',
+    link_url public.http_url,
+    link_preview jsonb,
+    poll_ends_at timestamptz,
+    tags text[] not null default '{}',
+    likes_count integer not null default 0,
+    comments_count integer not null default 0,
+    shares_count integer not null default 0,
+    is_pinned boolean not null default false,
+    is_hidden boolean not null default false,
+    hidden_reason text,
+    is_approved boolean not null default true,
+    author_audience public.audience not null,
+    audience public.audience not null generated always as (
+        case
+            when is_hidden or not is_approved or author_audience = 'owner'::public.audience
+                then 'owner'::public.audience
+            when group_id is not null then 'group'::public.audience
+            else author_audience
+        end
+    ) stored,
+    search tsvector not null,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint posts_pkey primary key (id),
+    constraint posts_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint posts_group_id_fkey foreign key (group_id) references public.groups (id) on delete cascade,
+    constraint posts_content_check check (
+        char_length(content) between 1 and 10000 and (content is not null or post_type not in ('text', 'poll'))
+    ),
+    constraint posts_media_urls_check check (
+        cardinality(media_urls) <= 10 and (cardinality(media_urls) > 0) = (post_type in ('image', 'video'))
+    ),
+    constraint posts_link_url_check check (
+        (link_url is not null or post_type <> 'link') and (link_url is null or post_type <> 'poll')
+    ),
+    constraint posts_link_preview_check check (
+        link_preview is null
+        or link_url is not null
+        and jsonb_typeof(link_preview) = 'object'
+        and octet_length(link_preview::text) <= 5000
+        and link_preview - '{title,description,image}'::text[] = '{}'
+        and coalesce(link_preview ->> 'image', 'https://-') ~ '^https?://[^[:space:][:cntrl:]"<>\\^`{|}]+$'
+    ),
+    constraint posts_poll_ends_at_check check (poll_ends_at is null or post_type = 'poll'),
+    constraint posts_hidden_reason_check check (
+        char_length(hidden_reason) <= 1000 and (hidden_reason is null or is_hidden)
+    ),
+    constraint posts_author_audience_check check (author_audience <> 'group'),
+    constraint posts_counts_check check (likes_count >= 0 and comments_count >= 0 and shares_count >= 0)
+)
+-- Counters are rewritten often and no index holds them: room on the page keeps those updates HOT.
+with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+
+-- Newest first, as keysets: the next page starts after the last row's (created_at, id). An author's own list holds
+-- everything, a profile page leaves out what was written in groups, the feed also what nobody may read: one look at the
+-- first entry says when somebody last posted.
+create index posts_user_id_created_at_id_idx on public.posts (user_id, created_at desc, id desc);
+create index posts_profile_idx on public.posts (user_id, created_at desc, id desc) where group_id is null;
+create index posts_feed_idx on public.posts (user_id, created_at desc, id desc)
+where group_id is null and audience <> 'owner';
+-- With what decides who may read it: the feed looks through the latest of every group without fetching the posts.
+create index posts_group_id_created_at_id_idx on public.posts (group_id, created_at desc, id desc)
+include (audience, user_id)
+where group_id is not null;
+create index posts_created_at_id_idx on public.posts (created_at desc, id desc);
+create index posts_pinned_by_user_idx on public.posts (user_id, created_at desc, id desc)
+where is_pinned and group_id is null;
+create index posts_pinned_in_group_idx on public.posts (group_id, created_at desc, id desc)
+where is_pinned and group_id is not null;
+create index posts_pending_idx on public.posts (group_id, created_at, id) where not is_approved and not is_hidden;
+-- No pending list: a search reads the index and nothing besides.
+create index posts_search_idx on public.posts using gin (search) with (fastupdate = off);
+
+comment on table public.posts is
+'Posts on profiles and in groups. Everybody may read what audience allows, blocks excepted; authors read their own '
+'whatever became of it. Authors write the descriptive columns; polls are made by create_poll().';
+comment on column public.posts.user_id is 'The author; the caller.';
+comment on column public.posts.group_id is
+'Group it was written in, for its active members; null: on the profile. Never changes.';
+comment on column public.posts.post_type is 'What it shows. Never changes.';
+comment on column public.posts.content is
+'Text, at most 10,000 characters; the question of a poll. Optional for pictures, videos and links.';
+comment on column public.posts.media_urls is 'Pictures or videos, 1 to 10, http(s); empty for the other types.';
+comment on column public.posts.link_url is 'The linked address, http(s).';
+comment on column public.posts.link_preview is
+'{title, description, image} as the frontend found it, at most 5,000 bytes; image is an http(s) address.';
+comment on column public.posts.poll_ends_at is 'When voting ends; null: never.';
+comment on column public.posts.tags is
+'Lower-case tags, at most 20: what the author named and the #hashtags of the content, kept by trigger.';
+comment on column public.posts.likes_count is 'Rows in post_likes; kept by triggers.';
+comment on column public.posts.comments_count is 'Visible comments, replies included; kept by triggers.';
+comment on column public.posts.shares_count is 'Rows in post_shares; kept by triggers.';
+comment on column public.posts.is_pinned is
+'Shown first: by its author on the profile, by moderators in a group. Written by pin_post() and unpin_post(). Filter '
+'with eq.true; is.true cannot use the indexes.';
+comment on column public.posts.is_hidden is 'Taken down by moderation: only its author and admins read it.';
+comment on column public.posts.hidden_reason is 'Why it was taken down or rejected, told to its author.';
+comment on column public.posts.is_approved is
+'False while it waits for a moderator of its group. Written by approve_post(), and by edits where approval is asked.';
+comment on column public.posts.author_audience is
+'The widest audience the author''s standing and visibility allow: a copy, kept by trigger.';
+comment on column public.posts.audience is
+'Who may read it: author_audience, group for posts in a group, owner while hidden or waiting for approval.';
+comment on column public.posts.search is 'Full-text vector: tags (B), content (C). For search_posts().';
+
+create table public.post_likes (
+    post_id uuid not null,
+    user_id uuid not null default auth.uid(),
+    created_at timestamptz not null default now(),
+    constraint post_likes_pkey primary key (post_id, user_id),
+    constraint post_likes_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint post_likes_post_id_fkey foreign key (post_id) references public.posts (id) on delete cascade
+);
+
+create index post_likes_user_id_created_at_idx on public.post_likes (user_id, created_at desc, post_id desc);
+create index post_likes_post_id_created_at_idx on public.post_likes (post_id, created_at desc, user_id desc);
+
+comment on table public.post_likes is
+'Who likes which post. Readable with the post, as far as the liker is visible to the reader; written by the liker.';
+comment on column public.post_likes.post_id is 'The liked post; one the caller can read.';
+comment on column public.post_likes.user_id is 'Who likes it; the caller.';
+
+create table public.post_shares (
+    post_id uuid not null,
+    user_id uuid not null default auth.uid(),
+    created_at timestamptz not null default now(),
+    constraint post_shares_pkey primary key (post_id, user_id),
+    constraint post_shares_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint post_shares_post_id_fkey foreign key (post_id) references public.posts (id) on delete cascade
+);
+
+create index post_shares_user_id_created_at_idx on public.post_shares (user_id, created_at desc, post_id desc);
+create index post_shares_post_id_created_at_idx on public.post_shares (post_id, created_at desc, user_id desc);
+
+comment on table public.post_shares is
+'Who shared which post. Readable with the post, as far as the sharer is visible to the reader; written by the sharer.';
+comment on column public.post_shares.post_id is 'The shared post; one the caller can read.';
+comment on column public.post_shares.user_id is 'Who shared it; the caller.';
+
+create function private.hashtags(content text) returns text[]
+language sql
+immutable
+set search_path = ''
+as $$
+    select coalesce(array_agg(t.tag order by t.place), '{}')
+    from (
+        select lower(m.match[1]) as tag, min(m.place) as place
+        from regexp_matches(hashtags.content, '(?:^|[^[:alnum:]_&/#])#([[:alnum:]_]{1,50})(?![[:alnum:]_])', 'g')
+        with ordinality as m (match, place)
+        where m.match[1] ~ '[^0-9_]'
+        group by 1
+    ) as t
+$$;
+comment on function private.hashtags(text) is
+'The #hashtags of a text in lower case, in order, without repeats; numbers alone (#1) are none.';
+
+create function private.describe_post(post public.posts, named text[]) returns public.posts
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    post.content := nullif(btrim(post.content, e' \t\r\n'), '');
+    -- Hashtags never make a post fail: those beyond the twentieth tag are just text.
+    named := private.clean_tags(named);
+    post.tags := (
+        named || array(
+            select t.tag from unnest(private.hashtags(post.content)) with ordinality as t (tag, place)
+            where t.tag <> all (named)
+            order by t.place
+        )
+    )[1:20];
+    post.search := private.search_vector(null, post.tags, post.content);
+    return post;
+end
+$$;
+comment on function private.describe_post(public.posts, text[]) is
+'The post with tidied content, its tags (the named ones and the hashtags) and its search vector.';
+
+create function private.prepare_post() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    author public.profiles;
+    membership public.group_members;
+begin
+    -- The end of the account or the group at this instant is waited for, or waits for this.
+    perform private.lock_gates('account', array[new.user_id]);
+    perform private.lock_gates('group', array[new.group_id]);
+    -- A ban or a change of visibility under way is waited for: the copy is never older than the original.
+    select * into author from public.profiles as p where p.id = new.user_id for share;
+    new.author_audience := coalesce(private.author_audience(author), 'owner');
+    if new.group_id is not null then
+        -- Likewise a removal from the group. Who is no member gets one answer, also if there is no such group.
+        select * into membership from public.group_members as m
+        where m.group_id = new.group_id and m.user_id = new.user_id and m.status = 'active'
+        for share;
+        if membership.user_id is null then
+            perform private.fail('group_members_only', new.group_id::text);
+        end if;
+        new.is_approved := membership.role in ('owner', 'admin', 'moderator') or not (
+            select g.post_approval_required from public.groups as g where g.id = new.group_id
+        );
+    end if;
+    return private.describe_post(new, new.tags);
+end
+$$;
+comment on function private.prepare_post() is
+'Trigger: copies the author''s audience, lets only active members post in a group, decides on approval, tidies.';
+
+create trigger prepare_post before insert on public.posts
+for each row execute function private.prepare_post();
+
+create function private.edit_post() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if new.is_approved and new.group_id is not null and exists (
+        select from public.groups as g
+        left join public.group_members as m on m.group_id = g.id and m.user_id = new.user_id and m.status = 'active'
+        where
+            g.id = new.group_id and g.post_approval_required
+            and (m.role is null or m.role not in ('owner', 'admin', 'moderator'))
+    ) then
+        -- What was approved is what was read.
+        new.is_approved := false;
+    end if;
+    if new.tags is distinct from old.tags then
+        return private.describe_post(new, new.tags);
+    end if;
+    -- Hashtags that left the text leave the tags.
+    return private.describe_post(
+        new, array(select t.tag from unnest(old.tags) as t (tag) where t.tag <> all (private.hashtags(old.content)))
+    );
+end
+$$;
+comment on function private.edit_post() is
+'Trigger: tidies an edited post; in a group that asks approval it waits for approval again.';
+
+create trigger edit_post before update of content, media_urls, link_url, link_preview, tags on public.posts
+for each row
+when (
+    (old.content, old.media_urls, old.link_url, old.link_preview, old.tags)
+    is distinct from (new.content, new.media_urls, new.link_url, new.link_preview, new.tags)
+)
+execute function private.edit_post();
+
+-- Counters and moderation do not make a post look edited.
+create trigger touch_updated_at before update of content, media_urls, link_url, link_preview, tags on public.posts
+for each row execute function private.touch_updated_at();
+
+-- One request may edit or delete many posts, in any order: not while an account's standing moves counts on many.
+create function private.change_posts_in_turn() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform pg_advisory_xact_lock_shared(hashtextextended('avenue:standing', 0));
+    return null;
+end
+$$;
+comment on function private.change_posts_in_turn() is 'Trigger: waits for take_standing_turn(), not for each other.';
+
+create trigger change_posts_in_turn
+before delete or update of content, media_urls, link_url, link_preview, tags on public.posts
+for each statement execute function private.change_posts_in_turn();
+
+-- groups.posts_count: posts others can read, so the audience decides.
+create function private.count_group_posts() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    groups uuid [];
+    changes integer [];
+begin
+    -- Groups that are just deleted with their posts are not there any more.
+    select array_agg(c.group_id order by c.group_id), array_agg(c.change order by c.group_id) into groups, changes
+    from (
+        select c.group_id, (case tg_op when 'INSERT' then 1 else -1 end) * count(*) as change
+        from changed as c
+        where c.group_id is not null and c.audience <> 'owner'
+        group by c.group_id
+    ) as c
+    where exists (select from public.groups as g where g.id = c.group_id);
+    if cardinality(groups) = 1 then
+        changes[1] := private.claim_count('groups.posts_count', groups[1], changes[1]);
+        if changes[1] is not null then
+            update public.groups as g set posts_count = g.posts_count + changes[1] where g.id = groups[1];
+        end if;
+    elsif cardinality(groups) > 1 then
+        perform private.count_posts_of_groups(groups, changes);
+    end if;
+    return null;
+end
+$$;
+comment on function private.count_group_posts() is 'Trigger: groups.posts_count counts the posts its members can read.';
+
+create function private.count_posts_of_groups(groups uuid[], changes integer[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform from public.groups as g where g.id = any (groups) order by g.id for no key update;
+    update public.groups as g set posts_count = g.posts_count + c.change
+    from unnest(groups, changes) as c (group_id, change)
+    where g.id = c.group_id;
+end
+$$;
+comment on function private.count_posts_of_groups(uuid[], integer[]) is
+'Adds to the posts_count of many groups, locked in the order of their ids.';
+
+create trigger count_group_posts_inserted after insert on public.posts
+referencing new table as changed
+for each statement execute function private.count_group_posts();
+create trigger count_group_posts_deleted after delete on public.posts
+referencing old table as changed
+for each statement execute function private.count_group_posts();
+
+create function private.count_group_post_shown() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    update public.groups as g
+    set posts_count = g.posts_count + (new.audience <> 'owner')::integer - (old.audience <> 'owner')::integer
+    where g.id = new.group_id;
+    return null;
+end
+$$;
+comment on function private.count_group_post_shown() is
+'Trigger: a post in a group was hidden, restored, approved or sent back for approval.';
+
+-- A row trigger with a condition: a statement's transition tables would cost every like of every post. What follows an
+-- author's standing is counted set-based by follow_author_of_posts(). No list of columns: edit_post() changes one, too.
+create trigger count_group_post_shown after update on public.posts
+for each row
+when (
+    new.group_id is not null
+    and (old.audience = 'owner') <> (new.audience = 'owner')
+    and old.author_audience = new.author_audience
+)
+execute function private.count_group_post_shown();
+
+create function private.follow_author_of_posts() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    allowed public.audience := private.author_audience(new);
+    groups uuid [];
+    changes integer [];
+begin
+    -- An account that ends deletes its posts in a moment: after what it counts on others' posts, before groups.
+    if
+        allowed = private.author_audience(old)
+        or new.deleted_at is not null and current_setting('avenue.rows_held', true) = 'on'
+    then
+        return null;
+    end if;
+    perform from public.posts as p where p.user_id = new.id order by p.id for no key update;
+    with before as (
+        select p.id, p.group_id, p.audience from public.posts as p
+        where p.user_id = new.id and p.author_audience <> allowed
+    ),
+    after as (
+        update public.posts as p set author_audience = allowed
+        from before as b
+        where p.id = b.id
+        returning p.id, p.audience
+    ),
+    moved as (
+        select b.group_id, sum((a.audience <> 'owner')::integer - (b.audience <> 'owner')::integer) as change
+        from before as b
+        inner join after as a on a.id = b.id
+        where b.group_id is not null
+        group by b.group_id
+    )
+    select array_agg(m.group_id), array_agg(m.change) into groups, changes from moved as m where m.change <> 0;
+    if groups is not null then
+        perform private.count_posts_of_groups(groups, changes);
+    end if;
+    return null;
+end
+$$;
+comment on function private.follow_author_of_posts() is
+'Trigger on profiles: posts follow their author''s standing and visibility, the groups'' counters the posts.';
+
+create trigger follow_author_of_posts after update of is_banned, deleted_at, profile_visibility on public.profiles
+for each row
+when (
+    (old.is_banned, old.deleted_at, old.profile_visibility)
+    is distinct from (new.is_banned, new.deleted_at, new.profile_visibility)
+)
+execute function private.follow_author_of_posts();
+
+create function private.count_post_likes() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    post uuid;
+    changes integer;
+    change integer;
+begin
+    select count(*), (array_agg(c.post_id))[1] into changes, post from changed as c;
+    if changes = 1 then
+        -- Deleted with the post: nothing is left to count on.
+        if tg_op = 'DELETE' and not exists (select from public.posts as p where p.id = post) then
+            return null;
+        end if;
+        change := private.claim_count('posts.likes_count', post, sign);
+        if change is not null then
+            update public.posts as p set likes_count = p.likes_count + change where p.id = post;
+        end if;
+    elsif changes > 1 then
+        perform from public.posts as p where p.id in (select c.post_id from changed as c)
+        order by p.id
+        for no key update;
+        update public.posts as p set likes_count = p.likes_count + sign * c.likes
+        from (select c.post_id, count(*)::integer as likes from changed as c group by c.post_id) as c
+        where p.id = c.post_id;
+    end if;
+    return null;
+end
+$$;
+comment on function private.count_post_likes() is
+'Trigger: posts.likes_count. One like: see claim_count(); many: set-based.';
+
+create trigger count_post_likes_inserted after insert on public.post_likes
+referencing new table as changed
+for each statement execute function private.count_post_likes();
+create trigger count_post_likes_deleted after delete on public.post_likes
+referencing old table as changed
+for each statement execute function private.count_post_likes();
+
+create function private.count_post_shares() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    post uuid;
+    changes integer;
+    change integer;
+begin
+    select count(*), (array_agg(c.post_id))[1] into changes, post from changed as c;
+    if changes = 1 then
+        -- Deleted with the post: nothing is left to count on.
+        if tg_op = 'DELETE' and not exists (select from public.posts as p where p.id = post) then
+            return null;
+        end if;
+        change := private.claim_count('posts.shares_count', post, sign);
+        if change is not null then
+            update public.posts as p set shares_count = p.shares_count + change where p.id = post;
+        end if;
+    elsif changes > 1 then
+        perform from public.posts as p where p.id in (select c.post_id from changed as c)
+        order by p.id
+        for no key update;
+        update public.posts as p set shares_count = p.shares_count + sign * c.shares
+        from (select c.post_id, count(*)::integer as shares from changed as c group by c.post_id) as c
+        where p.id = c.post_id;
+    end if;
+    return null;
+end
+$$;
+comment on function private.count_post_shares() is 'Trigger: posts.shares_count, as count_post_likes().';
+
+create trigger count_post_shares_inserted after insert on public.post_shares
+referencing new table as changed
+for each statement execute function private.count_post_shares();
+create trigger count_post_shares_deleted after delete on public.post_shares
+referencing old table as changed
+for each statement execute function private.count_post_shares();
+
+insert into private.counters (counter, relation, key, count_column, truth) values
+('posts.likes_count', 'public.posts', 'id', 'likes_count',
+'select post_id, count(*) from public.post_likes group by 1'),
+('posts.shares_count', 'public.posts', 'id', 'shares_count',
+'select post_id, count(*) from public.post_shares group by 1'),
+('groups.posts_count', 'public.groups', 'id', 'posts_count',
+'select group_id, count(*) from public.posts where group_id is not null and audience <> ''owner'' group by 1')
+on conflict (counter) do update
+set relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+
+-- Who likes holds the post (the foreign key does), then counts on it; who deletes the post takes it, then its likes.
+-- Who takes a like back would come the other way round, so they hold the post first as well.
+create function private.hold_post(post_id uuid) returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform from public.posts as p where p.id = hold_post.post_id for key share;
+    return true;
+end
+$$;
+comment on function private.hold_post(uuid) is
+'Keeps a post from being deleted until the transaction ends; true. For policies on deleting what hangs on a post.';
+grant execute on function private.hold_post(uuid) to authenticated;
+
+create function private.hold_posts_of_account(user_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    post record;
+begin
+    for post in
+        select p.id, p.user_id = hold_posts_of_account.user_id as is_own from public.posts as p
+        where p.id in (
+            select o.id from public.posts as o where o.user_id = hold_posts_of_account.user_id
+            union
+            select l.post_id from public.post_likes as l where l.user_id = hold_posts_of_account.user_id
+            union
+            select s.post_id from public.post_shares as s where s.user_id = hold_posts_of_account.user_id
+            union
+            select v.post_id from public.poll_votes as v where v.user_id = hold_posts_of_account.user_id
+            union
+            select c.post_id from public.comments as c where c.user_id = hold_posts_of_account.user_id
+            union
+            select c.post_id from public.comment_likes as l
+            inner join public.comments as c on c.id = l.comment_id
+            where l.user_id = hold_posts_of_account.user_id
+        )
+        order by p.id
+    loop
+        if post.is_own then
+            perform from public.posts as p where p.id = post.id for update;
+        else
+            -- No more than this before the comments are held: who replies to one counts on its post.
+            perform from public.posts as p where p.id = post.id for key share;
+        end if;
+    end loop;
+end
+$$;
+comment on function private.hold_posts_of_account(uuid) is
+'Step of erase_account(): takes, in the order of their ids, the posts it will delete, and keeps those it will count on '
+'from being deleted.';
+
+create function private.hold_posts_of_group(group_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform from public.posts as p where p.group_id = hold_posts_of_group.group_id order by p.id for update;
+end
+$$;
+comment on function private.hold_posts_of_group(uuid) is
+'Before a group is deleted: its posts first, as whoever hides or edits one counts on the group after it.';
+
+create function private.has_liked(post_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.post_likes as l where l.post_id = has_liked.post_id and l.user_id = auth.uid()
+    );
+end
+$$;
+comment on function private.has_liked(uuid) is 'Whether the caller likes the post.';
+grant execute on function private.has_liked(uuid) to authenticated;
+
+create function private.has_shared(post_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.post_shares as s where s.post_id = has_shared.post_id and s.user_id = auth.uid()
+    );
+end
+$$;
+comment on function private.has_shared(uuid) is 'Whether the caller shared the post.';
+grant execute on function private.has_shared(uuid) to authenticated;
+
+-- Computed columns: a frontend adds them to its select. Visitors call them too, hence no definer's rights.
+create function public.liked_by_me(post public.posts) returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if auth.uid() is null then
+        return false;
+    end if;
+    return private.has_liked(post.id);
+end
+$$;
+comment on function public.liked_by_me(public.posts) is 'Computed column of posts: whether the caller likes it.';
+grant execute on function public.liked_by_me(public.posts) to anon, authenticated;
+
+create function public.shared_by_me(post public.posts) returns boolean
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if auth.uid() is null then
+        return false;
+    end if;
+    return private.has_shared(post.id);
+end
+$$;
+comment on function public.shared_by_me(public.posts) is 'Computed column of posts: whether the caller shared it.';
+grant execute on function public.shared_by_me(public.posts) to anon, authenticated;
+
+create function private.moderates(group_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return private.group_role(group_id) in ('owner', 'admin', 'moderator');
+end
+$$;
+comment on function private.moderates(uuid) is
+'Whether the caller is an active moderator, admin or owner of the group; null for those who are no member.';
+
+create function public.pending_posts(
+    group_id uuid, after_created_at timestamptz default null, after_id uuid default null, max_rows integer default 20
+) returns setof public.posts
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.require_member();
+    -- Not a moderator, no such group: nothing to see.
+    if private.moderates(pending_posts.group_id) or private.is_admin() then
+        return query
+        select p.* from public.posts as p
+        where
+            p.group_id = pending_posts.group_id and not p.is_approved and not p.is_hidden
+            and p.author_audience <> 'owner'
+            and p.user_id <> all(array(select private.blocked_ids()))
+            and (after_created_at is null or (p.created_at, p.id) > (after_created_at, coalesce(after_id, p.id)))
+        order by p.created_at, p.id
+        limit least(greatest(max_rows, 1), 100);
+    end if;
+end
+$$;
+comment on function public.pending_posts(uuid, timestamptz, uuid, integer) is
+'Moderators of a group: posts that wait for approval, oldest first; the next page starts after the last row''s '
+'created_at and id. 1 to 100 rows. Empty for everybody else.';
+grant execute on function public.pending_posts(uuid, timestamptz, uuid, integer) to authenticated;
+
+create function private.post_to_moderate(post_id uuid) returns public.posts
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    post public.posts;
+begin
+    select * into post from public.posts as p where p.id = post_to_moderate.post_id;
+    -- One answer for what does not exist and what is not the caller's to decide; decided before anything is locked.
+    if
+        post.group_id is null
+        or not coalesce(private.moderates(post.group_id) or private.is_admin(), false)
+        or not private.can_see(post.user_id)
+    then
+        perform private.fail('post_not_found', post_to_moderate.post_id::text);
+    end if;
+    select * into post from public.posts as p where p.id = post_to_moderate.post_id for no key update;
+    if post.id is null then
+        perform private.fail('post_not_found', post_to_moderate.post_id::text);
+    end if;
+    return post;
+end
+$$;
+comment on function private.post_to_moderate(uuid) is
+'The post, locked, if the caller moderates its group or is an admin; else fails with post_not_found.';
+
+create function public.approve_post(post_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    post public.posts;
+begin
+    perform private.require_member();
+    post := private.post_to_moderate(approve_post.post_id);
+    if post.is_approved then
+        return;
+    end if;
+    update public.posts as p set is_approved = true where p.id = post.id;
+    perform private.audit('approve_post', 'posts', post.id, jsonb_build_object('group_id', post.group_id));
+end
+$$;
+comment on function public.approve_post(uuid) is
+'Moderators of the post''s group: shows a waiting post to the group. A rejected or hidden one stays hidden until it is '
+'restored. No effect on an approved one. Fails with post_not_found.';
+grant execute on function public.approve_post(uuid) to authenticated;
+
+create function public.reject_post(post_id uuid, reason text default null) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    post public.posts;
+begin
+    perform private.require_member();
+    post := private.post_to_moderate(reject_post.post_id);
+    if post.is_approved then
+        perform private.fail('post_not_pending', post.id::text);
+    end if;
+    if post.is_hidden then
+        return;
+    end if;
+    update public.posts as p set is_hidden = true, hidden_reason = nullif(btrim(left(reject_post.reason, 1000)), '')
+    where p.id = post.id;
+    perform private.audit(
+        'reject_post', 'posts', post.id, jsonb_build_object('group_id', post.group_id, 'reason', reject_post.reason)
+    );
+end
+$$;
+comment on function public.reject_post(uuid, text) is
+'Moderators of the post''s group: takes a waiting post out of the queue. Its author still reads it, with the reason '
+'(at most 1,000 characters); restoring it puts it back in the queue. Fails with post_not_found, post_not_pending.';
+grant execute on function public.reject_post(uuid, text) to authenticated;
+
+create function private.set_pinned(post_id uuid, pinned boolean) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    post public.posts;
+begin
+    select * into post from public.posts as p where p.id = set_pinned.post_id;
+    if not coalesce(
+        case
+                when post.group_id is null then post.user_id = caller
+                else private.moderates(post.group_id) and private.can_see(post.user_id)
+            end, false
+    ) then
+        perform private.fail('post_not_found', set_pinned.post_id::text);
+    end if;
+    if post.is_pinned = pinned then
+        return;
+    end if;
+    -- Two posts pinned at the same instant take turns.
+    perform pg_advisory_xact_lock(hashtextextended('avenue:pins:' || coalesce(post.group_id, post.user_id)::text, 0));
+    if pinned then
+        -- What others of the group cannot read is not put above what they can.
+        if post.group_id is not null and post.audience = 'owner' then
+            perform private.fail('post_not_found', set_pinned.post_id::text);
+        end if;
+        if 3 <= (
+            select count(*) from public.posts as p
+            where
+                p.is_pinned and p.id <> post.id and p.group_id is not distinct from post.group_id
+                and (p.group_id is not null or p.user_id = post.user_id)
+        ) then
+            perform private.fail('too_many_pins', '3');
+        end if;
+    end if;
+    update public.posts as p set is_pinned = pinned where p.id = post.id;
+end
+$$;
+comment on function private.set_pinned(uuid, boolean) is 'Pins or unpins for pin_post() and unpin_post().';
+
+create function public.pin_post(post_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.set_pinned(post_id, true);
+end
+$$;
+comment on function public.pin_post(uuid) is
+'Pins one of the caller''s posts to their profile, or a post of a group the caller moderates to the group: at most 3 '
+'each. Pinning twice has no effect. Fails with post_not_found, too_many_pins.';
+grant execute on function public.pin_post(uuid) to authenticated;
+
+create function public.unpin_post(post_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.set_pinned(post_id, false);
+end
+$$;
+comment on function public.unpin_post(uuid) is 'Ends a pin; who may pin may unpin. Fails with post_not_found.';
+grant execute on function public.unpin_post(uuid) to authenticated;
+
+alter table public.posts enable row level security;
+revoke all on public.posts from anon, authenticated, service_role;
+grant select on public.posts to anon, authenticated, service_role;
+grant insert (group_id, post_type, content, media_urls, link_url, link_preview, tags) on public.posts to authenticated;
+grant update (content, media_urls, link_url, link_preview, tags) on public.posts to authenticated;
+grant delete on public.posts to authenticated;
+
+create policy posts_select_anon on public.posts for select to anon
+using (audience = 'public');
+
+-- Nothing here is asked per row but the row itself: the functions are asked once a query. search_posts() repeats it.
+create policy posts_select on public.posts for select to authenticated
+using (
+    (
+        (
+            audience = 'public'
+            or audience = 'members' and (select private.member_id()) is not null
+            or audience = 'group' and group_id = any(array(select private.my_group_ids()))
+        )
+        and user_id <> all(array(select private.blocked_ids()))
+    )
+    or user_id = (select private.member_id())
+    or (select private.is_admin())
+);
+-- A poll without options is none: create_poll() makes both.
+create policy posts_insert on public.posts for insert to authenticated
+with check (
+    user_id = (select private.member_id())
+    and post_type <> 'poll'
+    and (group_id is null or group_id = any(array(select private.my_group_ids())))
+);
+-- Who left a group or was banned from it does not rewrite what its members read, but may take it back.
+create policy posts_update on public.posts for update to authenticated
+using (
+    user_id = (select private.member_id())
+    and (group_id is null or group_id = any(array(select private.my_group_ids())))
+)
+with check (
+    user_id = (select private.member_id())
+    and (group_id is null or group_id = any(array(select private.my_group_ids())))
+);
+create policy posts_delete on public.posts for delete to authenticated
+using (user_id = (select private.member_id()));
+
+alter table public.post_likes enable row level security;
+revoke all on public.post_likes from anon, authenticated, service_role;
+grant select on public.post_likes to anon, authenticated, service_role;
+grant insert (post_id) on public.post_likes to authenticated;
+grant delete on public.post_likes to authenticated;
+
+-- The subquery on posts is under its policies: what cannot be read cannot be liked, and its likes cannot be seen. A
+-- scalar one stays a look-up for each row, where exists (…) could become a hash of all posts.
+create policy post_likes_select_anon on public.post_likes for select to anon
+using ((select p.id from public.posts as p where p.id = post_id) is not null and private.can_see(user_id));
+create policy post_likes_select on public.post_likes for select to authenticated
+using (
+    (select p.id from public.posts as p where p.id = post_id) is not null
+    and (user_id = (select private.member_id()) or private.can_see(user_id))
+);
+create policy post_likes_insert on public.post_likes for insert to authenticated
+with check (
+    user_id = (select private.member_id())
+    and (select p.id from public.posts as p where p.id = post_id) is not null
+);
+create policy post_likes_delete on public.post_likes for delete to authenticated
+using (user_id = (select private.member_id()) and private.hold_post(post_id));
+
+alter table public.post_shares enable row level security;
+revoke all on public.post_shares from anon, authenticated, service_role;
+grant select on public.post_shares to anon, authenticated, service_role;
+grant insert (post_id) on public.post_shares to authenticated;
+grant delete on public.post_shares to authenticated;
+
+create policy post_shares_select_anon on public.post_shares for select to anon
+using ((select p.id from public.posts as p where p.id = post_id) is not null and private.can_see(user_id));
+create policy post_shares_select on public.post_shares for select to authenticated
+using (
+    (select p.id from public.posts as p where p.id = post_id) is not null
+    and (user_id = (select private.member_id()) or private.can_see(user_id))
+);
+create policy post_shares_insert on public.post_shares for insert to authenticated
+with check (
+    user_id = (select private.member_id())
+    and (select p.id from public.posts as p where p.id = post_id) is not null
+);
+create policy post_shares_delete on public.post_shares for delete to authenticated
+using (user_id = (select private.member_id()) and private.hold_post(post_id));
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('group_members_only', 'PT403', 'Only members of the group can post in it.',
+'The caller is no active member of the group in the detail, or it does not exist.'),
+('post_not_found', 'PT404', 'This post does not exist, or it is not yours to change.',
+'No such post, one the caller cannot read, or one only its author or its group''s moderators may change.'),
+('post_not_pending', 'PT409', 'This post was already approved.',
+'Only posts that wait for approval are rejected. Moderation hides what was published.'),
+('too_many_pins', 'PT409', 'No more posts can be pinned here.',
+'The detail states how many. Unpin another post first.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+
+insert into private.personal_data (section, relation, condition) values
+('posts', 'public.posts', 't.user_id = $1'),
+('post_likes', 'public.post_likes', 't.user_id = $1'),
+('post_shares', 'public.post_shares', 't.user_id = $1')
+on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+
+insert into private.erasure_steps (step, position, statement) values
+('posts_held', -15, 'select private.hold_posts_of_account($1)'),
+('post_likes', 20, 'delete from public.post_likes where user_id = $1'),
+('post_shares', 21, 'delete from public.post_shares where user_id = $1'),
+('posts', 30, 'delete from public.posts where user_id = $1')
+on conflict (step) do update set position = excluded.position, statement = excluded.statement;

@@ -1,0 +1,303 @@
+-- The options of a poll and who voted for what. How many voted for an option is for everybody who can read the post;
+-- who voted for what is for the voter alone.
+
+create table public.poll_options (
+    id uuid not null default gen_random_uuid(),
+    post_id uuid not null,
+    position smallint not null,
+    option text not null,
+    votes_count integer not null default 0,
+    constraint poll_options_pkey primary key (id),
+    constraint poll_options_post_id_position_key unique (post_id, position),
+    constraint poll_options_post_id_id_key unique (post_id, id),
+    constraint poll_options_post_id_fkey foreign key (post_id) references public.posts (id) on delete cascade,
+    constraint poll_options_position_check check (position between 1 and 10),
+    constraint poll_options_option_check check (
+        char_length(option) between 1 and 200 and option !~ '[[:cntrl:]\u202A-\u202E\u2066-\u2069]'
+    ),
+    constraint poll_options_votes_count_check check (votes_count >= 0)
+)
+-- The counter is in no index: room on the page keeps its updates HOT.
+with (fillfactor = 70);
+
+comment on table public.poll_options is
+'The 2 to 10 options of a poll, made with it by create_poll() and never changed. Readable with the post.';
+comment on column public.poll_options.post_id is 'The poll.';
+comment on column public.poll_options.position is 'Place in the list, from 1.';
+comment on column public.poll_options.option is 'The answer, one line of at most 200 characters.';
+comment on column public.poll_options.votes_count is 'Votes for it; kept by triggers.';
+
+create table public.poll_votes (
+    post_id uuid not null,
+    user_id uuid not null default auth.uid(),
+    option_id uuid not null,
+    created_at timestamptz not null default now(),
+    constraint poll_votes_pkey primary key (post_id, user_id),
+    constraint poll_votes_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint poll_votes_option_id_fkey foreign key (post_id, option_id)
+    references public.poll_options (post_id, id) on delete cascade
+);
+
+create index poll_votes_post_id_option_id_idx on public.poll_votes (post_id, option_id);
+create index poll_votes_user_id_idx on public.poll_votes (user_id, created_at desc);
+
+comment on table public.poll_votes is
+'One vote per poll and person, until the poll ends: it may be changed and taken back. Only the voter reads it.';
+comment on column public.poll_votes.post_id is 'The poll; one the caller can read.';
+comment on column public.poll_votes.user_id is 'Who voted; the caller.';
+comment on column public.poll_votes.option_id is 'The chosen option of this poll.';
+
+create function private.count_poll_votes() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    chosen uuid;
+    changes integer;
+    change integer;
+begin
+    -- After the row's policy was asked, so that the answer tells nothing about polls one cannot read. The clock, not
+    -- the transaction's time: a vote that waited is late.
+    if tg_op = 'INSERT' and exists (
+        select from public.posts as p
+        where p.id in (select c.post_id from changed as c) and p.poll_ends_at <= clock_timestamp()
+    ) then
+        perform private.fail('poll_closed');
+    end if;
+    select count(*), (array_agg(c.option_id))[1] into changes, chosen from changed as c;
+    if changes = 1 then
+        -- Deleted with the poll: nothing is left to count on.
+        if tg_op = 'DELETE' and not exists (select from public.poll_options as o where o.id = chosen) then
+            return null;
+        end if;
+        change := private.claim_count('poll_options.votes_count', chosen, sign);
+        if change is not null then
+            update public.poll_options as o set votes_count = o.votes_count + change where o.id = chosen;
+        end if;
+    elsif changes > 1 then
+        perform from public.poll_options as o where o.id in (select c.option_id from changed as c)
+        order by o.id
+        for no key update;
+        update public.poll_options as o set votes_count = o.votes_count + sign * c.votes
+        from (select c.option_id, count(*)::integer as votes from changed as c group by c.option_id) as c
+        where o.id = c.option_id;
+    end if;
+    return null;
+end
+$$;
+comment on function private.count_poll_votes() is
+'Trigger: poll_options.votes_count; fails with poll_closed after the poll''s end.';
+
+create trigger count_poll_votes_inserted after insert on public.poll_votes
+referencing new table as changed
+for each statement execute function private.count_poll_votes();
+create trigger count_poll_votes_deleted after delete on public.poll_votes
+referencing old table as changed
+for each statement execute function private.count_poll_votes();
+
+create function private.count_changed_votes() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if exists (
+        select from public.posts as p
+        where p.id in (select a.post_id from after as a) and p.poll_ends_at <= clock_timestamp()
+    ) then
+        perform private.fail('poll_closed');
+    end if;
+    perform from public.poll_options as o
+    where o.id in (select b.option_id from before as b union all select a.option_id from after as a)
+    order by o.id
+    for no key update;
+    update public.poll_options as o set votes_count = o.votes_count + c.change
+    from (
+        select v.option_id, sum(v.change)::integer as change
+        from (
+            select b.option_id, -1 as change from before as b
+            union all
+            select a.option_id, 1 as change from after as a
+        ) as v
+        group by v.option_id
+        having sum(v.change) <> 0
+    ) as c
+    where o.id = c.option_id;
+    return null;
+end
+$$;
+comment on function private.count_changed_votes() is
+'Trigger: a vote moved from one option to another; fails with poll_closed after the poll''s end.';
+
+create trigger count_changed_votes after update on public.poll_votes
+referencing old table as before new table as after
+for each statement execute function private.count_changed_votes();
+
+-- One vote, one poll: the composite foreign key holds the option to the poll, this holds the vote to it.
+create function private.keep_vote_in_poll() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    new.post_id := old.post_id;
+    return new;
+end
+$$;
+comment on function private.keep_vote_in_poll() is 'Trigger: a vote never moves to another poll.';
+
+create trigger keep_vote_in_poll before update of post_id on public.poll_votes
+for each row execute function private.keep_vote_in_poll();
+
+insert into private.counters (counter, relation, key, count_column, truth) values
+('poll_options.votes_count', 'public.poll_options', 'id', 'votes_count',
+'select option_id, count(*) from public.poll_votes group by 1')
+on conflict (counter) do update
+set relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+
+create function private.hold_open_poll(post_id uuid) returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    -- Held for the reason of hold_post().
+    perform from public.posts as p
+    where p.id = hold_open_poll.post_id and (p.poll_ends_at is null or p.poll_ends_at > clock_timestamp())
+    for key share;
+    return found;
+end
+$$;
+comment on function private.hold_open_poll(uuid) is
+'Whether votes in this poll may still be taken back; keeps the post from being deleted meanwhile.';
+grant execute on function private.hold_open_poll(uuid) to authenticated;
+
+create function private.voted_for(post_id uuid) returns uuid
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return (
+        select v.option_id from public.poll_votes as v where v.post_id = voted_for.post_id and v.user_id = auth.uid()
+    );
+end
+$$;
+comment on function private.voted_for(uuid) is 'The option the caller voted for in this poll; null without a vote.';
+grant execute on function private.voted_for(uuid) to authenticated;
+
+create function public.my_vote(post public.posts) returns uuid
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    if post.post_type <> 'poll' or auth.uid() is null then
+        return null;
+    end if;
+    return private.voted_for(post.id);
+end
+$$;
+comment on function public.my_vote(public.posts) is
+'Computed column of posts: id of the option the caller voted for; null without a vote.';
+grant execute on function public.my_vote(public.posts) to anon, authenticated;
+
+create function public.create_poll(
+    content text, options text[], ends_at timestamptz default null, group_id uuid default null,
+    tags text[] default '{}'
+) returns public.posts
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    answers text [] := array(
+        select btrim(regexp_replace(o.option, '[[:space:]]+', ' ', 'g'))
+        from unnest(options) with ordinality as o (option, position)
+        order by o.position
+    );
+    post public.posts;
+begin
+    if btrim(coalesce(content, ''), e' \t\r\n') = '' then
+        perform private.fail('invalid_poll', 'the question is missing');
+    elsif coalesce(cardinality(options), 0) not between 2 and 10 or array_ndims(options) <> 1 then
+        perform private.fail('invalid_poll', 'a poll has 2 to 10 options');
+    elsif exists (
+        select from unnest(answers) as a (answer) where a.answer is null or char_length(a.answer) not between 1 and 200
+    ) then
+        perform private.fail('invalid_poll', 'an option has 1 to 200 characters');
+    elsif (select count(distinct lower(a.answer)) from unnest(answers) as a (answer)) < cardinality(answers) then
+        perform private.fail('invalid_poll', 'two options are the same');
+    elsif ends_at <= clock_timestamp() or ends_at > clock_timestamp() + interval '1 year' then
+        perform private.fail('invalid_poll', 'a poll ends in the future, within a year');
+    end if;
+    insert into public.posts as p (user_id, group_id, post_type, content, poll_ends_at, tags)
+    values (
+        caller, create_poll.group_id, 'poll', create_poll.content, create_poll.ends_at,
+        coalesce(create_poll.tags, '{}')
+    )
+    returning p.* into post;
+    insert into public.poll_options (post_id, position, option)
+    select post.id, a.position, a.answer from unnest(answers) with ordinality as a (answer, position);
+    return post;
+end
+$$;
+comment on function public.create_poll(text, text[], timestamptz, uuid, text[]) is
+'Makes a poll: the question, 2 to 10 different options of at most 200 characters, the end of voting (within a year; '
+'null: never) and the group it is for (null: the profile). Returns the post. Fails with invalid_poll, '
+'group_members_only, invalid_tags.';
+grant execute on function public.create_poll(text, text[], timestamptz, uuid, text[]) to authenticated;
+
+alter table public.poll_options enable row level security;
+revoke all on public.poll_options from anon, authenticated, service_role;
+grant select on public.poll_options to anon, authenticated, service_role;
+
+create policy poll_options_select_anon on public.poll_options for select to anon
+using ((select p.id from public.posts as p where p.id = post_id) is not null);
+create policy poll_options_select on public.poll_options for select to authenticated
+using ((select p.id from public.posts as p where p.id = post_id) is not null);
+
+alter table public.poll_votes enable row level security;
+revoke all on public.poll_votes from anon, authenticated, service_role;
+grant select on public.poll_votes to authenticated, service_role;
+grant insert (post_id, option_id) on public.poll_votes to authenticated;
+-- post_id only because an upsert sets every column it sends; keep_vote_in_poll() holds the vote to its poll.
+grant update (post_id, option_id) on public.poll_votes to authenticated;
+grant delete on public.poll_votes to authenticated;
+
+create policy poll_votes_select on public.poll_votes for select to authenticated
+using (
+    user_id = (select private.member_id())
+    and (select p.id from public.posts as p where p.id = post_id) is not null
+);
+create policy poll_votes_insert on public.poll_votes for insert to authenticated
+with check (
+    user_id = (select private.member_id())
+    and (select p.id from public.posts as p where p.id = post_id) is not null
+);
+create policy poll_votes_update on public.poll_votes for update to authenticated
+using (user_id = (select private.member_id()) and private.hold_post(post_id))
+with check (
+    user_id = (select private.member_id())
+    and (select p.id from public.posts as p where p.id = post_id) is not null
+);
+create policy poll_votes_delete on public.poll_votes for delete to authenticated
+using (user_id = (select private.member_id()) and private.hold_open_poll(post_id));
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('invalid_poll', 'PT400', 'This poll is not complete.',
+'The detail says what is missing or wrong: the question, 2 to 10 different options, an end in the future.'),
+('poll_closed', 'PT409', 'Voting in this poll has ended.', 'poll_ends_at has passed; the counts are final.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+
+insert into private.personal_data (section, relation, condition) values
+('poll_votes', 'public.poll_votes', 't.user_id = $1')
+on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+
+insert into private.erasure_steps (step, position, statement) values
+('poll_votes', 22, 'delete from public.poll_votes where user_id = $1')
+on conflict (step) do update set position = excluded.position, statement = excluded.statement;

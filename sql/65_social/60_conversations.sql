@@ -1,0 +1,542 @@
+-- Who talks with whom. What all participants may know of a conversation is in conversations and
+-- conversation_participants; what only one of them may know (since when they may read, what they have not read, the
+-- beginning of the last message they may see) is in their own row of inbox_entries. Nobody writes these tables but the
+-- functions here: nobody can add themselves, and what others read follows from one's own inbox entry, a policy that
+-- looks at nothing but its row.
+--
+-- Everything that changes in a conversation happens under the lock of its row, so numbers are handed out in the order
+-- of commits and unread counts are exact. Locks are taken in this order: a sender's turn (65_messages), conversations
+-- by id, profiles (by foreign keys and by the end of an account), the rest. Who holds a profile asks for no
+-- conversation.
+
+create table public.conversations (
+    id uuid not null default gen_random_uuid(),
+    is_group boolean not null default false,
+    group_name text,
+    group_avatar_url public.http_url,
+    created_by uuid,
+    low_id uuid,
+    high_id uuid,
+    last_number integer not null default 0,
+    last_message_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint conversations_pkey primary key (id),
+    constraint conversations_low_id_high_id_key unique (low_id, high_id),
+    constraint conversations_created_by_fkey foreign key (created_by) references public.profiles (id)
+    on delete set null,
+    constraint conversations_pair_check check (
+        is_group and low_id is null and high_id is null
+        or not is_group and low_id is not null and high_id is not null and low_id < high_id
+    ),
+    constraint conversations_group_check check (is_group or (group_name is null and group_avatar_url is null)),
+    constraint conversations_group_name_check check (
+        char_length(group_name) between 1 and 80 and group_name !~ '[[:cntrl:]\u202A-\u202E\u2066-\u2069]'
+        and group_name = btrim(group_name)
+    )
+)
+-- Every message counts up last_number; no index holds it.
+with (fillfactor = 80);
+
+create index conversations_created_by_idx on public.conversations (created_by);
+
+comment on table public.conversations is
+'Conversations, read by their participants only, not by admins. Made by start_conversation().';
+comment on column public.conversations.is_group is 'Group chat; else a conversation of exactly two. Never changes.';
+comment on column public.conversations.group_name is
+'Name of a group chat, at most 80 characters; changed by its manager.';
+comment on column public.conversations.group_avatar_url is 'Picture of a group chat; changed by its manager.';
+comment on column public.conversations.created_by is 'Who started it; null when that account is gone.';
+comment on column public.conversations.low_id is
+'Direct: the participant with the smaller id. With high_id the key that makes a pair''s conversation the only one. No '
+'foreign key: the pair is the pair also when one account is gone.';
+comment on column public.conversations.high_id is 'Direct: the participant with the greater id.';
+comment on column public.conversations.last_number is 'Number of the latest message; kept by trigger.';
+comment on column public.conversations.last_message_at is 'When the latest message was sent; kept by trigger.';
+
+create table public.conversation_participants (
+    conversation_id uuid not null,
+    user_id uuid not null,
+    is_manager boolean not null default false,
+    last_read_number integer not null default 0,
+    joined_at timestamptz not null default now(),
+    constraint conversation_participants_pkey primary key (conversation_id, user_id),
+    constraint conversation_participants_conversation_id_fkey foreign key (conversation_id)
+    references public.conversations (id) on delete cascade,
+    constraint conversation_participants_user_id_fkey foreign key (user_id)
+    references public.profiles (id) on delete cascade,
+    constraint conversation_participants_last_read_number_check check (last_read_number >= 0)
+)
+with (fillfactor = 85);
+
+create index conversation_participants_user_id_idx on public.conversation_participants (user_id);
+
+comment on table public.conversation_participants is
+'Who takes part now, read by those who do. Written by start_conversation(), add_participants(), remove_participant(), '
+'leave_conversation() and mark_conversation_read().';
+comment on column public.conversation_participants.conversation_id is 'What they take part in.';
+comment on column public.conversation_participants.user_id is 'Who takes part.';
+comment on column public.conversation_participants.is_manager is
+'Group chats: adds and removes people and changes name and picture. The one who started it; the longest participant '
+'takes over.';
+comment on column public.conversation_participants.last_read_number is
+'Number of the last message this participant has read: the read receipt.';
+comment on column public.conversation_participants.joined_at is 'Since when they take part.';
+
+create table public.inbox_entries (
+    user_id uuid not null,
+    conversation_id uuid not null,
+    is_group boolean not null,
+    first_number integer not null,
+    unread_count integer not null default 0,
+    last_message_at timestamptz,
+    last_message_preview text,
+    constraint inbox_entries_pkey primary key (user_id, conversation_id),
+    constraint inbox_entries_participant_fkey foreign key (user_id, conversation_id)
+    references public.conversation_participants (user_id, conversation_id) on delete cascade,
+    constraint inbox_entries_conversation_id_fkey foreign key (conversation_id)
+    references public.conversations (id) on delete cascade,
+    constraint inbox_entries_unread_count_check check (unread_count >= 0),
+    constraint inbox_entries_last_message_preview_check check (char_length(last_message_preview) <= 100)
+)
+with (fillfactor = 70);
+
+create index inbox_entries_conversation_id_idx on public.inbox_entries (conversation_id);
+create index inbox_entries_user_id_last_message_at_conversation_id_idx
+on public.inbox_entries (user_id, last_message_at desc, conversation_id desc) where last_message_at is not null;
+create index inbox_entries_user_id_unread_count_idx
+on public.inbox_entries (user_id) include (unread_count) where unread_count > 0;
+
+comment on table public.inbox_entries is
+'A participant''s own view of a conversation, read by that participant only; one for each row of '
+'conversation_participants, kept by triggers.';
+comment on column public.inbox_entries.user_id is 'The participant who owns this view.';
+comment on column public.inbox_entries.conversation_id is 'What it is a view of.';
+comment on column public.inbox_entries.is_group is 'Copy of conversations.is_group, for policies.';
+comment on column public.inbox_entries.first_number is
+'The first message number its owner may read: nothing from before their entry.';
+comment on column public.inbox_entries.unread_count is
+'How many messages of others, readable and not deleted, come after the last read number.';
+comment on column public.inbox_entries.last_message_at is
+'When the last message its owner may see was sent; without one, group chats: when they were added, conversations of '
+'two: null, which keeps them out of the list.';
+comment on column public.inbox_entries.last_message_preview is
+'First 100 characters of the last message its owner may see; null when there is none or it was deleted.';
+
+create function private.open_inbox_entry() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    insert into public.inbox_entries (user_id, conversation_id, is_group, first_number, last_message_at)
+    select new.user_id, c.id, c.is_group, c.last_number + 1, case when c.is_group then new.joined_at end
+    from public.conversations as c
+    where c.id = new.conversation_id;
+    return null;
+end
+$$;
+comment on function private.open_inbox_entry() is
+'Trigger: whoever enters a conversation reads from the next message on. The caller holds the conversation''s lock.';
+
+create trigger open_inbox_entry after insert on public.conversation_participants
+for each row execute function private.open_inbox_entry();
+
+create function private.drop_empty_conversations() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    delete from public.conversations as c
+    where
+        c.id in (select g.conversation_id from gone as g)
+        and not exists (select from public.conversation_participants as p where p.conversation_id = c.id);
+    -- Group chats always have somebody who manages them.
+    update public.conversation_participants as p set is_manager = true
+    where (p.conversation_id, p.user_id) in (
+        select distinct on (o.conversation_id) o.conversation_id, o.user_id
+        from public.conversation_participants as o
+        where o.conversation_id in (select g.conversation_id from gone as g where g.is_manager)
+        order by o.conversation_id, o.joined_at, o.user_id
+    );
+    return null;
+end
+$$;
+comment on function private.drop_empty_conversations() is
+'Trigger: a conversation nobody is left in goes, and a group chat whose manager went gets another one.';
+
+create trigger drop_empty_conversations after delete on public.conversation_participants
+referencing old table as gone
+for each statement execute function private.drop_empty_conversations();
+
+create trigger touch_updated_at before update of group_name, group_avatar_url on public.conversations
+for each row execute function private.touch_updated_at();
+
+alter table public.conversations enable row level security;
+revoke all on public.conversations from anon, authenticated, service_role;
+grant select on public.conversations to authenticated, service_role;
+grant update (group_name, group_avatar_url) on public.conversations to authenticated;
+
+alter table public.conversation_participants enable row level security;
+revoke all on public.conversation_participants from anon, authenticated, service_role;
+grant select on public.conversation_participants to authenticated, service_role;
+
+alter table public.inbox_entries enable row level security;
+revoke all on public.inbox_entries from anon, authenticated, service_role;
+grant select on public.inbox_entries to authenticated, service_role;
+
+create policy inbox_entries_select on public.inbox_entries for select to authenticated
+using (user_id = (select private.member_id()));
+
+create policy conversations_select on public.conversations for select to authenticated
+using (
+    id = any(array(
+        select e.conversation_id from public.inbox_entries as e where e.user_id = (select private.member_id())
+    ))
+);
+
+-- In group chats people with a block between them do not see each other; in a conversation of two the other one is
+-- known anyway, and hiding the row would tell of the block.
+create policy conversation_participants_select on public.conversation_participants for select to authenticated
+using (
+    conversation_id = any(array(
+        select e.conversation_id from public.inbox_entries as e where e.user_id = (select private.member_id())
+    ))
+    and (
+        user_id <> all(array(select private.blocked_ids()))
+        or conversation_id = any(array(
+            select e.conversation_id from public.inbox_entries as e
+            where e.user_id = (select private.member_id()) and not e.is_group
+        ))
+    )
+);
+
+create function private.lock_conversation(conversation_id uuid) returns public.conversations
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    conversation public.conversations;
+begin
+    -- Strangers are turned away before any lock: what is not theirs answers like what does not exist.
+    if exists (
+        select from public.conversation_participants as p
+        where p.conversation_id = lock_conversation.conversation_id and p.user_id = caller
+    ) then
+        select * into conversation from public.conversations as c
+        where c.id = lock_conversation.conversation_id
+        for no key update;
+    end if;
+    -- One may have been removed meanwhile.
+    if not exists (
+        select from public.conversation_participants as p
+        where p.conversation_id = conversation.id and p.user_id = caller
+    ) then
+        perform private.fail('conversation_not_found', lock_conversation.conversation_id::text);
+    end if;
+    return conversation;
+end
+$$;
+comment on function private.lock_conversation(uuid) is
+'The conversation, locked until the end of the transaction, if the caller takes part in it; else fails with '
+'conversation_not_found (404).';
+
+create function private.is_conversation_manager(conversation_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.conversation_participants as p
+        where
+            p.conversation_id = is_conversation_manager.conversation_id
+            and p.user_id = private.member_id() and p.is_manager
+    );
+end
+$$;
+comment on function private.is_conversation_manager(uuid) is 'Whether the caller manages this group chat.';
+grant execute on function private.is_conversation_manager(uuid) to authenticated;
+
+create policy conversations_update on public.conversations for update to authenticated
+using (is_group and private.is_conversation_manager(id))
+with check (is_group and private.is_conversation_manager(id));
+
+create function private.require_contact(user_ids uuid[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    unknown text;
+begin
+    -- Asked before anything is locked, so that nobody learns who exists by how long it takes, and again when the
+    -- accounts cannot be deleted any more.
+    for attempt in 1..2 loop
+        select string_agg(coalesce(u.id::text, 'null'), ', ' order by u.id) into unknown
+        from unnest(user_ids) as u (id)
+        where not private.is_visible_to(u.id, caller);
+        if unknown is not null then
+            perform private.fail('user_not_found', unknown);
+        elsif not coalesce((select bool_and(private.is_visible_to(caller, u.id)) from unnest(user_ids) as u (id)), true)
+        then
+            perform private.fail('profile_hidden');
+        end if;
+        perform from public.profiles as p where p.id = any(caller || user_ids) order by p.id for key share;
+    end loop;
+end
+$$;
+comment on function private.require_contact(uuid[]) is
+'Fails unless the caller sees all these people, user_not_found (404), and they see the caller, profile_hidden (409); '
+'then keeps their accounts from being deleted until the end of the transaction.';
+
+create function public.start_conversation(
+    user_ids uuid[], group_name text default null, group_avatar_url text default null
+) returns public.conversations
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    others uuid[] := array(
+        select distinct u.id from unnest(start_conversation.user_ids) as u (id) where u.id is distinct from caller
+    );
+    conversation public.conversations;
+begin
+    if cardinality(others) = 0 then
+        perform private.fail('no_participants');
+    elsif cardinality(others) > 99 then
+        perform private.fail('too_many_participants');
+    elsif cardinality(others) = 1 then
+        if start_conversation.group_name is not null or start_conversation.group_avatar_url is not null then
+            perform private.fail('not_a_group_chat');
+        end if;
+        -- What there is stays readable, whatever became of the other one.
+        select * into conversation from public.conversations as c
+        where c.low_id = least(caller, others[1]) and c.high_id = greatest(caller, others[1]);
+        if conversation.id is not null then
+            return conversation;
+        end if;
+        perform private.require_contact(others);
+        insert into public.conversations (created_by, low_id, high_id)
+        values (caller, least(caller, others[1]), greatest(caller, others[1]))
+        on conflict on constraint conversations_low_id_high_id_key do nothing
+        returning * into conversation;
+        if conversation.id is null then
+            -- The other one started it at the same moment.
+            select * into conversation from public.conversations as c
+            where c.low_id = least(caller, others[1]) and c.high_id = greatest(caller, others[1]);
+            return conversation;
+        end if;
+    else
+        perform private.require_contact(others);
+        insert into public.conversations (is_group, group_name, group_avatar_url, created_by)
+        values (
+            true, nullif(btrim(start_conversation.group_name), ''),
+            start_conversation.group_avatar_url::public.http_url, caller
+        )
+        returning * into conversation;
+    end if;
+    insert into public.conversation_participants (conversation_id, user_id, is_manager)
+    select conversation.id, u.id, conversation.is_group and u.id = caller
+    from unnest(caller || others) as u (id);
+    return conversation;
+end
+$$;
+comment on function public.start_conversation(uuid[], text, text) is
+'The conversation with these people. One other person: the conversation of the two, the same whoever starts it and '
+'however often. More, up to 99: a new group chat, which the caller manages. Fails with user_not_found (404) for '
+'whoever the caller cannot see, profile_hidden (409) when the caller''s profile is private, no_participants, '
+'too_many_participants, not_a_group_chat (a name for a conversation of two).';
+grant execute on function public.start_conversation(uuid[], text, text) to authenticated;
+
+create function private.lock_group_chat(conversation_id uuid) returns public.conversations
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    conversation public.conversations := private.lock_conversation(lock_group_chat.conversation_id);
+begin
+    if not conversation.is_group then
+        perform private.fail('not_a_group_chat');
+    elsif not private.is_conversation_manager(conversation.id) then
+        perform private.fail('manager_only');
+    end if;
+    return conversation;
+end
+$$;
+comment on function private.lock_group_chat(uuid) is
+'The group chat, locked, if the caller manages it; else fails with conversation_not_found, not_a_group_chat or '
+'manager_only.';
+
+create function public.add_participants(conversation_id uuid, user_ids uuid[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    conversation public.conversations := private.lock_group_chat(add_participants.conversation_id);
+begin
+    if cardinality(user_ids) > 99 then
+        perform private.fail('too_many_participants');
+    end if;
+    perform private.require_contact(user_ids);
+    insert into public.conversation_participants as p (conversation_id, user_id, last_read_number)
+    select conversation.id, u.id, conversation.last_number
+    from unnest(user_ids) as u (id)
+    on conflict on constraint conversation_participants_pkey do nothing;
+    if (select count(*) from public.conversation_participants as p where p.conversation_id = conversation.id) > 100 then
+        perform private.fail('too_many_participants');
+    end if;
+end
+$$;
+comment on function public.add_participants(uuid, uuid[]) is
+'The manager adds people to a group chat; who is in it already stays as they are. They read what is written from now '
+'on. Fails with user_not_found (404) for whoever the caller cannot see, manager_only, not_a_group_chat, '
+'too_many_participants (100 in all).';
+grant execute on function public.add_participants(uuid, uuid[]) to authenticated;
+
+create function public.remove_participant(conversation_id uuid, user_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    conversation public.conversations := private.lock_group_chat(remove_participant.conversation_id);
+begin
+    delete from public.conversation_participants as p
+    where p.conversation_id = conversation.id and p.user_id = remove_participant.user_id;
+end
+$$;
+comment on function public.remove_participant(uuid, uuid) is
+'The manager removes somebody from a group chat, who reads nothing of it any more. No effect for who is not in it.';
+grant execute on function public.remove_participant(uuid, uuid) to authenticated;
+
+create function public.leave_conversation(conversation_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    conversation public.conversations := private.lock_conversation(leave_conversation.conversation_id);
+begin
+    if not conversation.is_group then
+        perform private.fail('not_a_group_chat');
+    end if;
+    delete from public.conversation_participants as p
+    where p.conversation_id = conversation.id and p.user_id = auth.uid();
+end
+$$;
+comment on function public.leave_conversation(uuid) is
+'Leaves a group chat: nothing of it is readable any more, added again one reads from then on. When the manager leaves, '
+'the longest participant manages; when the last one leaves, the chat is gone.';
+grant execute on function public.leave_conversation(uuid) to authenticated;
+
+-- Definer, and the rules of profiles' policies spelled out: the policies here would look up all of one's conversations
+-- once for each table, however short the page.
+create function public.inbox(
+    before timestamptz default null, before_id uuid default null, max_rows integer default 20
+) returns table (
+    conversation_id uuid,
+    is_group boolean,
+    group_name text,
+    group_avatar_url text,
+    last_message_at timestamptz,
+    last_message_preview text,
+    unread_count integer,
+    participants jsonb
+)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    blocked uuid[] := array(select private.blocked_ids());
+begin
+    return query
+    select
+        e.conversation_id, e.is_group, c.group_name, c.group_avatar_url::text, e.last_message_at,
+        e.last_message_preview, e.unread_count, o.participants
+    from (
+        select * from public.inbox_entries as i
+        where
+            i.user_id = caller and i.last_message_at is not null
+            and (i.last_message_at, i.conversation_id)
+            < (coalesce(before, 'infinity'), coalesce(before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        order by i.last_message_at desc, i.conversation_id desc
+        limit least(greatest(coalesce(max_rows, 20), 1), 100)
+    ) as e
+    inner join public.conversations as c on c.id = e.conversation_id
+    cross join lateral (
+        select coalesce(
+            jsonb_agg(
+                jsonb_build_object(
+                    'id', s.id, 'username', s.username, 'display_name', s.display_name, 'avatar_url', s.avatar_url
+                )
+                order by s.joined_at, s.id
+            ), '[]'
+        ) as participants
+        from (
+            select f.id, f.username, f.display_name, f.avatar_url, p.joined_at
+            from public.conversation_participants as p
+            inner join public.profiles as f on f.id = p.user_id
+            where
+                p.conversation_id = e.conversation_id and p.user_id <> caller
+                and f.deleted_at is null and not f.is_banned and f.profile_visibility <> 'private'
+                and f.id <> all(blocked)
+            order by p.joined_at, p.user_id
+            limit 4
+        ) as s
+    ) as o
+    order by e.last_message_at desc, e.conversation_id desc;
+end
+$$;
+comment on function public.inbox(timestamptz, uuid, integer) is
+'The caller''s conversations, latest first, with up to four of the other participants, as far as the caller sees their '
+'profiles. max_rows from 1 to 100. The next page: before and before_id are last_message_at and conversation_id of the '
+'last row.';
+grant execute on function public.inbox(timestamptz, uuid, integer) to authenticated;
+
+create function public.unread_messages_count() returns integer
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+begin
+    return (
+        select coalesce(sum(e.unread_count), 0)
+        from public.inbox_entries as e
+        where e.user_id = caller and e.unread_count > 0
+    );
+end
+$$;
+comment on function public.unread_messages_count() is
+'How many messages the caller has not read, in all conversations.';
+grant execute on function public.unread_messages_count() to authenticated;
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('conversation_not_found', 'PT404', 'This conversation does not exist.',
+'There is none with that id, or the caller takes no part in it.'),
+('no_participants', 'PT400', 'Choose somebody to talk to.',
+'A conversation needs at least one other person; there is none with oneself.'),
+('too_many_participants', 'PT400', 'A group chat has at most 100 participants.', 'The caller counts too.'),
+('not_a_group_chat', 'PT409', 'This is a conversation of two.',
+'Conversations of two have no name and no picture, and nobody enters or leaves them.'),
+('manager_only', 'PT403', 'Only the manager of this chat can do this.',
+'Adding and removing people is for the participant whose is_manager is true.'),
+('profile_hidden', 'PT409', 'Your profile is private.',
+'Nobody gets messages from somebody they cannot see. Make the profile public or members_only to write.')
+on conflict (code) do update
+set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;

@@ -1,0 +1,483 @@
+-- What concerns one person: a row for them alone, written by triggers on what happened (75_notification_events).
+-- Title and message are fixed texts of the type; who did it and about what are references. So nothing here outlives a
+-- block, a ban or a hidden post, and an application shows names as it embeds them: actor:profiles!actor_id(username,
+-- …).
+
+create type public.notification_type as enum (
+    'like', 'comment', 'reply', 'mention', 'share', 'follow', 'connected', 'favorite', 'message',
+    'group_request', 'group_approved', 'group_invitation', 'group_role', 'group_ownership', 'group_banned',
+    'group_post_request', 'group_post_approved', 'group_post_rejected',
+    'order', 'purchase', 'refund', 'earnings', 'payout_requested', 'payout', 'payout_failed', 'payout_account',
+    'review', 'commission', 'consultation', 'livestream', 'bid', 'tip',
+    'field_approved', 'field_rejected',
+    'content_hidden', 'content_restored', 'report_resolved', 'report_warning', 'report_ban', 'report_ban_lifted',
+    'role_changed', 'account_banned', 'account_restored',
+    'system'
+);
+comment on type public.notification_type is
+'What happened, and what it is called in profile_settings.notification_preferences. order speaks to the buyer, '
+'purchase to the seller.';
+
+create type private.notification_email as enum ('none', 'digest', 'immediate');
+comment on type private.notification_email is
+'Whether a type is mailed: never, at most daily together with others, or each time at once.';
+
+create table private.notification_types (
+    type public.notification_type not null,
+    title text not null,
+    message text not null,
+    link_template text not null default '/{related_type}/{related_id}',
+    collapse interval,
+    collapse_unread boolean not null default false,
+    email private.notification_email not null default 'none',
+    can_switch_off boolean not null default true,
+    is_anonymous boolean not null default false,
+    outlives_content boolean not null default false,
+    reaches_banned boolean not null default false,
+    constraint notification_types_pkey primary key (type),
+    -- The unique key that decides races has windows of an hour: a shorter interval would fall into them.
+    constraint notification_types_collapse_check check (collapse >= interval '1 hour')
+);
+
+comment on table private.notification_types is 'What each type of notification says and how it travels; page data.';
+comment on column private.notification_types.type is 'The type.';
+comment on column private.notification_types.title is 'Headline. No names, no content.';
+comment on column private.notification_types.message is 'One sentence. No names, no content.';
+comment on column private.notification_types.link_template is
+'Path in the application; {related_type}, {related_id} and {actor_id} are replaced.';
+comment on column private.notification_types.collapse is
+'Repeats about the same thing are left out for this long after the first; null tells each.';
+comment on column private.notification_types.collapse_unread is
+'Repeats about the same thing are left out while the latest is unread.';
+comment on column private.notification_types.email is 'Whether and when it is mailed to a confirmed address.';
+comment on column private.notification_types.can_switch_off is
+'Whether notification_preferences are asked. Not for security, money and moderation.';
+comment on column private.notification_types.is_anonymous is
+'The recipient does not learn who it was; who is invisible to them is still not told of.';
+comment on column private.notification_types.outlives_content is
+'Stays when what it is about is hidden or deleted.';
+comment on column private.notification_types.reaches_banned is
+'Also for banned recipients, who read it in the e-mail.';
+alter table private.notification_types enable row level security;
+
+create table public.notifications (
+    id uuid not null default gen_random_uuid(),
+    user_id uuid not null,
+    type public.notification_type not null,
+    title text not null,
+    message text not null,
+    link_url text,
+    actor_id uuid,
+    related_type text,
+    related_id uuid,
+    is_read boolean not null default false,
+    read_at timestamptz,
+    created_at timestamptz not null default now(),
+    constraint notifications_pkey primary key (id),
+    constraint notifications_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint notifications_actor_id_fkey foreign key (actor_id) references public.profiles (id) on delete cascade,
+    constraint notifications_read_at_check check (is_read = (read_at is not null)),
+    constraint notifications_related_check check ((related_type is null) = (related_id is null)),
+    constraint notifications_link_url_check check (char_length(link_url) <= 2048)
+);
+
+create index notifications_user_id_created_at_id_idx on public.notifications (user_id, created_at desc, id desc);
+create index notifications_user_id_unread_idx on public.notifications (user_id, created_at desc, id desc)
+where not is_read;
+create index notifications_actor_id_idx on public.notifications (actor_id) where actor_id is not null;
+-- The latest about a thing, and everything about it when it goes.
+create index notifications_related_id_idx on public.notifications (related_id, type, user_id, created_at desc)
+where related_id is not null;
+-- Two that collapse, inserted at the same instant: the second finds the key taken.
+create unique index notifications_collapse_idx on public.notifications (
+    related_id, type, user_id, date_trunc('hour', created_at at time zone 'UTC')
+)
+where type in ('like', 'follow', 'connected', 'favorite', 'share', 'group_request', 'group_post_request', 'earnings');
+create unique index notifications_unread_message_idx on public.notifications (related_id, user_id)
+where type = 'message' and not is_read;
+
+comment on table public.notifications is
+'What a member should know of; only they read it. Written by triggers, marked read with mark_notification_read() and '
+'mark_all_notifications_read(), removed by the owner or when what it tells of becomes invisible to them.';
+comment on column public.notifications.user_id is 'Whom it is for.';
+comment on column public.notifications.type is 'What happened.';
+comment on column public.notifications.title is 'Headline; fixed per type.';
+comment on column public.notifications.message is 'One sentence; fixed per type.';
+comment on column public.notifications.link_url is 'Where it leads: a path in the application.';
+comment on column public.notifications.actor_id is
+'Who did it; the first of them when several collapsed into one, see actors_count(). Null when nobody is named.';
+comment on column public.notifications.related_type is 'Relation in public that related_id is a row of.';
+comment on column public.notifications.related_id is 'What it is about.';
+comment on column public.notifications.is_read is 'Whether the member has seen it.';
+comment on column public.notifications.read_at is 'When it was marked read.';
+
+-- Runs inside likes and payments: one probe and out when there is nothing to tell, no queue, no NOTIFY, nothing that
+-- can fail but the server.
+create function private.notify(
+    recipient uuid,
+    type public.notification_type,
+    actor uuid default null,
+    related_type text default null,
+    related_id uuid default null,
+    link_url text default null
+) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    known private.notification_types;
+    latest record;
+    preferences jsonb;
+    notification uuid;
+begin
+    if recipient is null or recipient = actor then
+        return;
+    end if;
+    select * into known from private.notification_types as t where t.type = notify.type;
+
+    if known.collapse is not null or known.collapse_unread then
+        select n.created_at, n.is_read into latest from public.notifications as n
+        where n.related_id = notify.related_id and n.type = notify.type and n.user_id = recipient
+        order by n.created_at desc
+        limit 1;
+        if latest.created_at > now() - known.collapse or known.collapse_unread and not latest.is_read then
+            return;
+        end if;
+    end if;
+
+    if actor is not null and not (
+        private.is_visible_to(actor, recipient)
+        -- Admins see whom they blocked, but do not want to hear from them.
+        and not exists (
+            select from public.user_blocks as b
+            where b.blocker_id = recipient and b.blocked_id = actor or b.blocker_id = actor and b.blocked_id = recipient
+        )
+    ) then
+        return;
+    end if;
+    if known.can_switch_off then
+        select s.notification_preferences into preferences
+        from public.profile_settings as s
+        where s.user_id = recipient;
+        if preferences #>> array[type::text, 'in_app'] = 'false' then
+            return;
+        end if;
+    end if;
+    -- The rows the foreign keys need cannot go any more once they are locked. Who is just leaving is not waited for:
+    -- their erasure may wait for what this transaction holds. (Renaming locks the same way: that instant loses a
+    -- notice.)
+    if actor is not null and not known.is_anonymous then
+        perform from public.profiles as p where p.id = actor for key share skip locked;
+        if not found then
+            return;
+        end if;
+    end if;
+    insert into public.notifications (user_id, type, title, message, link_url, actor_id, related_type, related_id)
+    select
+        p.id, known.type, known.title, known.message,
+        coalesce(notify.link_url, replace(replace(replace(
+            known.link_template,
+            '{related_type}', coalesce(notify.related_type, '')),
+            '{related_id}', coalesce(notify.related_id::text, '')),
+            '{actor_id}', coalesce(actor::text, '')
+        )),
+        case when not known.is_anonymous then actor end, notify.related_type, notify.related_id
+    from public.profiles as p
+    where p.id = recipient and p.deleted_at is null and (known.reaches_banned or not p.is_banned)
+    for key share skip locked
+    on conflict do nothing
+    returning id into notification;
+    if known.email = 'immediate' and notification is not null then
+        perform private.mail_notification(notification, recipient, type);
+    end if;
+end
+$$;
+comment on function private.notify(uuid, public.notification_type, uuid, text, uuid, text) is
+'Tells the recipient, unless it is their own doing, they cannot see who did it, switched it off, or were told of the '
+'same already. The one way notifications come into being.';
+
+-- Several of these at once touch the same rows: in the order of their ids nobody waits in a circle.
+create function private.delete_notifications(ids uuid[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if cardinality(ids) > 0 then
+        perform from public.notifications as n where n.id = any (ids) order by n.id for update;
+        delete from public.notifications as n where n.id = any (ids);
+    end if;
+end
+$$;
+comment on function private.delete_notifications(uuid[]) is 'Deletes these notifications.';
+
+create function private.forget_notifications(about uuid[], except_user uuid default null) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.delete_notifications(array(
+        select n.id from public.notifications as n
+        where
+            n.related_id = any (about) and n.user_id is distinct from except_user
+            and n.type not in (select t.type from private.notification_types as t where t.outlives_content)
+    ));
+end
+$$;
+comment on function private.forget_notifications(uuid[], uuid) is
+'Removes what was told of things that are gone or hidden, except to except_user, and except what outlives its content.';
+
+create function private.forget_blocked_notifications() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.delete_notifications(array(
+        select n.id from public.notifications as n
+        inner join changed as c on n.actor_id = c.blocked_id and n.user_id = c.blocker_id
+        union all
+        select n.id from public.notifications as n
+        inner join changed as c on n.actor_id = c.blocker_id and n.user_id = c.blocked_id
+    ));
+    return null;
+end
+$$;
+comment on function private.forget_blocked_notifications() is
+'Trigger on user_blocks: what the two were told of each other goes.';
+create trigger forget_notifications after insert on public.user_blocks
+referencing new table as changed
+for each statement execute function private.forget_blocked_notifications();
+
+create function private.forget_actor_notifications() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.delete_notifications(array(
+        select n.id from public.notifications as n where n.actor_id = new.id
+    ));
+    if new.deleted_at is null then
+        -- Nor of what is theirs and what others said there; what is deleted forgets itself.
+        perform private.forget_notifications(array(
+            with theirs as materialized (
+                select p.id from public.posts as p where p.user_id = new.id
+                union all
+                select a.id from public.articles as a where a.author_id = new.id
+                union all
+                select i.id from public.catalog_items as i where i.seller_id = new.id
+            )
+            select t.id from theirs as t
+            union all
+            select c.id from public.comments as c where c.user_id = new.id
+            union all
+            select c.id from theirs as t inner join public.comments as c on c.post_id = t.id
+            union all
+            select c.id from theirs as t inner join public.comments as c on c.article_id = t.id
+            union all
+            select c.id from theirs as t inner join public.comments as c on c.item_id = t.id
+        ), new.id);
+    end if;
+    return null;
+end
+$$;
+comment on function private.forget_actor_notifications() is
+'Trigger on profiles: who is banned, deleted or private is no longer told of, nor is what they own.';
+create trigger forget_notifications after update of is_banned, deleted_at, profile_visibility on public.profiles
+for each row
+when (
+    (new.is_banned, new.deleted_at is null, new.profile_visibility)
+    is distinct from (old.is_banned, old.deleted_at is null, old.profile_visibility)
+    and (new.is_banned or new.deleted_at is not null or new.profile_visibility = 'private')
+)
+execute function private.forget_actor_notifications();
+
+create function public.mark_notification_read(ids uuid[]) returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    marked integer;
+begin
+    perform from public.notifications as n
+    where n.id = any (ids) and n.user_id = caller and not n.is_read
+    order by n.id for no key update;
+    update public.notifications as n set is_read = true, read_at = now()
+    where n.id = any (ids) and n.user_id = caller and not n.is_read;
+    get diagnostics marked = row_count;
+    return marked;
+end
+$$;
+comment on function public.mark_notification_read(uuid[]) is
+'Marks these of the caller''s notifications read; returns how many were unread. Others are left alone.';
+grant execute on function public.mark_notification_read(uuid[]) to authenticated;
+
+create function public.mark_all_notifications_read(up_to timestamptz default now()) returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    marked integer;
+begin
+    update public.notifications as n set is_read = true, read_at = now()
+    where n.id = any (array(
+        select o.id from public.notifications as o
+        where o.user_id = caller and not o.is_read and o.created_at <= coalesce(up_to, now())
+        order by o.id for no key update
+    ));
+    get diagnostics marked = row_count;
+    return marked;
+end
+$$;
+comment on function public.mark_all_notifications_read(timestamptz) is
+'Marks all of the caller''s notifications read that were made up to then; returns how many were unread. Pass '
+'created_at of the newest one shown, so that none is marked unseen.';
+grant execute on function public.mark_all_notifications_read(timestamptz) to authenticated;
+
+create function public.unread_counts(out notifications integer, out messages integer)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+begin
+    select count(*) into notifications from (
+        select from public.notifications as n where n.user_id = caller and not n.is_read limit 1000
+    ) as unread;
+    select coalesce(sum(e.unread_count), 0) into messages
+    from public.inbox_entries as e
+    where e.user_id = caller and e.unread_count > 0;
+end
+$$;
+comment on function public.unread_counts() is
+'How many unread notifications (at most 1,000 are counted) and unread messages the caller has: the two badges.';
+grant execute on function public.unread_counts() to authenticated;
+
+alter table public.notifications enable row level security;
+revoke all on public.notifications from anon, authenticated, service_role;
+grant select, delete on public.notifications to authenticated;
+grant select on public.notifications to service_role;
+
+create policy notifications_select on public.notifications for select to authenticated
+using (
+    user_id = (select private.member_id())
+    -- A block removes them; this is for those written at the same instant.
+    and (actor_id is null or actor_id <> all(array(select private.blocked_ids())))
+);
+create policy notifications_delete on public.notifications for delete to authenticated
+using (user_id = (select private.member_id()));
+
+insert into private.notification_types (
+    type, title, message, link_template, collapse, collapse_unread, email, can_switch_off, is_anonymous,
+    outlives_content, reaches_banned
+) values
+('like', 'New like', 'Somebody likes what you shared.', '/{related_type}/{related_id}', '1 hour', false, 'digest', true,
+false, false, false),
+('comment', 'New comment', 'Somebody commented on what you shared.', '/{related_type}/{related_id}', null, false,
+'digest', true, false, false, false),
+('reply', 'New reply', 'Somebody replied to your comment.', '/{related_type}/{related_id}', null, false, 'digest', true,
+false, false, false),
+('mention', 'You were mentioned', 'Somebody mentioned you.', '/{related_type}/{related_id}', null, false, 'digest',
+true, false, false, false),
+('share', 'Shared', 'Somebody shared your post.', '/{related_type}/{related_id}', '1 hour', false, 'digest', true,
+false, false, false),
+('follow', 'New follower', 'Somebody follows you now.', '/profiles/{actor_id}', '1 day', false, 'digest', true, false,
+false, false),
+('connected', 'You are connected', 'You and somebody you follow follow each other now.', '/profiles/{actor_id}',
+'1 day', false, 'digest', true, false, false, false),
+-- Favorites are private to who keeps them.
+('favorite', 'New favorite', 'Somebody added something of yours to their favorites.', '/{related_type}/{related_id}',
+'1 hour', false, 'digest', true, true, false, false),
+('message', 'New message', 'You have a new message.', '/{related_type}/{related_id}', null, true, 'digest', true, false,
+false, false),
+('group_request', 'Request to join', 'Somebody asks to join your group.', '/groups/{related_id}/requests', '1 hour',
+false, 'digest', true, false, false, false),
+('group_approved', 'Welcome to the group', 'Your request to join a group was approved.', '/groups/{related_id}', null,
+false, 'digest', true, false, false, false),
+('group_invitation', 'Invitation to a group', 'You are invited to join a group.', '/groups/{related_id}', null, false,
+'digest', true, false, false, false),
+('group_role', 'New role in a group', 'Your role in a group was changed.', '/groups/{related_id}', null, false,
+'digest', true, false, false, false),
+('group_ownership', 'You own a group', 'A group was handed over to you.', '/groups/{related_id}', null, false, 'digest',
+true, false, false, false),
+('group_banned', 'Banned from a group', 'You can no longer take part in a group.', '/groups/{related_id}', null, false,
+'none', false, false, true, false),
+('group_post_request', 'Post to approve', 'A post in your group waits for approval.', '/{related_type}/{related_id}',
+'1 hour', false, 'digest', true, false, false, false),
+('group_post_approved', 'Post approved', 'Your post in a group was approved.', '/{related_type}/{related_id}', null,
+false, 'digest', true, false, false, false),
+('group_post_rejected', 'Post not approved', 'Your post in a group was not approved.', '/{related_type}/{related_id}',
+null, false, 'digest', false, false, true, false),
+('order', 'Order confirmed', 'Your order is complete. Thank you!', '/orders/{related_id}', null, false, 'digest', false,
+false, true, false),
+('purchase', 'You made a sale', 'Somebody bought from you.', '/{related_type}/{related_id}', null, false, 'digest',
+false, false, true, false),
+('refund', 'Refund', 'Something was refunded.', '/{related_type}/{related_id}', null, false, 'immediate', false,
+false, true, false),
+('earnings', 'Earnings available', 'Earnings were released to your balance.', '/wallet', '1 day', false, 'digest',
+false, false, true, false),
+('payout_requested', 'Payout requested', 'Your payout was requested.', '/payouts/{related_id}', null, false,
+'immediate', false, false, true, false),
+('payout', 'Payout sent', 'Your payout is on its way to you.', '/payouts/{related_id}', null, false, 'immediate', false,
+false, true, false),
+('payout_failed', 'Payout failed', 'A payout could not be sent; the amount is back in your balance.',
+'/payouts/{related_id}', null, false, 'immediate', false, false, true, false),
+('payout_account', 'Payout account changed', 'The state of your payout account changed.', '/wallet', null, false,
+'immediate', false, false, true, false),
+('review', 'New review', 'Somebody reviewed something of yours.', '/{related_type}/{related_id}', null, false, 'digest',
+true, false, false, false),
+('commission', 'Commission', 'There is news about a commission.', '/{related_type}/{related_id}', null, false, 'digest',
+true, false, false, false),
+('consultation', 'Consultation', 'There is news about a consultation.', '/{related_type}/{related_id}', null, false,
+'digest', true, false, false, false),
+('livestream', 'Livestream', 'Somebody you follow is live.', '/{related_type}/{related_id}', null, false, 'none', true,
+false, false, false),
+('bid', 'Bid', 'There is news about an auction you take part in.', '/{related_type}/{related_id}', null, false,
+'digest', true, false, false, false),
+('tip', 'Tip', 'Somebody tipped you.', '/{related_type}/{related_id}', null, false, 'digest', false, false, true,
+false), ('field_approved', 'Added to the list', 'An entry you asked for was added.', '/settings/profile', null, false,
+'digest', true, false, true, false),
+('field_rejected', 'Not added to the list', 'An entry you asked for was not added.', '/settings/profile', null, false,
+'digest', true, false, true, false),
+('content_hidden', 'Your content was hidden', 'A moderator hid something you published.',
+'/{related_type}/{related_id}', null, false, 'immediate', false, false, true, false),
+('content_restored', 'Your content is visible again', 'Something of yours that was hidden is visible again.',
+'/{related_type}/{related_id}', null, false, 'immediate', false, false, true, false),
+('report_resolved', 'Your report was decided', 'A moderator decided on your report.', '/reports/{related_id}', null,
+false, 'digest', false, false, true, false),
+('report_warning', 'A report of yours was unfounded', 'Repeated unfounded reports suspend the right to report.',
+'/settings/reports', null, false, 'immediate', false, false, true, false),
+('report_ban', 'You cannot report for now', 'After repeated unfounded reports you cannot report content.',
+'/settings/reports', null, false, 'immediate', false, false, true, false),
+('report_ban_lifted', 'You can report again', 'You can report content again.', '/settings/reports', null, false,
+'immediate', false, false, true, false),
+('role_changed', 'Your role changed', 'Your rights on the platform were changed.', '/settings', null, false,
+'immediate', false, false, true, false),
+('account_banned', 'Your account is banned', 'Your account was banned. You can appeal to the support.',
+'/account/banned', null, false, 'immediate', false, false, true, true),
+('account_restored', 'Welcome back', 'Your account is no longer banned.', '/', null, false, 'immediate', false, false,
+true, false),
+('system', 'Announcement', 'There is news from the platform.', '/', null, false, 'none', true, false, true, false)
+on conflict (type) do update set
+title = excluded.title, message = excluded.message, link_template = excluded.link_template,
+collapse = excluded.collapse, collapse_unread = excluded.collapse_unread, email = excluded.email,
+can_switch_off = excluded.can_switch_off, is_anonymous = excluded.is_anonymous,
+outlives_content = excluded.outlives_content, reaches_banned = excluded.reaches_banned;
+
+insert into private.personal_data (section, relation, condition) values
+('notifications', 'public.notifications', 't.user_id = $1')
+on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+
+insert into private.erasure_steps (step, position, statement) values
+('notifications', 5, 'select private.delete_notifications(array('
+'select n.id from public.notifications as n where n.user_id = $1 or n.actor_id = $1))')
+on conflict (step) do update set position = excluded.position, statement = excluded.statement;
