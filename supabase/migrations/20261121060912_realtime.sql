@@ -1,0 +1,29 @@
+-- Realtime.
+-- What Realtime's subscribers may listen to.
+
+-- Whoever waits for a lock makes all others wait behind it: give up soon instead, and run again.
+set lock_timeout = '10s';
+
+-- sql/95_realtime/10_publication.sql ----------------------------------------------------------------------------------
+-- What Realtime sends to subscribers: the rows of these tables as they change. INSERT and UPDATE go to who may read the
+-- row (Realtime asks the policies, by primary key, as each subscriber). DELETE goes to everybody with the old row's
+-- replica identity, which therefore stays the primary key: random ids that say nothing.
+
+do $$
+declare
+    wanted text;
+begin
+    -- A hosted project has the publication, empty, from the start.
+    if not exists (select from pg_catalog.pg_publication as p where p.pubname = 'supabase_realtime') then
+        create publication supabase_realtime;
+    end if;
+    foreach wanted in array array['messages', 'notifications', 'orders'] loop
+        if not exists (
+            select from pg_catalog.pg_publication_tables as t
+            where t.pubname = 'supabase_realtime' and t.schemaname = 'public' and t.tablename = wanted
+        ) then
+            execute format('alter publication supabase_realtime add table public.%I', wanted);
+        end if;
+    end loop;
+end
+$$;
