@@ -98,7 +98,7 @@ def reset(say: Say = print) -> Services:
         local = services()
         local.stop()
         local.cluster.destroy()
-        for name in ("files", "logs", "tmp"):
+        for name in ("files", "logs", "outbox", "tmp"):
             shutil.rmtree(STATE / name, ignore_errors=True)
         (STATE / "simulator.json").unlink(missing_ok=True)
     return up(say)

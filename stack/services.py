@@ -1,4 +1,5 @@
-"""Everything around one database: Auth and Storage, the Data API, the workers, the provider simulator, the gateway.
+"""Everything around one database: Auth and Storage, the Data API, the workers, the provider simulator, a mail server
+that keeps what it gets, the gateway.
 
 Each part is a process of its own session with a log file. What runs is written to `processes.json` with each process's
 start time, so that any later process can stop it, and never a stranger who got the same id.
@@ -13,6 +14,7 @@ import platform
 import secrets
 import shutil
 import signal
+import socket
 import string
 import subprocess
 import sys
@@ -28,7 +30,7 @@ import psutil
 
 from stack.cluster import REPO, Cluster, StackError, free_port, port_is_free, telling_line
 
-PARTS = ("auth", "rest", "simulator", "http", "jobs", "gateway")
+PARTS = ("auth", "rest", "simulator", "mail", "http", "jobs", "gateway")
 START_SECONDS = 60
 REASONS = ("Error", "error", "rror:", "FATAL", "emerg", "in use", "refused", "does not exist", "cannot", "not found")
 
@@ -123,6 +125,11 @@ class Services:
         return f"http://127.0.0.1:{self._port('simulator')}"
 
     @property
+    def outbox(self) -> Path:
+        """Where every mail the workers send ends up, one .eml file each."""
+        return self.root / "outbox"
+
+    @property
     def http_url(self) -> str:
         """Base URL of the workers' HTTP process itself, past the gateway (also serves /metrics and the API page)."""
         return f"http://127.0.0.1:{self._port('http')}"
@@ -165,6 +172,8 @@ class Services:
             "AVENUE_STRIPE_SECRET_KEY": self._keys["stripe_secret_key"],
             "AVENUE_STRIPE_WEBHOOK_SECRETS": self.webhook_secret,
             "AVENUE_STRIPE_API_BASE": self.simulator_url,
+            "AVENUE_SMTP_URL": f"smtp://127.0.0.1:{self._port('mail')}",
+            "AVENUE_MAIL_FROM": "Avenue <hello@avenue.example>",
             "AVENUE_HTTP_HOST": "127.0.0.1",
             "AVENUE_HTTP_PORT": str(self._port("http")),
             "SUPABASE_URL": self.url,
@@ -295,6 +304,11 @@ class Services:
         command += ["--webhook-secret", self.webhook_secret]
         return Part(command, {}, _listens(port))
 
+    def _part_mail(self) -> Part:
+        port = self._port("mail")
+        command = [sys.executable, "-m", "stack.outbox", "--port", str(port), "--directory", str(self.outbox)]
+        return Part(command, {}, _accepts(port))
+
     def _part_http(self) -> Part:
         command = [sys.executable, "-m", "workers.cli", "serve"]
         return Part(command, self.env, _answers(self._port("http"), "/readyz"))
@@ -393,6 +407,9 @@ class Services:
         self._write_records({**self._records(), part: record})
 
     def _port(self, name: str) -> int:
+        if name not in self._ports():
+            # The directory is from before this part existed.
+            self._choose_ports()
         return self._ports()[name]
 
     def _ports(self) -> dict[str, int]:
@@ -410,7 +427,7 @@ class Services:
         path = self.root / "ports.json"
         known: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         ports = {}
-        for name in ("auth", "rest", "rest_admin", "simulator", "http", "gateway"):
+        for name in ("auth", "rest", "rest_admin", "simulator", "mail", "http", "gateway"):
             port = known.get(name)
             ours = self.running("rest" if name == "rest_admin" else name)
             if name == "gateway" and self._forced_port and not ours:
@@ -446,6 +463,19 @@ def _answers(port: int, path: str) -> Callable[[], bool]:
             return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5).status_code == 200
         except httpx.HTTPError:
             return False
+
+    return ready
+
+
+def _accepts(port: int) -> Callable[[], bool]:
+    """Ready when a connection is accepted."""
+
+    def ready() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            return False
+        return True
 
     return ready
 

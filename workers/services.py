@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from workers.db import Database
+from workers.mail import Mailer
 from workers.providers import PaymentProvider
 from workers.providers.stripe import StripeProvider
 from workers.settings import Settings
@@ -13,12 +14,13 @@ from workers.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The process's connections to the outside."""
+    """The process's connections to the outside. mailer: None without a mail server."""
 
     settings: Settings
     db: Database
     storage: Storage
     providers: dict[str, PaymentProvider]
+    mailer: Mailer | None = None
 
     @property
     def stripe(self) -> PaymentProvider:
@@ -55,4 +57,4 @@ async def open_services(
         stack.push_async_callback(storage.close)
         stripe = _stripe_provider(settings)
         stack.push_async_callback(stripe.close)
-        yield Services(settings, db, storage, {stripe.name: stripe})
+        yield Services(settings, db, storage, {stripe.name: stripe}, Mailer.from_settings(settings))

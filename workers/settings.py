@@ -1,15 +1,17 @@
 """The one settings object. Every field is read from the environment with the prefix AVENUE_."""
 
+from email.utils import parseaddr
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
     """What a worker process needs to know. Secrets never appear in a repr or a log line."""
 
-    model_config = SettingsConfigDict(env_prefix="AVENUE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="AVENUE_", extra="ignore", hide_input_in_errors=True)
 
     database_url: SecretStr = Field(description="PostgreSQL URL of the role avenue_worker, direct or session pooled.")
     admin_database_url: SecretStr | None = Field(
@@ -35,6 +37,24 @@ class Settings(BaseSettings):
     )
     stripe_api_base: str | None = Field(default=None, description="Another API host: the simulator.")
 
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server: smtp://, starttls:// or smtps://user:password@host:port. Without it no mail.",
+    )
+    mail_from: str | None = Field(
+        default=None, description="Sender of all mail, for example Avenue <hello@example.com>."
+    )
+    site_url: str | None = Field(
+        default=None, description="The application's own address: links in mails begin with it. Default: public_url."
+    )
+    mail_sweep_seconds: int = Field(default=15, ge=1, description="How often due mails are looked for.")
+    mail_lease_seconds: int = Field(
+        default=300, ge=1, description="A mail claimed by a worker that died is sent again after so long."
+    )
+    mail_retry_seconds: int = Field(
+        default=60, ge=1, description="Pause before the second attempt of a mail; doubled each time, up to an hour."
+    )
+
     http_host: str = "127.0.0.1"
     http_port: int = 8000
     metrics_port: int | None = Field(default=None, description="Port on which `avenue work` exposes its metrics.")
@@ -58,7 +78,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("supabase_url", "public_url", "stripe_api_base")
+    @field_validator("supabase_url", "public_url", "site_url", "stripe_api_base")
     @classmethod
     def _without_trailing_slash(cls, value: str | None) -> str | None:
         return value.strip().rstrip("/") or None if value is not None else None
@@ -68,10 +88,33 @@ class Settings(BaseSettings):
     def _without_whitespace(cls, value: SecretStr | None) -> SecretStr | None:
         return SecretStr(value.get_secret_value().strip()) if value is not None else None
 
-    @field_validator("jwks_url", "jwt_secret", "public_url", "stripe_api_base", "admin_database_url", mode="before")
+    @field_validator(
+        *("jwks_url", "jwt_secret", "public_url", "stripe_api_base", "admin_database_url"),
+        *("smtp_url", "mail_from", "site_url"),
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            url = urlsplit(value.get_secret_value())
+            if url.scheme not in ("smtp", "starttls", "smtps") or not url.hostname:
+                raise ValueError("must be smtp://, starttls:// or smtps://host:port")
+            if url.scheme == "smtp" and url.password:
+                raise ValueError("a password needs starttls:// or smtps://")
+        return value
+
+    @model_validator(mode="after")
+    def _mail_needs_both(self) -> Self:
+        if (self.smtp_url is None) != (self.mail_from is None):
+            raise ValueError("AVENUE_SMTP_URL and AVENUE_MAIL_FROM go together")
+        if self.mail_from is not None and "@" not in parseaddr(self.mail_from)[1]:
+            raise ValueError("AVENUE_MAIL_FROM must be an address, or Name <address>")
+        return self
 
     @classmethod
     def load(cls) -> Self:

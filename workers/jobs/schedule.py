@@ -1,8 +1,11 @@
 """What runs when."""
 
-from workers.jobs import audit, events, payments, payouts, refunds, upkeep  # noqa: F401  registers their tasks
+from workers import logs
+from workers.jobs import audit, events, mail, payments, payouts, refunds, upkeep  # noqa: F401  registers their tasks
 from workers.jobs.queue import queue
 from workers.settings import Settings
+
+log = logs.get(__name__)
 
 
 def crons(settings: Settings) -> dict[str, str]:
@@ -16,7 +19,13 @@ def crons(settings: Settings) -> dict[str, str]:
         "release_earnings": "*/5 * * * *",
         "reconcile_payments": "*/10 * * * *",
         "read_missing_fees": "*/10 * * * *",
+        "fold_counts": "* * * * *",
+        "recount": "31 3 * * *",
         "resume_erasures": "23 * * * *",
+        "erase_unsent_attachments": "53 4 * * *",
+        "update_trending_tags": "*/15 * * * *",
+        "deliver_mails": _every(settings.mail_sweep_seconds),
+        "prepare_digests": "7 * * * *",
         "nightly_audit": "17 3 * * *",
         "forget_old_jobs": "47 3 * * *",
     }
@@ -24,6 +33,8 @@ def crons(settings: Settings) -> dict[str, str]:
 
 def register(settings: Settings) -> None:
     """Put the schedule onto the queue."""
+    if settings.smtp_url is None:
+        log.warning("AVENUE_SMTP_URL is not set: nothing is mailed")
     for name, cron in crons(settings).items():
         # One waiting job of each is enough, however long nobody worked.
         queue.periodic_registry.register_task(

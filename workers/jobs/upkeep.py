@@ -5,7 +5,9 @@ from uuid import UUID
 from procrastinate.jobs import Status
 
 from workers import logs
+from workers.db import Function
 from workers.jobs.queue import queue, task
+from workers.metrics import COUNTER_DRIFT
 from workers.services import Services
 from workers.storage import StorageUnavailable
 
@@ -14,6 +16,7 @@ log = logs.get(__name__)
 RELEASE_BATCH = 1000
 ERASE_BATCH = 500
 KEEP_FAILED_JOBS_HOURS = 30 * 24
+DRIFT_LOGGED = 100
 
 
 @task("release_earnings", retry=False)
@@ -29,15 +32,26 @@ async def release_earnings(services: Services) -> None:
 @task("erase_user_files")
 async def erase_user_files(services: Services, user_id: str) -> None:
     """Delete what a deleted account uploaded, as far as the database says: files that buyers own stay."""
+    await _erase(services, "user_files_to_erase", UUID(user_id))
+
+
+@task("erase_unsent_attachments", retry=False)
+async def erase_unsent_attachments(services: Services) -> None:
+    """Delete attachments that were never sent or whose message was deleted for everyone."""
+    await _erase(services, "unsent_attachments")
+
+
+async def _erase(services: Services, function: Function, *arguments: UUID) -> None:
+    """Delete the files a function names, until it names none."""
     before: list[tuple[str, str]] = []
-    while rows := await services.db.rows("user_files_to_erase", UUID(user_id), ERASE_BATCH):
+    while rows := await services.db.rows(function, *arguments, ERASE_BATCH):
         files = [(row["bucket"], row["path"]) for row in rows]
         if files == before:
             raise StorageUnavailable(f"{len(files)} files are still there after they were deleted")
         before = files
         for bucket in {bucket for bucket, _ in files}:
             await services.storage.remove(bucket, [path for owner, path in files if owner == bucket])
-        log.info("files erased", user_id=user_id, count=len(files))
+        log.info("files erased", by=function, of=[str(argument) for argument in arguments], count=len(files))
 
 
 @task("resume_erasures", retry=False)
@@ -59,6 +73,29 @@ async def retry_stalled_jobs(services: Services) -> None:
             await queue.job_manager.finish_job(job, Status.FAILED, delete_job=True)
         else:
             await queue.job_manager.retry_job(job)
+
+
+@task("fold_counts", retry=False)
+async def fold_counts(services: Services) -> None:
+    """Shares of counters whose adder failed or was killed; mostly there are none."""
+    if folded := await services.db.call("fold_counts"):
+        log.warning("pending counts of failed transactions added", counters=folded)
+
+
+@task("recount", retry=False)
+async def recount(services: Services) -> None:
+    """Compare every counter with what it counts and raise the alarm for each difference."""
+    drift = await services.db.rows("recount")
+    COUNTER_DRIFT.set(len(drift))
+    for row in drift[:DRIFT_LOGGED]:
+        log.error("counter differs from a recount", **{key: str(value) for key, value in row.items()})
+    log.info("counters recounted", drift=len(drift))
+
+
+@task("update_trending_tags", retry=False)
+async def update_trending_tags(services: Services) -> None:
+    """Uses of tags grow older; what many use now comes to the top."""
+    await services.db.call("update_trending_tags")
 
 
 @task("forget_old_jobs", retry=False)
