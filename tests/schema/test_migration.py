@@ -50,6 +50,9 @@ alter table public.likes enable row level security;
 """
 
 
+PLATFORM = ("10_schemas", "20_errors", "30_helpers", "40_counters")
+
+
 def explain(path: Path | None) -> str:
     """Do what a person does with a draft: say why. Returns the text."""
     assert path
@@ -60,12 +63,12 @@ def explain(path: Path | None) -> str:
 def test_new_pages_go_in_as_written_by_topic_until_nothing_is_left(project: Path, page: Page) -> None:
     page("sql/30_social/10_posts.sql", POSTS)
     first = migration.draft("platform", "sql/00_*", project)
-    assert first.pages == [f"sql/00_platform/{name}.sql" for name in ("10_schemas", "20_errors", "30_helpers")]
+    assert first.pages == [f"sql/00_platform/{name}.sql" for name in PLATFORM]
     assert first.notes == []
     text = explain(first.path)
     for name in first.pages:
         assert (project / name).read_text() in text
-    assert "posts" not in text
+    assert "public.posts" not in text
 
     second = migration.draft("social", project=project)
     assert second.pages == ["sql/30_social/10_posts.sql"]

@@ -61,11 +61,15 @@ def differences(before: snapshot.Snapshot, after: snapshot.Snapshot) -> list[str
         ("", "grant service_role to avenue_worker", "roles: avenue_worker differs"),
         ("", "comment on schema private is 'other'", "comments: schema private differs"),
         (TABLE, "comment on column private.t.n is 'number'", "comments: table column private.t.n only in after"),
-        (TABLE, "alter publication supabase_realtime add table private.t", "publications: supabase_realtime differs"),
+        (
+            TABLE,
+            "alter publication supabase_realtime add table private.t",
+            "publications: supabase_realtime only in after: private.t",
+        ),
         (
             TABLE + "alter publication supabase_realtime add table private.t",
             "alter publication supabase_realtime set table private.t (id)",
-            "publications: supabase_realtime differs",
+            "publications: supabase_realtime only in after: private.t",
         ),
         (TABLE, "create statistics private.st on name, n from private.t", "others: statistics object private.st only"),
         (TABLE, "insert into private.t (name) values ('a')", "reference data: private.t only in after"),

@@ -1,0 +1,333 @@
+"""The whole answer to who may do what: relation by relation and function by function. test_access_over_http.py compares
+it with what really happens; what is not in here fails.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+# owner: whose row it is. counterparty: sold to and bought from the owner. banned: owner of such rows too, since banned,
+# asking for the own row. stranger: signed up claiming to be an admin. anon: only the public key.
+ROLES = ("anon", "stranger", "owner", "counterparty", "banned", "admin")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Who reads a row, which of its columns its owner (or whom `updaters` names) updates, what members insert, who
+    deletes it. Nobody else may.
+    """
+
+    read: str = ""
+    update: str = ""
+    insert: str = ""
+    delete: str = ""
+    updaters: str = "owner"
+
+
+EVERYBODY = "anon stranger owner counterparty banned admin"
+SIGNED_IN = "stranger owner counterparty banned admin"
+SHOP_WINDOW = "anon stranger owner counterparty admin"
+BOTH_SIDES = "owner counterparty admin"
+PARTICIPANTS = "owner counterparty"  # not even admins
+
+_PRODUCT = (
+    "title slug description thumbnail_url preview_images preview_audio_url preview_video_url price_cents "
+    "allow_name_your_price minimum_price_cents technical_details license_type license_text category_id tags genre_tags "
+    "status is_featured"
+)
+_ARTWORK = (
+    "title slug description image_url thumbnail_url price_cents original_price_cents category tags dimensions "
+    "file_size_bytes status is_featured is_for_sale"
+)
+_ARTIST = "artist_name genre banner_image_url website social_links hourly_rate_cents"
+_PROFILE = (
+    "username display_name full_name bio avatar_url banner_url smart_link website_url experience_level "
+    "profile_visibility"
+)
+_GROUP = "name description avatar_url banner_url visibility join_approval_required post_approval_required rules tags"
+_ARTICLE = "title slug content excerpt thumbnail_url category tags is_published"
+_POST = "content media_urls link_url link_preview tags"
+
+EXPECTED = {
+    # identity
+    "profiles": Rules(EVERYBODY, update=_PROFILE),
+    "profile_settings": Rules("owner", update="theme language notification_preferences phone marketing_consent"),
+    "artist_profiles": Rules(EVERYBODY, update=_ARTIST, insert=_ARTIST, delete="owner"),
+    "bans": Rules("banned admin"),
+    "categories": Rules(EVERYBODY),
+    "skills": Rules(EVERYBODY, update="category_id name is_active is_admin_approved", updaters="admin"),
+    "genres": Rules(EVERYBODY, update="parent_genre_id name is_active is_admin_approved", updaters="admin"),
+    # As far as the profile: also by the banned, who read their own.
+    "user_categories": Rules(EVERYBODY, insert="category_id", delete="owner"),
+    "user_skills": Rules(EVERYBODY, insert="skill_id", delete="owner"),
+    "user_genres": Rules(EVERYBODY, insert="genre_id", delete="owner"),
+    "custom_field_requests": Rules("owner admin"),
+    "custom_field_requesters": Rules("owner admin"),
+    "profile_locations": Rules("owner"),
+    # billing
+    "plans": Rules(EVERYBODY),
+    "subscriptions": Rules("owner admin"),
+    # catalog
+    "catalog_items": Rules(SHOP_WINDOW),
+    "products": Rules(SHOP_WINDOW, update=_PRODUCT, insert=f"{_PRODUCT} product_type", delete="owner"),
+    "product_approvals": Rules("owner admin"),
+    "product_files": Rules(BOTH_SIDES, update="name position", insert="product_id path name position", delete="owner"),
+    "artworks": Rules(SHOP_WINDOW, update=_ARTWORK, insert=_ARTWORK, delete="owner"),
+    # commerce
+    "cart_items": Rules(
+        "owner",
+        update="item_id quantity offered_price_cents",
+        insert="item_id quantity offered_price_cents",
+        delete="owner",
+    ),
+    "orders": Rules("owner admin"),
+    "order_items": Rules(BOTH_SIDES),
+    "purchases": Rules("owner admin"),
+    # money
+    "wallets": Rules("owner admin"),
+    "fee_schedules": Rules(EVERYBODY),
+    "payments": Rules("owner admin"),
+    "transactions": Rules(BOTH_SIDES),
+    "refunds": Rules(BOTH_SIDES),
+    "refund_lines": Rules(BOTH_SIDES),
+    "payouts": Rules("owner admin"),
+    # social
+    "user_blocks": Rules("owner", insert="blocked_id", delete="owner"),
+    "follows": Rules(EVERYBODY, insert="following_id", delete="owner"),
+    "groups": Rules(EVERYBODY, update=_GROUP, insert=_GROUP, updaters="owner admin"),
+    "group_members": Rules(BOTH_SIDES),  # the counterparty is in it
+    "group_invitations": Rules("stranger owner admin"),  # the stranger is invited
+    "articles": Rules(SHOP_WINDOW, update=_ARTICLE, insert=_ARTICLE, delete="owner"),
+    "article_likes": Rules(EVERYBODY, insert="article_id", delete="owner"),
+    "posts": Rules(SHOP_WINDOW, update=_POST, insert=f"{_POST} group_id post_type", delete="owner"),
+    "post_likes": Rules(EVERYBODY, insert="post_id", delete="owner"),
+    "post_shares": Rules(EVERYBODY, insert="post_id", delete="owner"),
+    "poll_options": Rules(SHOP_WINDOW),
+    "poll_votes": Rules("owner", update="post_id option_id", insert="post_id option_id", delete="owner"),
+    # Said under something of the counterparty's, who may have it removed.
+    "comments": Rules(
+        SHOP_WINDOW,
+        update="content",
+        insert="post_id item_id article_id parent_comment_id content",
+        delete=PARTICIPANTS,
+    ),
+    "comment_likes": Rules(EVERYBODY, insert="comment_id", delete="owner"),
+    "favorites": Rules("owner", insert="item_id", delete="owner"),
+    "tags": Rules(EVERYBODY),
+    # A group chat of the owner's, who manages it.
+    "conversations": Rules(PARTICIPANTS, update="group_name group_avatar_url"),
+    "conversation_participants": Rules(PARTICIPANTS),
+    "inbox_entries": Rules("owner"),
+    "messages": Rules(PARTICIPANTS, insert="id conversation_id content attachments"),
+    "message_deletions": Rules("owner"),
+    "notifications": Rules("owner", delete="owner"),
+    # admin
+    "audit_log": Rules("admin"),
+    "reports": Rules("owner admin"),
+    "report_evidence": Rules("admin"),
+    "report_abuse_tracking": Rules("owner admin"),
+    "hidden_content": Rules("owner admin"),  # in the owner's group
+}
+
+# The row a person has of each relation (for those that belong to nobody: any row), and the one to try deleting.
+ROWS = {
+    "profiles": "id = %(me)s",
+    "bans": "user_id = %(banned)s",
+    "audit_log": "target_id = %(banned)s",
+    "categories": "true",
+    "plans": "true",
+    "fee_schedules": "true",
+    "catalog_items": "seller_id = %(me)s and kind = 'product' and purchases_count = 1",
+    "products": "id in (select id from public.catalog_items where seller_id = %(me)s and purchases_count = 1)",
+    "product_approvals": "product_id in (select id from public.products where seller_id = %(me)s)",
+    "product_files": "product_id in (select product_id from public.product_approvals) and path like %(me)s || '/%%'",
+    "artworks": "seller_id = %(me)s and status = 'published'",
+    "order_items": "buyer_id = %(me)s",
+    "purchases": "buyer_id = %(me)s",
+    "transactions": "buyer_id = %(me)s",
+    "refunds": "payment_id in (select id from public.payments where user_id = %(me)s)",
+    "refund_lines": "transaction_id in (select id from public.transactions where buyer_id = %(me)s)",
+    "skills": "true",
+    "genres": "true",
+    "custom_field_requests": ("id in (select request_id from public.custom_field_requesters where user_id = %(me)s)"),
+    "user_blocks": "blocker_id = %(me)s",
+    "follows": "follower_id = %(me)s",
+    "groups": "owner_id = %(me)s and visibility = 'public'",
+    "group_members": "user_id = %(me)s and group_id in (select id from public.groups where visibility = 'public')",
+    "group_invitations": "invited_by = %(me)s",
+    "articles": "author_id = %(me)s and title like 'article%%'",
+    "posts": "user_id = %(me)s and post_type = 'text' and group_id is null",
+    "poll_options": "post_id in (select id from public.posts where user_id = %(me)s)",
+    "comments": "user_id = %(me)s and post_id in (select id from public.posts where user_id <> %(me)s)",
+    "tags": "usage_count > 0",
+    "conversations": "created_by = %(me)s and is_group",
+    "messages": "sender_id = %(me)s and id not in (select message_id from public.message_deletions)",
+    "reports": "reporter_id = %(me)s",
+    "report_evidence": "report_id in (select id from public.reports where reporter_id = %(me)s)",
+    "hidden_content": "group_id in (select id from public.groups where owner_id = %(me)s)",
+}
+DISPOSABLE = {
+    "articles": "author_id = %(me)s and title like 'Short-lived%%'",
+    "products": "id in (select id from public.catalog_items where seller_id = %(me)s and purchases_count = 0)",
+    "posts": "user_id = %(me)s and post_type = 'link'",
+}
+
+# What members insert, with themselves as owner; a word in braces is an id, see World.ids.
+INSERTS: dict[str, dict[str, Any]] = {
+    "products": {"title": "Mine", "price_cents": 100},
+    "artworks": {"title": "Mine", "price_cents": 100, "category": "other", "image_url": "https://images.example/x.jpg"},
+    "artist_profiles": {"artist_name": "Me"},
+    "cart_items": {"item_id": "{artwork}"},
+    "user_categories": {"category_id": "{categories}"},
+    "user_skills": {"skill_id": "{skills}"},
+    "user_genres": {"genre_id": "{genres}"},
+    "user_blocks": {"blocked_id": "{nuisance}"},
+    "follows": {"following_id": "{owner}"},
+    "groups": {"name": "Mine"},
+    "articles": {"title": "Mine"},
+    "article_likes": {"article_id": "{article}"},
+    "posts": {"content": "Mine"},
+    "post_likes": {"post_id": "{post}"},
+    "post_shares": {"post_id": "{post}"},
+    "poll_votes": {"post_id": "{poll}", "option_id": "{option}"},
+    "comments": {"post_id": "{post}", "content": "Mine"},
+    "comment_likes": {"comment_id": "{comment}"},
+    "favorites": {"item_id": "{artwork}"},
+}
+# Inserted into something that is somebody's: tests of their own.
+INSERTED_INTO = {"product_files", "messages"}
+# Members insert all of these but what is for some of them.
+INSERTERS = {"articles": {"admin"}}
+
+# -- functions --------------------------------------------------------------------------------------------------------
+
+_SECRET_POST = {"target_type": "post", "target_id": "{secret_post}"}
+# Arguments (a word in braces is an id of the owner's, see World.ids), and what a stranger gets: a code, ok, or empty.
+# Of one function there can be several cases, told apart by what follows the colon.
+RPCS: dict[str, tuple[dict[str, Any], str]] = {
+    "adjust_wallet": (
+        {"user_id": "{stranger}", "amount_cents": 10**6, "reason": "x", "idempotency_key": "x"},
+        "admin_only",
+    ),
+    "add_participants": ({"conversation_id": "{chat}", "user_ids": ["{stranger}"]}, "conversation_not_found"),
+    "approve_custom_field": ({"request_id": "{custom_field_requests}"}, "admin_only"),
+    "approve_member": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),
+    "approve_member:secret": ({"group_id": "{secret}", "user_id": "{stranger}"}, "group_not_found"),
+    "approve_payout": ({"payout_id": "{payouts}"}, "admin_only"),
+    "approve_post": ({"post_id": "{waiting_post}"}, "post_not_found"),
+    "ban_member": ({"group_id": "{group}", "user_id": "{counterparty}"}, "group_role_too_low"),
+    "ban_member:secret": ({"group_id": "{secret}", "user_id": "{counterparty}"}, "group_not_found"),
+    "ban_user": ({"user_id": "{owner}", "reason": "x"}, "admin_only"),
+    "blocked_profiles": ({}, "ok"),
+    "cancel_invitation": ({"group_id": "{group}", "user_id": "{guest}"}, "ok"),
+    "cancel_invitation:secret": ({"group_id": "{secret}", "user_id": "{guest}"}, "group_not_found"),
+    "cancel_order": ({"order_id": "{orders}"}, "order_not_open"),
+    "cancel_payout": ({"payout_id": "{payouts}"}, "payout_not_open"),
+    "checkout": ({"items": []}, "empty_checkout"),
+    "clear_my_location": ({}, "ok"),
+    "connections": ({"user_id": "{banned}"}, "user_not_found"),
+    "create_poll": ({"content": "?", "options": ["a", "b"], "group_id": "{secret}"}, "group_members_only"),
+    "decline_invitation": ({"group_id": "{secret}"}, "ok"),
+    "delete_group": ({"group_id": "{group}"}, "group_role_too_low"),
+    "delete_group:secret": ({"group_id": "{secret}"}, "group_not_found"),
+    "delete_message": ({"message_id": "{message}", "for_everyone": True}, "message_not_found"),
+    "delete_my_account": ({}, "ok"),
+    "export_my_data": ({}, "ok"),
+    "feed": ({}, "ok"),
+    "hide_content": ({"target_type": "post", "target_id": "{post}", "reason": "x"}, "moderators_only"),
+    "hide_content:secret": (_SECRET_POST | {"reason": "x"}, "content_not_found"),
+    "inbox": ({}, "empty"),
+    "invite_to_group": ({"group_id": "{group}", "user_id": "{guest}"}, "group_role_too_low"),
+    "invite_to_group:secret": ({"group_id": "{secret}", "user_id": "{guest}"}, "group_not_found"),
+    "join_group": ({"group_id": "{secret}"}, "group_not_found"),
+    "leave_conversation": ({"conversation_id": "{chat}"}, "conversation_not_found"),
+    "leave_group": ({"group_id": "{group}"}, "ok"),
+    "leave_group:secret": ({"group_id": "{secret}"}, "group_not_found"),
+    "list_webhook_events": ({}, "admin_only"),
+    "mark_all_notifications_read": ({}, "ok"),
+    "mark_conversation_read": ({"conversation_id": "{chat}"}, "conversation_not_found"),
+    "mark_notification_read": ({"ids": ["{notifications}"]}, "empty"),
+    "moderation_queue": ({}, "admin_only"),
+    "nearby_profiles": ({"lat": 52.5, "lon": 13.4}, "ok"),
+    "override_report_ban": ({"user_id": "{stranger}"}, "admin_only"),
+    "pending_posts": ({"group_id": "{group}"}, "empty"),
+    "pin_post": ({"post_id": "{post}"}, "post_not_found"),
+    "refund_order_item": ({"order_item_id": "{order_items}"}, "sale_not_found"),
+    "reject_custom_field": ({"request_id": "{custom_field_requests}", "reason": "x"}, "admin_only"),
+    "reject_member": ({"group_id": "{group}", "user_id": "{counterparty}"}, "group_role_too_low"),
+    "reject_member:secret": ({"group_id": "{secret}", "user_id": "{counterparty}"}, "group_not_found"),
+    "reject_post": ({"post_id": "{waiting_post}"}, "post_not_found"),
+    "remove_member": ({"group_id": "{group}", "user_id": "{counterparty}"}, "group_role_too_low"),
+    "remove_member:secret": ({"group_id": "{secret}", "user_id": "{counterparty}"}, "group_not_found"),
+    "remove_participant": ({"conversation_id": "{chat}", "user_id": "{counterparty}"}, "conversation_not_found"),
+    "reopen_custom_field": ({"request_id": "{custom_field_requests}"}, "admin_only"),
+    "replay_webhook_event": ({"event_id": 1}, "admin_only"),
+    "report_content": (_SECRET_POST | {"reason": "spam"}, "content_not_found"),
+    "report_content:message": (
+        {"target_type": "message", "target_id": "{message}", "reason": "spam"},
+        "content_not_found",
+    ),
+    "request_custom_field": ({"field_type": "skill", "field_value": "Piano"}, "custom_field_exists"),
+    "request_payout": ({"amount_cents": 5000}, "payouts_not_enabled"),
+    "resolve_report": ({"report_id": "{report}", "verdict": "upheld"}, "admin_only"),
+    "restore_content": ({"target_type": "post", "target_id": "{post}"}, "moderators_only"),
+    "restore_content:hidden": ({"target_type": "post", "target_id": "{hidden_post}"}, "content_not_found"),
+    "review_product": ({"product_id": "{products}", "approved": False}, "admin_only"),
+    "search_articles": ({"query": "mustard or draft"}, "empty"),
+    "search_articles:published": ({"query": "sesame"}, "ok"),
+    "search_groups": ({"query": "undercover"}, "empty"),
+    "search_posts": ({"query": "undercover or mustard"}, "empty"),
+    "search_profiles": ({"query": "outcast"}, "empty"),
+    "set_member_role": ({"group_id": "{group}", "user_id": "{stranger}", "role": "admin"}, "group_role_too_low"),
+    "set_member_role:secret": ({"group_id": "{secret}", "user_id": "{stranger}", "role": "admin"}, "group_not_found"),
+    "set_my_location": ({"source": "gps", "lat": 52.5, "lon": 13.4}, "gps_not_in_plan"),
+    "set_my_location_visibility": ({"visibility": "hidden"}, "location_not_set"),
+    "set_partner_account": ({"user_id": "{stranger}", "is_partner": True}, "admin_only"),
+    "set_role": ({"user_id": "{stranger}", "role": "admin"}, "super_admin_only"),
+    "set_subscription": ({"user_id": "{stranger}", "plan_key": "creator_ultimate"}, "admin_only"),
+    "start_conversation": ({"user_ids": ["{banned}"]}, "user_not_found"),
+    "transfer_group": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),
+    "transfer_group:secret": ({"group_id": "{secret}", "user_id": "{stranger}"}, "group_not_found"),
+    "unban_member": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),
+    "unban_member:secret": ({"group_id": "{secret}", "user_id": "{stranger}"}, "group_not_found"),
+    "unban_user": ({"user_id": "{banned}"}, "admin_only"),
+    "unpin_post": ({"post_id": "{post}"}, "post_not_found"),
+    "unread_counts": ({}, "ok"),
+    "unread_messages_count": ({}, "empty"),
+    "verify_artist": ({"user_id": "{stranger}", "verified": True}, "admin_only"),
+    "verify_group": ({"group_id": "{group}"}, "admin_only"),
+    "wallet_statement": ({}, "empty"),
+}
+# Leaving, taking one's data along and taking back where one is are rights, not a membership.
+OPEN_TO_BANNED = {"delete_my_account", "export_my_data", "clear_my_location"}
+# Looking around is everybody's, as is what they find then.
+OPEN_TO_ANON = {"search_articles", "search_articles:published", "search_groups", "search_profiles"}
+# Who does find what others find nothing of.
+FINDERS = {
+    "inbox": "owner",
+    "mark_notification_read": "owner",
+    "pending_posts": "owner",
+    "search_articles:published": "anon",
+    "search_groups": "owner",
+    "search_posts": "owner",
+    "search_profiles": "admin",
+    "unread_messages_count": "owner",
+    "wallet_statement": "owner",
+}
+
+# Functions of a row, for select=*,field: who may ask for it on a row of the relation.
+COMPUTED = {
+    ("profiles", "location"): EVERYBODY,
+    ("profiles", "is_followed"): SIGNED_IN,
+    ("profiles", "follows_me"): SIGNED_IN,
+    ("profiles", "connected"): SIGNED_IN,
+    ("groups", "my_role"): SIGNED_IN,
+    ("posts", "liked_by_me"): SHOP_WINDOW,
+    ("posts", "shared_by_me"): SHOP_WINDOW,
+    ("posts", "my_vote"): SHOP_WINDOW,
+    ("articles", "liked_by_me"): SHOP_WINDOW,
+    ("comments", "liked_by_me"): SHOP_WINDOW,
+    ("notifications", "actors_count"): "owner",
+    ("report_abuse_tracking", "is_report_banned"): "owner admin",
+}
