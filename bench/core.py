@@ -35,14 +35,14 @@ class Result:
         return self.ratio >= float(bound) if sign == ">=" else self.ratio <= float(bound)
 
 
-def alternate(ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[float, float]:
-    """Runs both in turn, ROUNDS times after one warm-up, and returns our median value and the median ratio.
+def alternate(ours: Callable[[], float], theirs: Callable[[], float], rounds: int = ROUNDS) -> tuple[float, float]:
+    """Runs both in turn, `rounds` times after one warm-up, and returns our median value and the median ratio.
 
     Taking turns lets both meet the same noise of a shared machine; the median ignores a round that was disturbed.
     """
     ours(), theirs()
     values, ratios = [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         other = theirs()
         value = ours()
         values.append(value)
@@ -50,14 +50,14 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float]) -> tuple[f
     return statistics.median(values), statistics.median(ratios)
 
 
-def pgbench(url: str, *options: str | Path, seconds: float = 5) -> float:
-    """Transactions per second of a pgbench run with CLIENTS clients; needs pgbench on the PATH."""
+def pgbench(url: str, *options: str | Path, seconds: float = 5, clients: int = CLIENTS) -> float:
+    """Transactions per second of a pgbench run; needs pgbench on the PATH or where Debian keeps it."""
     program = shutil.which("pgbench") or next(
         (str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"), reverse=True)), None
     )
     if program is None:
         raise SystemExit("make bench needs pgbench (Debian: postgresql-contrib), the alternative it measures against")
-    timing = [] if "-i" in options else ["-n", "-c", str(CLIENTS), "-j", "2", "-T", str(int(seconds))]
+    timing = [] if "-i" in options else ["-n", "-c", str(clients), "-j", str(min(2, clients)), "-T", str(int(seconds))]
     done = subprocess.run([program, *timing, *map(str, options), url], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"pgbench failed: {done.stderr.strip().splitlines()[-1]}")

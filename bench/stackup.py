@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from bench import community, likes, listing, money, population, webhook
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster
+from stack.schema import scratch
 from stack.services import Services
 
 DATABASE = "bench"
+# The community at full size and at a tenth; AVENUE_BENCH_SCALE=0.1 makes both ten times smaller, to try things out.
+FULL, TENTH = "community", "community_tenth"
+# A quarter of a small server's memory, as one would give it to a database of this size.
+MEMORY = {"shared_buffers": "1GB", "effective_cache_size": "3GB", "max_wal_size": "4GB"}
+
+
+def with_schema(cluster: Cluster, name: str) -> None:
+    """A new database with the schema: of the migrations, or of sql/ itself with AVENUE_SCHEMA=pages."""
+    cluster.create_database(name)
+    if os.environ.get("AVENUE_SCHEMA") == "pages":
+        scratch.from_pages(scratch.Database(cluster, name))
+    else:
+        local.prepare(cluster, name)
 
 
 class Benchmarks:
@@ -22,16 +38,22 @@ class Benchmarks:
         self.cluster = Cluster(root / "postgres")
         self._services: Services | None = None
         self._money: object = None
+        self._community: Cluster | None = None
+        self._towns: dict[str, community.Town] = {}
+        self._likes: likes.Likes | None = None
 
     def __enter__(self) -> Benchmarks:
         self.cluster.init()
-        self.cluster.create_database(DATABASE)
-        local.prepare(self.cluster, DATABASE)
+        with_schema(self.cluster, DATABASE)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._services:
             self._services.stop()
+        for town in self._towns.values():
+            town.stop()
+        if self._community:
+            self._community.destroy()
         self.cluster.destroy()
 
     @property
@@ -48,9 +70,39 @@ class Benchmarks:
             self._services.start(["auth", "rest", "http", "gateway"])
         return self._services
 
+    @property
+    def community(self) -> Cluster:
+        """A server of its own for the large tables."""
+        if self._community is None:
+            self._community = Cluster(self.root / "community", options=MEMORY)
+            self._community.init()
+        return self._community
+
+    def town(self, name: str) -> community.Town:
+        """FULL or TENTH, filled when first asked for."""
+        if name not in self._towns:
+            scale = float(os.environ.get("AVENUE_BENCH_SCALE", "1")) * (0.1 if name == TENTH else 1.0)
+            with_schema(self.community, name)
+            population.load(self.community.url(name, "supabase_admin"), scale)
+            self._towns[name] = community.Town(self.community, name, scale, self.root / f"services-{name}")
+        return self._towns[name]
+
+    @property
+    def likes(self) -> likes.Likes:
+        """The two databases of the hot post."""
+        if self._likes is None:
+            with_schema(self.cluster, "likes")
+            self._likes = likes.Likes(self.cluster, "likes")
+        return self._likes
+
     def all(self) -> dict[str, Callable[[], Result]]:
         """The measurements by name, in the order they are run."""
-        from bench import listing, money, webhook
+
+        def rls(page: community.Page) -> Callable[[], Result]:
+            return lambda: community.rls(self.town(FULL), page)
+
+        def growth(page: community.Page) -> Callable[[], Result]:
+            return lambda: community.growth(self.town(FULL), self.town(TENTH), page)
 
         def books() -> money.Money:
             if self._money is None:
@@ -63,4 +115,8 @@ class Benchmarks:
             "settle": lambda: books().settle(),
             "webhook": lambda: webhook.measure(self.services),
             "rls_listing": lambda: listing.measure(self.services, self.admin_url),
+            "hot_likes_16": lambda: self.likes.measure(16, ">= 4"),
+            "hot_likes_1": lambda: self.likes.measure(1, ">= 0.9"),
+            **{f"{page.name}_rls": rls(page) for page in community.PAGES},
+            **{f"{page.name}_growth": growth(page) for page in community.PAGES},
         }
