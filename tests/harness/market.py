@@ -152,7 +152,7 @@ def run_job(database: Database, task: str, **arguments: Json) -> None:
     assert until(lambda: (found := outcome()) in ("succeeded", "failed") and found, f"job {task}") == "succeeded"
 
 
-def drain(database: Database, simulator: Simulator, seconds: float = 30) -> None:
+def drain(database: Database, simulator: Simulator, seconds: float = 60) -> None:
     """Wait until every event is delivered and applied, no job is left to do now, and none of that caused more."""
 
     def done() -> bool:

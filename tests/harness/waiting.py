@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, seconds: float = 30) -> T:
+def until(condition: Callable[[], T], what: str, seconds: float = 60) -> T:
     """The first truthy answer of `condition`; fails, naming `what` and the last answer, when none comes in time."""
     deadline = time.monotonic() + seconds
     pause = 0.01
