@@ -164,20 +164,24 @@ $$;
 comment on function private.erase_follows(uuid) is
 'Step of erase_account(), which sets the account''s own counters to zero.';
 
--- Computed fields of profiles, for select=*,connected. As the caller, so that hidden people's follows stay hidden.
+-- Computed fields of profiles, for select=*,connected. As the caller, so that hidden people's follows stay hidden;
+-- visitors may ask as well, so that one query serves a page for everybody.
 create function public.is_followed(profile public.profiles) returns boolean
 language plpgsql
 stable
 set search_path = ''
 as $$
 begin
+    if auth.uid() is null then
+        return false;
+    end if;
     return exists (
         select from public.follows as f where f.follower_id = private.member_id() and f.following_id = profile.id
     );
 end
 $$;
 comment on function public.is_followed(public.profiles) is 'Computed field: whether the caller follows this person.';
-grant execute on function public.is_followed(public.profiles) to authenticated;
+grant execute on function public.is_followed(public.profiles) to anon, authenticated;
 
 create function public.follows_me(profile public.profiles) returns boolean
 language plpgsql
@@ -185,13 +189,16 @@ stable
 set search_path = ''
 as $$
 begin
+    if auth.uid() is null then
+        return false;
+    end if;
     return exists (
         select from public.follows as f where f.follower_id = profile.id and f.following_id = private.member_id()
     );
 end
 $$;
 comment on function public.follows_me(public.profiles) is 'Computed field: whether this person follows the caller.';
-grant execute on function public.follows_me(public.profiles) to authenticated;
+grant execute on function public.follows_me(public.profiles) to anon, authenticated;
 
 create function public.connected(profile public.profiles) returns boolean
 language plpgsql
@@ -204,7 +211,7 @@ end
 $$;
 comment on function public.connected(public.profiles) is
 'Computed field: whether the caller and this person follow each other.';
-grant execute on function public.connected(public.profiles) to authenticated;
+grant execute on function public.connected(public.profiles) to anon, authenticated;
 
 create function public.connections(
     user_id uuid default auth.uid(), after_created_at timestamptz default null, after_id uuid default null,

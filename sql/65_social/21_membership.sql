@@ -518,12 +518,15 @@ stable
 set search_path = ''
 as $$
 begin
+    if auth.uid() is null then
+        return null;
+    end if;
     return private.group_role(of_group.id);
 end
 $$;
 comment on function public.my_role(public.groups) is
 'Computed field: the caller''s role in the group, null when not an active member. select=*,my_role.';
-grant execute on function public.my_role(public.groups) to authenticated;
+grant execute on function public.my_role(public.groups) to anon, authenticated;
 
 insert into private.erasure_steps (step, position, statement) values
 ('group_gates', -30, 'select private.lock_groups_of($1)'),

@@ -26,7 +26,6 @@ class Rules:
 
 
 EVERYBODY = "anon stranger owner counterparty banned admin"
-SIGNED_IN = "stranger owner counterparty banned admin"
 SHOP_WINDOW = "anon stranger owner counterparty admin"
 BOTH_SIDES = "owner counterparty admin"
 PARTICIPANTS = "owner counterparty"  # not even admins
@@ -319,10 +318,10 @@ FINDERS = {
 # Functions of a row, for select=*,field: who may ask for it on a row of the relation.
 COMPUTED = {
     ("profiles", "location"): EVERYBODY,
-    ("profiles", "is_followed"): SIGNED_IN,
-    ("profiles", "follows_me"): SIGNED_IN,
-    ("profiles", "connected"): SIGNED_IN,
-    ("groups", "my_role"): SIGNED_IN,
+    ("profiles", "is_followed"): EVERYBODY,
+    ("profiles", "follows_me"): EVERYBODY,
+    ("profiles", "connected"): EVERYBODY,
+    ("groups", "my_role"): EVERYBODY,
     ("posts", "liked_by_me"): SHOP_WINDOW,
     ("posts", "shared_by_me"): SHOP_WINDOW,
     ("posts", "my_vote"): SHOP_WINDOW,

@@ -84,6 +84,10 @@ select results_eq(
     'select f.follower_id from public.follows as f where f.following_id = pg_temp.id(2) order by 1',
     array[pg_temp.id(1), pg_temp.id(6)], 'visitors read follows of public people'
 );
+select is_empty(
+    'select from public.profiles as p where p.is_followed or p.follows_me or p.connected',
+    'nobody follows a visitor, who may ask'
+);
 select pg_temp.be(pg_temp.id(8));
 select is(
     (select count(*) from public.follows as f where f.following_id = pg_temp.id(2)), 3::bigint,

@@ -160,6 +160,8 @@ select is_empty(
 select is(public.my_role(g), null, 'the role is a field of the group') from public.groups as g where g.id = pg_temp.id(102);
 select pg_temp.be(pg_temp.id(6));
 select is(public.my_role(g), 'admin', 'of the caller') from public.groups as g where g.id = pg_temp.id(101);
+select pg_temp.be(null, 'anon');
+select is(public.my_role(g), null, 'visitors may ask') from public.groups as g where g.id = pg_temp.id(101);
 reset role;
 
 -- transfer
