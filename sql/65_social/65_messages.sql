@@ -406,6 +406,25 @@ comment on function public.delete_message(uuid, boolean) is
 'the caller cannot read.';
 grant execute on function public.delete_message(uuid, boolean) to authenticated;
 
+create function public.clear_conversation(conversation_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    conversation public.conversations := private.lock_conversation(clear_conversation.conversation_id);
+begin
+    -- As if one had entered only now. One's own messages stay for the others, and no receipt says what was not read.
+    update public.inbox_entries as e set first_number = conversation.last_number + 1
+    where e.conversation_id = conversation.id and e.user_id = auth.uid();
+    perform private.refresh_inbox(conversation.id, array[auth.uid()]);
+end
+$$;
+comment on function public.clear_conversation(uuid) is
+'Deletes everything written in a conversation so far, for the caller alone. A conversation of two leaves their list '
+'until something new is written; of a group chat the caller stays a participant. Cannot be undone.';
+grant execute on function public.clear_conversation(uuid) to authenticated;
+
 create function private.shared_conversations(one uuid, other uuid) returns setof uuid
 language plpgsql
 stable

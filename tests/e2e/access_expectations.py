@@ -224,6 +224,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "cancel_order": ({"order_id": "{orders}"}, "order_not_open"),
     "cancel_payout": ({"payout_id": "{payouts}"}, "payout_not_open"),
     "checkout": ({"items": []}, "empty_checkout"),
+    "clear_conversation": ({"conversation_id": "{chat}"}, "conversation_not_found"),
     "clear_my_location": ({}, "ok"),
     "connections": ({"user_id": "{banned}"}, "user_not_found"),
     "create_poll": ({"content": "?", "options": ["a", "b"], "group_id": "{secret}"}, "group_members_only"),

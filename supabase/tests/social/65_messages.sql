@@ -293,6 +293,30 @@ select is(pg_temp.files(who), 0::bigint, 'who enters later and who left read no 
 from unnest(array[3, 7]) as who;
 select is(pg_temp.files(6), 1::bigint, 'who was there does');
 
+-- clearing a conversation for oneself
+select pg_temp.start('six', 6, '{7}');
+select pg_temp.send(6, 'six', 'one'), pg_temp.send(7, 'six', 'two'), pg_temp.send(6, 'six', 'three');
+select is(pg_temp.call(3, 'select public.clear_conversation(%L)', pg_temp.chat('six')::text), 'conversation_not_found',
+    'who takes no part clears nothing');
+select is(pg_temp.entry(7, 'six'), '2 three', 'unread');
+select is(pg_temp.call(7, 'select public.clear_conversation(%L)', pg_temp.chat('six')::text), null, 'cleared');
+select is(pg_temp.read(7, 'six'), '{}', 'nothing is left to read');
+select is(pg_temp.entry(7, 'six'), '0 - unlisted', 'nor to count, and it is not listed');
+select is(pg_temp.read(6, 'six'), '{one,two,three}', 'the other one reads all of it');
+select is_empty(
+    $$select from public.messages where conversation_id = pg_temp.chat('six') and is_read$$, 'and was told nothing'
+);
+select is_empty(
+    $$select from public.notifications
+    where user_id = pg_temp.id(7) and related_id = pg_temp.chat('six') and not is_read$$, 'its notification is read'
+);
+select is(pg_temp.send(6, 'six', 'four'), null, 'something new');
+select is(pg_temp.read(7, 'six'), '{four}', 'is all there is');
+select is(pg_temp.entry(7, 'six'), '1 four', 'and brings it back');
+select is_empty('select * from private.recount()', 'counts are right');
+select is(pg_temp.call(6, 'select public.clear_conversation(%L)', pg_temp.chat('band')::text), null, 'of a group chat');
+select is(pg_temp.entry(6, 'band'), '0 -', 'one stays a listed participant');
+
 -- who left has still written
 select pg_temp.send(7, 'band', 'by seven'), pg_temp.call(7, 'select public.leave_conversation(%L)', pg_temp.chat('band')::text);
 insert into public.user_blocks (blocker_id, blocked_id) values (pg_temp.id(6), pg_temp.id(7));
