@@ -21,7 +21,8 @@ create table public.poll_options (
 with (fillfactor = 70);
 
 comment on table public.poll_options is
-'The 2 to 10 options of a poll, made with it by create_poll() and never changed. Readable with the post.';
+'The 2 to 10 options of a poll, made with it by create_poll() and never changed; nor is the question once somebody '
+'voted. Readable with the post.';
 comment on column public.poll_options.post_id is 'The poll.';
 comment on column public.poll_options.position is 'Place in the list, from 1.';
 comment on column public.poll_options.option is 'The answer, one line of at most 200 characters.';
@@ -149,6 +150,26 @@ comment on function private.keep_vote_in_poll() is 'Trigger: a vote never moves 
 
 create trigger keep_vote_in_poll before update of post_id on public.poll_votes
 for each row execute function private.keep_vote_in_poll();
+
+create function private.keep_question() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if exists (select from public.poll_votes as v where v.post_id = new.id) then
+        perform private.fail('poll_has_votes', new.id::text);
+    end if;
+    return new;
+end
+$$;
+comment on function private.keep_question() is
+'Trigger: what people voted on is not turned into something else; fails with poll_has_votes.';
+
+create trigger keep_question before update of content on public.posts
+for each row
+when (old.post_type = 'poll' and new.content is distinct from old.content)
+execute function private.keep_question();
 
 insert into private.counters (counter, relation, key, count_column, truth) values
 ('poll_options.votes_count', 'public.poll_options', 'id', 'votes_count',
@@ -290,7 +311,9 @@ using (user_id = (select private.member_id()) and private.hold_open_poll(post_id
 insert into private.error_codes (code, sqlstate, message, description) values
 ('invalid_poll', 'PT400', 'This poll is not complete.',
 'The detail says what is missing or wrong: the question, 2 to 10 different options, an end in the future.'),
-('poll_closed', 'PT409', 'Voting in this poll has ended.', 'poll_ends_at has passed; the counts are final.')
+('poll_closed', 'PT409', 'Voting in this poll has ended.', 'poll_ends_at has passed; the counts are final.'),
+('poll_has_votes', 'PT409', 'People have voted on this question.',
+'The question of a poll can be corrected until the first vote. Delete the poll and make another one.')
 on conflict (code) do update
 set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
 

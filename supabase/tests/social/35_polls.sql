@@ -47,7 +47,13 @@ create function pg_temp.votes() returns integer[] language sql as $$
 $$;
 grant execute on all functions in schema pg_temp to public;
 
+select is(pg_temp.code_as(pg_temp.id(1), format('update public.posts set %s where id = %L', change, id)), null, 'before the first vote: ' || change)
+from poll, unnest(array['content = ''What?''', 'content = ''Which?''']) as change;
 select is(pg_temp.vote(2, id, a), null, 'a vote') from poll;
+select is(pg_temp.code_as(pg_temp.id(1), format('update public.posts set %s where id = %L', change, id)), code, 'after it: ' || change)
+from poll, (values
+    ('content = ''What?''', 'poll_has_votes'), ('content = '' Which? ''', null), ('tags = ''{music}''', null)
+) as v (change, code);
 select is(pg_temp.vote(2, id, b), '23505', 'one vote a person') from poll;
 select is(pg_temp.vote(3, id, b), null, 'another') from poll;
 select is(pg_temp.vote(4, id, other), '23503', 'an option of another poll') from poll;
