@@ -52,6 +52,8 @@ select is(
 );
 insert into public.user_blocks (blocker_id, blocked_id) values (pg_temp.id(8), pg_temp.id(2));
 select is(pg_temp.report(2, 8), 'content_not_found', 'nor who blocked the reporter');
+select is(pg_temp.report(8, 2), null, 'whom one blocked is still reported');
+delete from public.reports where reporter_id = pg_temp.id(8);
 select is(
     pg_temp.code_as(pg_temp.id(2), format('select public.report_content(''item'', %L, ''copyright'')', i)), null,
     'an item is reported'
