@@ -265,8 +265,9 @@ declare
     changed record;
     counted integer;
 begin
-    -- The first note of the transaction counts them all, the others find nothing left.
-    if not exists (select from private.tag_changes as c where c.transaction = pg_current_xact_id()) then
+    -- The first note of the transaction counts them all, the others are gone. Each looks for itself alone: a search for
+    -- any would wade through all that are gone, for each of the thousands a ban can make.
+    if not exists (select from private.tag_changes as c where c.transaction = new.transaction and c.id = new.id) then
         return null;
     end if;
     with taken as (
