@@ -39,6 +39,21 @@ comment on function public.blocked_profiles() is
 'Whom the caller blocked, latest first: their profiles cannot be read any more, and one must know whom to unblock.';
 grant execute on function public.blocked_profiles() to authenticated;
 
+-- Who ends an account takes its conversations, then its blocks; who takes a block back, the block, then conversations.
+create function private.hold_accounts(one uuid, other uuid) returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.lock_gates('account', array[one, other]);
+    return true;
+end
+$$;
+comment on function private.hold_accounts(uuid, uuid) is
+'Keeps both accounts from ending until the transaction does; true. For the policy on taking a block back.';
+grant execute on function private.hold_accounts(uuid, uuid) to authenticated;
+
 alter table public.user_blocks enable row level security;
 revoke all on public.user_blocks from anon, authenticated, service_role;
 grant select, delete on public.user_blocks to authenticated;
@@ -51,7 +66,7 @@ using (blocker_id = (select private.member_id()));
 create policy user_blocks_insert on public.user_blocks for insert to authenticated
 with check (blocker_id = (select private.member_id()) and private.can_see(blocked_id));
 create policy user_blocks_delete on public.user_blocks for delete to authenticated
-using (blocker_id = (select private.member_id()));
+using (blocker_id = (select private.member_id()) and private.hold_accounts(blocker_id, blocked_id));
 
 insert into private.personal_data (section, relation, condition) values
 ('blocks', 'public.user_blocks', 't.blocker_id = $1')

@@ -1,8 +1,8 @@
 -- Joining, leaving, roles, bans, invitations, and who owns a group when its owner goes.
 --
 -- Order of locks, everywhere: gates of accounts, gate of the group, rows of members, the group's own row. Who passes a
--- group on or deletes it holds its gate exclusively, everybody else shares it; two who change the same member's row
--- take turns on that row.
+-- group on, deletes it or expels somebody holds its gate exclusively, everybody else shares it; two who change the same
+-- member's row take turns on that row.
 
 create function private.enter_group(group_id uuid, user_id uuid default null, exclusive boolean default false)
 returns public.groups
@@ -218,7 +218,10 @@ security definer
 set search_path = ''
 as $$
 declare
-    acting public.group_role := private.manage_group(expel_member.group_id, 'moderator', action, expel_member.user_id);
+    -- Exclusive: an invitation of or by them that is being written is waited for, or finds them out.
+    acting public.group_role := private.manage_group(
+        expel_member.group_id, 'moderator', action, expel_member.user_id, exclusive => true
+    );
     member public.group_members := private.lock_member(expel_member.group_id, expel_member.user_id);
 begin
     if member.role >= acting or expel_member.user_id = auth.uid() then

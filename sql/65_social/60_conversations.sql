@@ -7,7 +7,7 @@
 -- Everything that changes in a conversation happens under the lock of its row, so numbers are handed out in the order
 -- of commits and unread counts are exact. Locks are taken in this order: a sender's turn (65_messages), conversations
 -- by id, profiles (by foreign keys and by the end of an account), the rest. Who holds a profile asks for no
--- conversation.
+-- conversation; but for a block, which keeps accounts from ending before.
 
 create table public.conversations (
     id uuid not null default gen_random_uuid(),

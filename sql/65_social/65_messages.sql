@@ -454,56 +454,52 @@ $$;
 comment on function private.shared_conversations(uuid, uuid) is
 'Conversations in which one of the two is and the other is or was.';
 
--- Before the row is there, because its foreign keys lock profiles. The conversations of the two are not all that can be
--- concerned: one of them may just be entering one. So neither sends anything while their block begins or ends.
-create function private.lock_blocked_conversations() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    pair uuid[] := array[coalesce(new.blocker_id, old.blocker_id), coalesce(new.blocked_id, old.blocked_id)];
-begin
-    -- The end of an account holds its conversations already and leaves nothing to count.
-    if not exists (select from public.profiles as p where p.id = any(pair) and p.deleted_at is not null) then
-        perform pg_advisory_xact_lock(hashtextextended('sends:' || u.id, 0))
-        from (select unnest(pair) as id order by 1) as u;
-        perform from public.conversations as c
-        where c.id in (select private.shared_conversations(pair[1], pair[2]))
-        order by c.id
-        for no key update;
-    end if;
-    return coalesce(new, old);
-end
-$$;
-comment on function private.lock_blocked_conversations() is
-'Trigger: a block or its end waits for messages of the two that are being sent, and later ones wait for it.';
-
-create trigger lock_blocked_conversations before insert or delete on public.user_blocks
-for each row execute function private.lock_blocked_conversations();
-
+-- The conversations of the two are not all that can be concerned: one of them may just be entering one. So neither
+-- sends anything while their block begins or ends. One request can end many blocks: what all of them concern is locked
+-- together, in order, and only then changed.
 create function private.refresh_blocked_inboxes() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 declare
-    pair uuid[] := array[coalesce(new.blocker_id, old.blocker_id), coalesce(new.blocked_id, old.blocked_id)];
+    blockers uuid [];
+    blocked uuid [];
 begin
-    -- All locked already; whoever else holds one of them now has just brought one of the two in, who missed nothing.
-    perform private.refresh_inbox(l.id, pair) from (
+    -- The end of an account holds its conversations already and leaves nothing to count.
+    select array_agg(c.blocker_id), array_agg(c.blocked_id) into blockers, blocked
+    from changed as c
+    where not exists (
+        select from public.profiles as p where p.id in (c.blocker_id, c.blocked_id) and p.deleted_at is not null
+    );
+    perform pg_advisory_xact_lock(hashtextextended('sends:' || u.id, 0))
+    from (select distinct p.id from unnest(blockers || blocked) as p (id) order by p.id) as u;
+    perform from public.conversations as c
+    where c.id in (select private.shared_conversations(p.one, p.other) from unnest(blockers, blocked) as p (one, other))
+    order by c.id
+    for no key update;
+    -- Whoever else holds one of them now has just brought one of the two in, who missed nothing.
+    perform private.refresh_inbox(l.id, array[b.blocker_id, b.blocked_id])
+    from changed as b
+    cross join lateral (
         select c.id from public.conversations as c
-        where c.id in (select private.shared_conversations(pair[1], pair[2]))
+        where c.id in (select private.shared_conversations(b.blocker_id, b.blocked_id))
         for no key update skip locked
     ) as l;
     return null;
 end
 $$;
 comment on function private.refresh_blocked_inboxes() is
-'Trigger: a block takes what the two may not read of each other any more out of their inboxes; its end brings it back.';
+'Trigger: a block takes what the two may not read of each other any more out of their inboxes; its end brings it back. '
+'It waits for messages of the two that are being sent, and later ones wait for it.';
 
-create trigger refresh_blocked_inboxes after insert or delete on public.user_blocks
-for each row execute function private.refresh_blocked_inboxes();
+-- Named to fire before what else a block changes: who holds a conversation may wait for that.
+create trigger change_inboxes_insert after insert on public.user_blocks
+referencing new table as changed
+for each statement execute function private.refresh_blocked_inboxes();
+create trigger change_inboxes_delete after delete on public.user_blocks
+referencing old table as changed
+for each statement execute function private.refresh_blocked_inboxes();
 
 create function private.message_evidence(message_id uuid, reporter uuid) returns jsonb
 language plpgsql

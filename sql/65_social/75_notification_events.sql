@@ -128,6 +128,11 @@ security definer
 set search_path = ''
 as $$
 begin
+    -- Two who follow each other at the same instant take turns: the second sees the first.
+    perform private.lock_gates('connection', '{}', array(
+        select md5(least(c.follower_id, c.following_id)::text || greatest(c.follower_id, c.following_id)::text)::uuid
+        from changed as c
+    ));
     perform private.notify(
         t.following_id,
         case when t.is_mutual then 'connected' else 'follow' end::public.notification_type,
@@ -686,7 +691,9 @@ begin
             where told.type = 'group_request' and m.group_id = told.related_id and m.status = 'pending'
         ) as a
         where
-            a.created_at >= told.created_at and a.created_at < told.created_at + interval '1 hour'
+            -- Of several at the same instant not always the first tells: requests begin seconds before they end.
+            a.created_at > told.created_at - interval '10 seconds'
+            and a.created_at < told.created_at + interval '1 hour'
             and a.user_id <> told.user_id and private.is_visible_to(a.user_id, told.user_id)
         limit 100
     ) as counted;
