@@ -92,7 +92,20 @@ begin
     -- Everything here is read as the caller: what the caller cannot read answers like what does not exist.
     new.content := btrim(new.content, e' \t\r\n');
     if
-        new.post_id is not null and not exists (select from public.posts as p where p.id = new.post_id)
+        new.post_id is not null and not exists (
+            select from public.posts as p
+            where
+                p.id = new.post_id
+                -- Who is not in the group any more still reads their own posts there, but writes nothing below them.
+                and (
+                    p.group_id is null
+                    or exists (
+                        select from public.group_members as m
+                        where m.group_id = p.group_id and m.user_id = new.user_id and m.status = 'active'
+                    )
+                    or private.is_admin()
+                )
+        )
         or new.item_id is not null and not exists (select from public.catalog_items as c where c.id = new.item_id)
         or new.article_id is not null and not exists (select from public.articles as a where a.id = new.article_id)
     then
@@ -531,7 +544,13 @@ using (
         (audience = 'public' or (audience = 'members' and (select private.member_id()) is not null))
         and user_id <> all(array(select private.blocked_ids()))
         and case
-            when post_id is not null then (select p.id from public.posts as p where p.id = comments.post_id) is not null
+            when post_id is not null then (
+                select p.id from public.posts as p
+                where
+                    p.id = comments.post_id
+                    -- What is said in a group is for its members, also below a post of somebody who was one.
+                    and (p.group_id is null or p.group_id = any(array(select private.my_group_ids())))
+            ) is not null
             when item_id is not null
                 then (select i.id from public.catalog_items as i where i.id = comments.item_id) is not null
             else (select a.id from public.articles as a where a.id = comments.article_id) is not null
@@ -542,8 +561,26 @@ using (
 );
 create policy comments_insert on public.comments for insert to authenticated
 with check (user_id = (select private.member_id()));
+-- Who was shut out, by a block or from a group, does not rewrite what others read there, but may take it back.
 create policy comments_update on public.comments for update to authenticated
-using (user_id = (select private.member_id()))
+using (
+    user_id = (select private.member_id())
+    and case
+        when post_id is not null then (
+            select p.id from public.posts as p
+            where
+                p.id = comments.post_id
+                and (
+                    p.group_id is null
+                    or p.group_id = any(array(select private.my_group_ids()))
+                    or (select private.is_admin())
+                )
+        ) is not null
+        when item_id is not null
+            then (select i.id from public.catalog_items as i where i.id = comments.item_id) is not null
+        else (select a.id from public.articles as a where a.id = comments.article_id) is not null
+    end
+)
 with check (user_id = (select private.member_id()));
 -- One's own, and what others wrote under one's own post, item or article.
 create policy comments_delete on public.comments for delete to authenticated

@@ -266,7 +266,7 @@ begin
     if post.id is null or private.may_read_post(post, parent_id) then
         perform private.notify(parent_id, 'reply', new.user_id, 'comments', new.id, link_url);
     end if;
-    if owner_id is distinct from parent_id then
+    if owner_id is distinct from parent_id and (post.group_id is null or private.may_read_post(post, owner_id)) then
         perform private.notify(owner_id, 'comment', new.user_id, 'comments', new.id, link_url);
     end if;
     if position('@' in new.content) > 0 then

@@ -204,6 +204,34 @@ insert into public.comments (id, user_id, article_id, content) values (pg_temp.i
 select is(pg_temp.touched(1, $$delete from public.comments where id = pg_temp.id(232)$$), 1::bigint, 'and the article''s');
 select is(pg_temp.counts(), '{3,0,0}', 'counted down');
 
+-- Shut out: by a block, from a group.
+insert into public.user_blocks (blocker_id, blocked_id) values (pg_temp.id(1), pg_temp.id(2));
+select is(pg_temp.touched(2, $$update public.comments set content = 'Spam' where id = pg_temp.id(200)$$), 0::bigint,
+    'who is blocked rewrites nothing under the post');
+delete from public.user_blocks where blocker_id = pg_temp.id(1);
+insert into public.posts (id, user_id, content, group_id) values (pg_temp.id(104), pg_temp.id(9), 'Mine', pg_temp.id(50));
+select pg_temp.comment(240, 9, post => 103), pg_temp.comment(241, 9, post => 104), pg_temp.comment(242, 1, post => 104);
+select is(pg_temp.seen(9, 242), true, 'a member reads what is said under their post');
+update public.group_members set status = 'banned', joined_at = null
+where group_id = pg_temp.id(50) and user_id = pg_temp.id(9);
+delete from public.notifications;
+select is(array[pg_temp.seen(9, 240), pg_temp.seen(9, 241), pg_temp.seen(9, 242)], '{t,t,f}',
+    'who is no member any more reads their own words only');
+select is(pg_temp.touched(9, $$update public.comments set content = 'Spam' where user_id = pg_temp.id(9)$$), 0::bigint,
+    'rewrites nothing');
+select is(pg_temp.code_as(pg_temp.id(9), s.statement), s.code, s.means)
+from (values
+    ($$insert into public.comments (post_id, content) values (pg_temp.id(104), 'Spam')$$, 'comment_target_not_found',
+        'says nothing, not even under their own post'),
+    ($$insert into public.comment_likes (comment_id) values (pg_temp.id(242))$$, '42501', 'likes nothing')
+) as s (statement, code, means);
+select pg_temp.comment(243, 1, post => 104);
+select is_empty('select * from public.notifications', 'and hears nothing');
+select is(pg_temp.touched(9, $$delete from public.comments where id = pg_temp.id(240)$$), 1::bigint, 'but takes back');
+update public.group_members set status = 'active', joined_at = now()
+where group_id = pg_temp.id(50) and user_id = pg_temp.id(9);
+delete from public.posts where id = pg_temp.id(104);
+
 -- Likes.
 select is(pg_temp.code_as(pg_temp.id(s.who), s.statement), s.code, s.means)
 from (values
