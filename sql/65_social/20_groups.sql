@@ -166,11 +166,17 @@ as $$
 begin
     return query
     select i.group_id from public.group_invitations as i
-    where i.user_id = private.member_id() and private.is_visible_to(i.invited_by, i.user_id);
+    inner join public.groups as g on g.id = i.group_id
+    inner join public.group_members as m
+        on m.group_id = i.group_id and m.user_id = i.invited_by and m.status = 'active'
+    where
+        i.user_id = private.member_id() and private.is_visible_to(i.invited_by, i.user_id)
+        -- A group that closed since, or a moderator who is none any more: what skips approval is theirs to give.
+        and (m.role >= 'moderator' or g.visibility = 'public' and not g.join_approval_required);
 end
 $$;
 comment on function private.my_invitations() is
-'Groups the caller is invited to, by somebody the caller may still see.';
+'Groups the caller is invited to, by somebody the caller may still see and who may still invite.';
 grant execute on function private.my_invitations() to authenticated;
 
 create function private.group_role(group_id uuid) returns public.group_role

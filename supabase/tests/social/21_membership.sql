@@ -126,6 +126,12 @@ select is_empty('select * from private.recount()', 'the counters are exact');
 -- invitations
 select is(pg_temp.call(2, 'invite_to_group(101, 3)'), null, 'members invite to an open group');
 select is(pg_temp.call(2, 'invite_to_group(101, 3)'), null, 'twice is no error');
+update public.groups set visibility = 'secret' where id = pg_temp.id(101);
+select is(pg_temp.call(3, 'join_group(101)'), 'group_not_found', 'but a group that became secret is not theirs to show');
+update public.groups set visibility = 'private' where id = pg_temp.id(101);
+select is(pg_temp.call(3, 'join_group(101)'), 'pending', 'nor does what they gave skip approval that is asked by now');
+select is(pg_temp.call(3, 'leave_group(101)'), null, 'the request is withdrawn');
+update public.groups set visibility = 'public' where id = pg_temp.id(101);
 select is(pg_temp.call(2, 'invite_to_group(102, 3)'), 'group_role_too_low', 'not where approval is asked');
 select is(pg_temp.call(3, 'invite_to_group(101, 8)'), 'group_role_too_low', 'nor do strangers');
 select is(pg_temp.call(2, 'invite_to_group(101, 99)'), 'user_not_found', 'nobody cannot be invited');
