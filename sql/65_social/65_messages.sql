@@ -585,7 +585,8 @@ on conflict (step) do update set position = excluded.position, statement = exclu
 
 insert into private.personal_data (section, relation, condition) values
 ('conversations', 'public.conversation_participants', 't.user_id = $1'),
-('inbox', 'public.inbox_entries', 't.user_id = $1'),
+-- The beginning of what others write: no longer for who is banned.
+('inbox', 'public.inbox_entries', 't.user_id = $1 and private.member_id() is not null'),
 ('messages', 'public.messages', 't.sender_id = $1'),
 ('message_deletions', 'public.message_deletions', 't.user_id = $1')
 on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;

@@ -186,7 +186,9 @@ def less(row: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def test_rights_stay(cell: Cell) -> None:
-    """Last: the account takes its data along and goes."""
-    assert cell.banned.rpc("export_my_data").json()["ban"][0]["reason"] == "test"
+    """Last: the account takes its data along, not what others write to it, and goes."""
+    exported = cell.banned.rpc("export_my_data").json()
+    assert exported["ban"][0]["reason"] == "test"
+    assert (bool(exported["conversations"]), exported["inbox"]) == (True, [])
     assert cell.banned.rpc("delete_my_account").status_code == 204
     assert cell.community.run("select 1 from public.profiles where id = %s", cell.me) == []
