@@ -56,6 +56,12 @@ BROKEN = [
         "create view public.v as select 1 as id; comment on view public.v is 'v'",
         "public.v",
     ),
+    (
+        "text_not_sampled",
+        TABLE.format("id uuid primary key, words text")
+        + "comment on column public.t.words is 'words'; grant select on public.t to authenticated",
+        "public.t.words",
+    ),
     ("column_types", TABLE.format("id varchar(3) primary key"), "public.t.id character varying(3)"),
     (
         "column_types",

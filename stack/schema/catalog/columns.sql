@@ -13,7 +13,7 @@ select
         'collate ' || case when a.attcollation <> t.typcollation then a.attcollation::regcollation end,
         'storage ' || case when a.attstorage <> t.typstorage then a.attstorage::text end,
         'compression ' || nullif(a.attcompression::text, ''),
-        'statistics ' || nullif(nullif(a.attstattarget, -1), 0)
+        'statistics ' || nullif(a.attstattarget, -1)
     ) as definition
 from pg_catalog.pg_attribute as a
 inner join pg_catalog.pg_class as c on c.oid = a.attrelid
