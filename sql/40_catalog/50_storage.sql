@@ -197,7 +197,12 @@ begin
     then
         -- What a stranger may not see does not exist for them.
         perform private.fail(
-            case when item.is_visible then 'not_entitled' else 'item_not_found' end, authorize_download.item_id::text
+            case
+                when item.is_visible and private.is_visible_to(item.seller_id, authorize_download.user_id)
+                    then 'not_entitled'
+                else 'item_not_found'
+            end,
+            authorize_download.item_id::text
         );
     end if;
     return query

@@ -130,9 +130,11 @@ begin
 
     select p.problem, l.item_id::text into problem, culprit
     from lines as l
-    -- Who blocked the buyer, or was blocked by them, sells them nothing.
+    -- Who blocked the buyer, or was blocked by them, sells them nothing; what the buyer cannot see does not exist.
     left join public.catalog_items as c
-        on c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
+        on
+            c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
+            and (c.is_visible or c.seller_id = buyer or private.owns_item(buyer, c.id))
     cross join lateral (
         select case
             when c.id is null then 'item_not_available'

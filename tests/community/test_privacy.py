@@ -421,6 +421,26 @@ def test_lists_without_a_question_do_not_show_it(town: Town, viewer: str) -> Non
     assert not leaks.found, "\n".join(sorted(leaks.found))
 
 
+@pytest.mark.parametrize("viewer", PROBED[1:])
+def test_items_are_not_sold_or_served_as_if_they_did_not_exist(town: Town, viewer: str) -> None:
+    """The two routes to an item that take its id elsewhere: in the cart sent to checkout, and at the workers."""
+    api, found = town.apis[viewer], []
+
+    def answers(id: str) -> list[tuple[int, str]]:
+        line = {"item_id": id}
+        asked = [api.rpc("checkout", items=items) for items in ([line], [line, line])]
+        return [outcome(answer, id) for answer in (*asked, api.function("GET", f"downloads/{id}"))]
+
+    expected = answers(str(uuid4()))
+    tried = specimens(town, viewer, "catalog_items")
+    assert tried
+    for name, id in tried:
+        got = answers(id)
+        if got != expected:
+            found.append(f"{name}: {got} instead of {expected}")
+    assert not found, "\n".join(found)
+
+
 def attempt(
     http: httpx.Client, address: str, base: dict[str, Any], column: str, token: str, prefer: str
 ) -> tuple[int, str]:
@@ -469,6 +489,20 @@ def test_distances_tell_no_more_than_a_cell(town: Town) -> None:
     for distances in found:
         assert distances.get("stranger") == distances.get("outsider")
         assert distances.get("stranger", 10) % 10 == 0
+
+
+def test_estimated_counts_do_not_know_hidden_texts(town: Town) -> None:
+    """count=planned is the planner's estimate, made from all rows: of texts it must know nothing."""
+    community, me = town.community, town.community.id(PRIVATE)
+    community.run("insert into public.posts (user_id, content) select %s, 'zq15often' from generate_series(1, 300)", me)
+    community.run("analyze public.posts")
+    for viewer in ("anon", "stranger"):
+        often, never = (
+            town.apis[viewer].http.head("/rest/v1/posts", params={"content": test}, headers={"prefer": "count=planned"})
+            for test in ("eq.zq15often", "eq.zq15never")
+        )
+        assert often.headers["content-range"] == never.headers["content-range"]
+    community.run("delete from public.posts where content = 'zq15often'")
 
 
 def test_taken_names_tell_only_what_addresses_tell(town: Town) -> None:
