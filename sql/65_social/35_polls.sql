@@ -103,12 +103,32 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    moved record;
+    votes integer;
 begin
     if exists (
         select from public.posts as p
         where p.id in (select a.post_id from after as a) and p.poll_ends_at <= clock_timestamp()
     ) then
         perform private.fail('poll_closed');
+    end if;
+    if (select count(*) from after as a) = 1 then
+        -- Ascending ids, as many votes are counted. The vote itself may still be somebody's to add: only who adds what
+        -- is pending never takes away what is not there yet.
+        for moved in
+            select b.option_id as id, -1 as change from before as b
+            where b.option_id <> all (select a.option_id from after as a)
+            union all
+            select a.option_id, 1 from after as a where a.option_id <> all (select b.option_id from before as b)
+            order by 1
+        loop
+            votes := private.claim_count('poll_options.votes_count', moved.id, moved.change);
+            if votes is not null then
+                update public.poll_options as o set votes_count = o.votes_count + votes where o.id = moved.id;
+            end if;
+        end loop;
+        return null;
     end if;
     perform from public.poll_options as o
     where o.id in (select b.option_id from before as b union all select a.option_id from after as a)
@@ -135,6 +155,23 @@ comment on function private.count_changed_votes() is
 create trigger count_changed_votes after update on public.poll_votes
 referencing old table as before new table as after
 for each statement execute function private.count_changed_votes();
+
+-- An upsert locks the vote it changes before the policy holds the post; who deletes the post takes it the other way
+-- round.
+create function private.hold_poll() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.hold_post(new.post_id);
+    return new;
+end
+$$;
+comment on function private.hold_poll() is 'Trigger: who votes holds the post, see hold_post(), before any vote.';
+
+create trigger hold_poll before insert on public.poll_votes
+for each row execute function private.hold_poll();
 
 -- One vote, one poll: the composite foreign key holds the option to the poll, this holds the vote to it.
 create function private.keep_vote_in_poll() returns trigger

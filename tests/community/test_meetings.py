@@ -155,3 +155,44 @@ def test_a_block_ends_with_the_account(database: Database, people: list[str], me
     meeting.end()
     assert database.run("select * from public.user_blocks where blocked_id = %s", ben) == []
     assert database.run("select * from private.recount() where counter = 'inbox_entries.unread_count'") == []
+
+
+VOTE = (
+    "insert into public.poll_votes (post_id, option_id) values (%s, %s) "
+    "on conflict (post_id, user_id) do update set post_id = excluded.post_id, option_id = excluded.option_id"
+)
+
+
+def poll(database: Database, author: str) -> list[str]:
+    """A poll of somebody's and its two options."""
+    [(post,)] = act(database, author, "select id from public.create_poll('Tea?', array['yes', 'no'])")
+    options = database.run("select id::text from public.poll_options where post_id = %s order by position", post)
+    return [str(post), *(row["id"] for row in options)]
+
+
+def test_a_vote_that_is_not_added_yet_moves(database: Database, people: list[str], meeting: Meeting) -> None:
+    """Somebody takes their vote back, the second waits for that, the third leaves theirs to the second and moves it."""
+    ana, ben, cleo, dan = people
+    post, yes, no = poll(database, dan)
+    act(database, ana, VOTE, post, yes)
+    with acting(database, ana) as leaving:
+        leaving.execute("delete from public.poll_votes where post_id = %s", [post])
+        meeting.begin(ben, VOTE, post, yes)
+        act(database, cleo, VOTE, post, yes)
+        meeting.begin(cleo, VOTE, post, no)
+    meeting.end()
+    counts = "select votes_count from public.poll_options where post_id = %s order by position"
+    assert act(database, dan, counts, post) == [(1,), (1,)]
+    assert database.run("select * from private.pending_counts") == []
+
+
+def test_a_vote_changes_while_the_poll_goes(database: Database, people: list[str], meeting: Meeting) -> None:
+    ana, ben, _, dan = people
+    post, yes, no = poll(database, dan)
+    act(database, ana, VOTE, post, yes)
+    with acting(database, ben) as voting:
+        voting.execute(VOTE, [post, yes])
+        meeting.begin(dan, "delete from public.posts where id = %s", post)
+        meeting.begin(ana, VOTE, post, no)
+    meeting.end()
+    assert database.run("select * from public.poll_votes where post_id = %s", post) == []
