@@ -115,7 +115,34 @@ $$;
 comment on function private.claim_count(text, uuid, integer) is
 'What the caller has to add to the counter of this row now, its own change and what others left included; null when '
 'another transaction under way adds the caller''s change. For statements that touch one counted row; those that touch '
-'many update the rows, locked in the order of their ids, because advisory locks are a shared, limited resource.';
+'many call add_counts(), because advisory locks are a shared, limited resource.';
+
+create function private.add_counts(counter text, targets uuid[], changes integer[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    counted private.counters;
+begin
+    if targets is null then
+        return;
+    end if;
+    select * into strict counted from private.counters as c where c.counter = add_counts.counter;
+    execute format(
+        'select from %s where %I = any ($1) order by %2$I for no key update', counted.relation, counted.key
+    ) using targets;
+    execute format(
+        'update %s as r set %2$I = r.%2$I + c.change '
+        'from (select u.id, sum(u.change)::integer as change from unnest($1, $2) as u (id, change) group by 1) as c '
+        'where r.%3$I = c.id and c.change <> 0',
+        counted.relation, counted.count_column, counted.key
+    ) using targets, changes;
+end
+$$;
+comment on function private.add_counts(text, uuid[], integer[]) is
+'Adds changes to the counter of many rows, locked in the order of their ids; a row may be named more than once, one '
+'that is not there is left out. For one row: claim_count().';
 
 create function private.fold_counts(max_rows integer default 1000) returns integer
 language plpgsql

@@ -308,10 +308,7 @@ begin
             update public.groups as g set members_count = g.members_count + change where g.id = targets[1];
         end if;
     elsif cardinality(targets) > 1 then
-        perform from public.groups as g where g.id = any(targets) order by g.id for no key update;
-        update public.groups as g set members_count = g.members_count + d.n
-        from unnest(targets, changes) as d (id, n)
-        where g.id = d.id;
+        perform private.add_counts('groups.members_count', targets, changes);
     end if;
     return null;
 end

@@ -257,35 +257,30 @@ security definer
 set search_path = ''
 as $$
 declare
-    targets uuid [];
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    article uuid;
     change integer;
 begin
-    select array_agg(distinct c.article_id), (case tg_op when 'INSERT' then 1 else -1 end) * count(*)
-    into targets, change
-    from changed as c;
-    if cardinality(targets) = 1 then
+    select c.article_id into article from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('articles.likes_count', array_agg(c.article_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the article: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.articles as a where a.id = targets[1]) then
-            return null;
-        end if;
-        change := private.claim_count('articles.likes_count', targets[1], change);
+        select a.id into article from public.articles as a where a.id = article;
+    end if;
+    if article is not null then
+        change := private.claim_count('articles.likes_count', article, sign);
         if change is not null then
-            update public.articles as a set likes_count = a.likes_count + change where a.id = targets[1];
+            update public.articles as a set likes_count = a.likes_count + change where a.id = article;
         end if;
-    elsif cardinality(targets) > 1 then
-        perform from public.articles as a where a.id = any (targets) order by a.id for no key update;
-        update public.articles as a set likes_count = a.likes_count + n.change
-        from (
-            select c.article_id, (case tg_op when 'INSERT' then 1 else -1 end) * count(*) as change
-            from changed as c
-            group by c.article_id
-        ) as n
-        where a.id = n.article_id;
     end if;
     return null;
 end
 $$;
-comment on function private.count_article_likes() is 'Trigger: keeps articles.likes_count.';
+comment on function private.count_article_likes() is 'Trigger: articles.likes_count, as count_post_likes().';
 
 create trigger count_inserted after insert on public.article_likes referencing new table as changed
 for each statement execute function private.count_article_likes();

@@ -310,27 +310,12 @@ begin
             update public.groups as g set posts_count = g.posts_count + changes[1] where g.id = groups[1];
         end if;
     elsif cardinality(groups) > 1 then
-        perform private.count_posts_of_groups(groups, changes);
+        perform private.add_counts('groups.posts_count', groups, changes);
     end if;
     return null;
 end
 $$;
 comment on function private.count_group_posts() is 'Trigger: groups.posts_count counts the posts its members can read.';
-
-create function private.count_posts_of_groups(groups uuid[], changes integer[]) returns void
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform from public.groups as g where g.id = any (groups) order by g.id for no key update;
-    update public.groups as g set posts_count = g.posts_count + c.change
-    from unnest(groups, changes) as c (group_id, change)
-    where g.id = c.group_id;
-end
-$$;
-comment on function private.count_posts_of_groups(uuid[], integer[]) is
-'Adds to the posts_count of many groups, locked in the order of their ids.';
 
 create trigger count_group_posts_inserted after insert on public.posts
 referencing new table as changed
@@ -402,7 +387,7 @@ begin
     )
     select array_agg(m.group_id), array_agg(m.change) into groups, changes from moved as m where m.change <> 0;
     if groups is not null then
-        perform private.count_posts_of_groups(groups, changes);
+        perform private.add_counts('groups.posts_count', groups, changes);
     end if;
     return null;
 end
@@ -426,32 +411,30 @@ as $$
 declare
     sign integer := case tg_op when 'INSERT' then 1 else -1 end;
     post uuid;
-    changes integer;
     change integer;
 begin
-    select count(*), (array_agg(c.post_id))[1] into changes, post from changed as c;
-    if changes = 1 then
+    -- Two looks at the first rows: counting them would take as long as claim_count() does.
+    select c.post_id into post from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('posts.likes_count', array_agg(c.post_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the post: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.posts as p where p.id = post) then
-            return null;
-        end if;
+        select p.id into post from public.posts as p where p.id = post;
+    end if;
+    if post is not null then
         change := private.claim_count('posts.likes_count', post, sign);
         if change is not null then
             update public.posts as p set likes_count = p.likes_count + change where p.id = post;
         end if;
-    elsif changes > 1 then
-        perform from public.posts as p where p.id in (select c.post_id from changed as c)
-        order by p.id
-        for no key update;
-        update public.posts as p set likes_count = p.likes_count + sign * c.likes
-        from (select c.post_id, count(*)::integer as likes from changed as c group by c.post_id) as c
-        where p.id = c.post_id;
     end if;
     return null;
 end
 $$;
 comment on function private.count_post_likes() is
-'Trigger: posts.likes_count. One like: see claim_count(); many: set-based.';
+'Trigger: posts.likes_count. One like: see claim_count(); many: add_counts().';
 
 create trigger count_post_likes_inserted after insert on public.post_likes
 referencing new table as changed
@@ -468,26 +451,23 @@ as $$
 declare
     sign integer := case tg_op when 'INSERT' then 1 else -1 end;
     post uuid;
-    changes integer;
     change integer;
 begin
-    select count(*), (array_agg(c.post_id))[1] into changes, post from changed as c;
-    if changes = 1 then
+    select c.post_id into post from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('posts.shares_count', array_agg(c.post_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the post: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.posts as p where p.id = post) then
-            return null;
-        end if;
+        select p.id into post from public.posts as p where p.id = post;
+    end if;
+    if post is not null then
         change := private.claim_count('posts.shares_count', post, sign);
         if change is not null then
             update public.posts as p set shares_count = p.shares_count + change where p.id = post;
         end if;
-    elsif changes > 1 then
-        perform from public.posts as p where p.id in (select c.post_id from changed as c)
-        order by p.id
-        for no key update;
-        update public.posts as p set shares_count = p.shares_count + sign * c.shares
-        from (select c.post_id, count(*)::integer as shares from changed as c group by c.post_id) as c
-        where p.id = c.post_id;
     end if;
     return null;
 end

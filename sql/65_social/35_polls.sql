@@ -56,7 +56,6 @@ as $$
 declare
     sign integer := case tg_op when 'INSERT' then 1 else -1 end;
     chosen uuid;
-    changes integer;
     change integer;
 begin
     -- After the row's policy was asked, so that the answer tells nothing about polls one cannot read. The clock, not
@@ -67,23 +66,22 @@ begin
     ) then
         perform private.fail('poll_closed');
     end if;
-    select count(*), (array_agg(c.option_id))[1] into changes, chosen from changed as c;
-    if changes = 1 then
+    select c.option_id into chosen from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('poll_options.votes_count', array_agg(c.option_id), array_agg(sign))
+        from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the poll: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.poll_options as o where o.id = chosen) then
-            return null;
-        end if;
+        select o.id into chosen from public.poll_options as o where o.id = chosen;
+    end if;
+    if chosen is not null then
         change := private.claim_count('poll_options.votes_count', chosen, sign);
         if change is not null then
             update public.poll_options as o set votes_count = o.votes_count + change where o.id = chosen;
         end if;
-    elsif changes > 1 then
-        perform from public.poll_options as o where o.id in (select c.option_id from changed as c)
-        order by o.id
-        for no key update;
-        update public.poll_options as o set votes_count = o.votes_count + sign * c.votes
-        from (select c.option_id, count(*)::integer as votes from changed as c group by c.option_id) as c
-        where o.id = c.option_id;
     end if;
     return null;
 end
@@ -130,22 +128,12 @@ begin
         end loop;
         return null;
     end if;
-    perform from public.poll_options as o
-    where o.id in (select b.option_id from before as b union all select a.option_id from after as a)
-    order by o.id
-    for no key update;
-    update public.poll_options as o set votes_count = o.votes_count + c.change
+    perform private.add_counts('poll_options.votes_count', array_agg(v.option_id), array_agg(v.change))
     from (
-        select v.option_id, sum(v.change)::integer as change
-        from (
-            select b.option_id, -1 as change from before as b
-            union all
-            select a.option_id, 1 as change from after as a
-        ) as v
-        group by v.option_id
-        having sum(v.change) <> 0
-    ) as c
-    where o.id = c.option_id;
+        select b.option_id, -1 as change from before as b
+        union all
+        select a.option_id, 1 as change from after as a
+    ) as v;
     return null;
 end
 $$;

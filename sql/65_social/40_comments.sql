@@ -284,50 +284,36 @@ security definer
 set search_path = ''
 as $$
 declare
+    relation text := case target when 'post' then 'posts' when 'item' then 'catalog_items' else 'articles' end;
     change integer := changes[1];
 begin
-    if target = 'post' then
-        if cardinality(ids) > 1 then
-            perform from public.posts as p where p.id = any (ids) order by p.id for no key update;
-            update public.posts as p set comments_count = p.comments_count + n.change
-            from unnest(ids, changes) as n (id, change)
-            where p.id = n.id;
-        elsif exists (select from public.posts as p where p.id = ids[1]) then
+    if cardinality(ids) > 1 then
+        perform private.add_counts(relation || '.comments_count', ids, changes);
+    elsif target = 'post' then
+        if exists (select from public.posts as p where p.id = ids[1]) then
             change := private.claim_count('posts.comments_count', ids[1], change);
             if change is not null then
                 update public.posts as p set comments_count = p.comments_count + change where p.id = ids[1];
             end if;
         end if;
     elsif target = 'item' then
-        if cardinality(ids) > 1 then
-            perform from public.catalog_items as i where i.id = any (ids) order by i.id for no key update;
-            update public.catalog_items as i set comments_count = i.comments_count + n.change
-            from unnest(ids, changes) as n (id, change)
-            where i.id = n.id;
-        elsif exists (select from public.catalog_items as i where i.id = ids[1]) then
+        if exists (select from public.catalog_items as i where i.id = ids[1]) then
             change := private.claim_count('catalog_items.comments_count', ids[1], change);
             if change is not null then
                 update public.catalog_items as i set comments_count = i.comments_count + change where i.id = ids[1];
             end if;
         end if;
-    else
-        if cardinality(ids) > 1 then
-            perform from public.articles as a where a.id = any (ids) order by a.id for no key update;
-            update public.articles as a set comments_count = a.comments_count + n.change
-            from unnest(ids, changes) as n (id, change)
-            where a.id = n.id;
-        elsif exists (select from public.articles as a where a.id = ids[1]) then
-            change := private.claim_count('articles.comments_count', ids[1], change);
-            if change is not null then
-                update public.articles as a set comments_count = a.comments_count + change where a.id = ids[1];
-            end if;
+    elsif exists (select from public.articles as a where a.id = ids[1]) then
+        change := private.claim_count('articles.comments_count', ids[1], change);
+        if change is not null then
+            update public.articles as a set comments_count = a.comments_count + change where a.id = ids[1];
         end if;
     end if;
 end
 $$;
 comment on function private.add_comments(private.comment_target, uuid[], integer[]) is
-'Adds to the comments_count of targets of one kind, ids ascending. One: see claim_count(); many: set-based. Targets '
-'that are just deleted with their comments are left alone.';
+'Adds to the comments_count of targets of one kind, ids ascending. One: see claim_count(); many: add_counts(). '
+'Targets that are just deleted with their comments are left alone.';
 
 create function private.count_comments() returns trigger
 language plpgsql
@@ -455,32 +441,31 @@ security definer
 set search_path = ''
 as $$
 declare
-    comments uuid [];
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    comment uuid;
     change integer;
 begin
-    select array_agg(distinct c.comment_id), (case tg_op when 'INSERT' then 1 else -1 end) * count(*)
-    into comments, change
-    from changed as c;
-    if cardinality(comments) = 1 then
+    select c.comment_id into comment from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('comments.likes_count', array_agg(c.comment_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the comment: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.comments as c where c.id = comments[1]) then
-            return null;
-        end if;
-        change := private.claim_count('comments.likes_count', comments[1], change);
+        select c.id into comment from public.comments as c where c.id = comment;
+    end if;
+    if comment is not null then
+        change := private.claim_count('comments.likes_count', comment, sign);
         if change is not null then
-            update public.comments as c set likes_count = c.likes_count + change where c.id = comments[1];
+            update public.comments as c set likes_count = c.likes_count + change where c.id = comment;
         end if;
-    elsif cardinality(comments) > 1 then
-        perform from public.comments as c where c.id = any (comments) order by c.id for no key update;
-        update public.comments as c set likes_count = c.likes_count + sign(change) * n.likes
-        from (select l.comment_id, count(*)::integer as likes from changed as l group by 1) as n
-        where c.id = n.comment_id;
     end if;
     return null;
 end
 $$;
 comment on function private.count_comment_likes() is
-'Trigger: comments.likes_count. One comment: see claim_count(); many: set-based.';
+'Trigger: comments.likes_count, as count_post_likes().';
 
 create trigger count_inserted after insert on public.comment_likes referencing new table as changed
 for each statement execute function private.count_comment_likes();

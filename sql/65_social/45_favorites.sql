@@ -42,35 +42,30 @@ security definer
 set search_path = ''
 as $$
 declare
-    items uuid [];
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    item uuid;
     change integer;
 begin
-    select array_agg(distinct c.item_id), (case tg_op when 'INSERT' then 1 else -1 end) * count(*)
-    into items, change
-    from changed as c;
-    if cardinality(items) = 1 then
+    select c.item_id into item from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('catalog_items.favorites_count', array_agg(c.item_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the item: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.catalog_items as i where i.id = items[1]) then
-            return null;
-        end if;
-        change := private.claim_count('catalog_items.favorites_count', items[1], change);
+        select i.id into item from public.catalog_items as i where i.id = item;
+    end if;
+    if item is not null then
+        change := private.claim_count('catalog_items.favorites_count', item, sign);
         if change is not null then
-            update public.catalog_items as i set favorites_count = i.favorites_count + change where i.id = items[1];
+            update public.catalog_items as i set favorites_count = i.favorites_count + change where i.id = item;
         end if;
-    elsif cardinality(items) > 1 then
-        perform from public.catalog_items as i where i.id = any (items) order by i.id for no key update;
-        update public.catalog_items as i set favorites_count = i.favorites_count + n.change
-        from (
-            select c.item_id, (case tg_op when 'INSERT' then 1 else -1 end) * count(*) as change
-            from changed as c
-            group by c.item_id
-        ) as n
-        where i.id = n.item_id;
     end if;
     return null;
 end
 $$;
-comment on function private.count_favorites() is 'Trigger: keeps catalog_items.favorites_count.';
+comment on function private.count_favorites() is 'Trigger: catalog_items.favorites_count, as count_post_likes().';
 
 create trigger count_inserted after insert on public.favorites referencing new table as changed
 for each statement execute function private.count_favorites();

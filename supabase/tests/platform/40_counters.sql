@@ -25,6 +25,26 @@ select results_eq(
 );
 delete from private.pending_counts where counter = 'things.other_count';
 
+-- Many rows at once ----------------------------------------------------------------------------------------------------
+select private.add_counts(
+    'things.marks_count',
+    array[pg_temp.id(2), pg_temp.id(1), pg_temp.id(9), pg_temp.id(1), pg_temp.id(2)], array[1, 5, 9, -2, -1]
+);
+select results_eq(
+    'select id, marks_count from public.things order by id',
+    $$ values (pg_temp.id(1), 3), (pg_temp.id(2), 0) $$,
+    'each gets the sum of its changes, what is not there nothing'
+);
+select lives_ok(
+    $$ select private.add_counts('things.marks_count', array_agg(m.thing_id), array_agg(1)) from public.marks as m $$,
+    'no changes at all are fine'
+);
+select throws_ok(
+    $$ select private.add_counts('things.other_count', array[pg_temp.id(1)], array[1]) $$,
+    'P0002', null, 'a counter nobody registered is an error, not a silent miss'
+);
+update public.things set marks_count = 0;
+
 -- The recount knows of pending shares -----------------------------------------------------------------------------------
 insert into public.marks select pg_temp.id(2) from generate_series(1, 7);
 select is_empty('select * from private.recount()', 'a pending share is no drift');
@@ -45,7 +65,8 @@ select is_empty('select * from private.recount()', 'then all is right');
 select is(has_function_privilege(r, f, 'execute'), false, r || ' may not call ' || f)
 from unnest(array['anon', 'authenticated', 'service_role']) as r
 cross join unnest(array[
-    'private.claim_count(text, uuid, integer)', 'private.fold_counts(integer)', 'private.recount(boolean)'
+    'private.claim_count(text, uuid, integer)', 'private.add_counts(text, uuid[], integer[])',
+    'private.fold_counts(integer)', 'private.recount(boolean)'
 ]) as f;
 select is(has_table_privilege(r, t, 'select, insert, update, delete'), false, r || ' has no access to ' || t)
 from unnest(array['anon', 'authenticated', 'service_role', 'avenue_worker']) as r
