@@ -551,19 +551,30 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
-declare
-    -- Locked already, but for one that somebody started with them in the last moment.
-    concerned uuid[] := array(select private.lock_written_conversations(erase_messages.user_id));
-    conversation uuid;
 begin
+    -- Locked already, but for one that somebody started with them in the last moment.
+    perform private.lock_written_conversations(erase_messages.user_id);
+    -- As delete_message() does, for all of theirs: working out anew what a hundred others have not read of long chats
+    -- would take longer than a request may.
+    update public.inbox_entries as e set unread_count = e.unread_count - u.messages
+    from (
+        select r.viewer_id, r.conversation_id, count(*) as messages
+        from public.messages as m
+        inner join private.unread_messages as r on r.conversation_id = m.conversation_id and r.id = m.id
+        where m.sender_id = erase_messages.user_id
+        group by r.viewer_id, r.conversation_id
+    ) as u
+    where e.user_id = u.viewer_id and e.conversation_id = u.conversation_id;
+    update public.inbox_entries as e set last_message_preview = null
+    from public.messages as m
+    where
+        m.sender_id = erase_messages.user_id
+        and e.conversation_id = m.conversation_id and e.last_message_at = m.created_at;
     update public.messages as m set sender_id = null, content = null, attachments = '{}', is_deleted = true
     where m.sender_id = erase_messages.user_id;
     delete from public.message_deletions as d where d.user_id = erase_messages.user_id;
     delete from public.conversation_participants as p where p.user_id = erase_messages.user_id;
     update public.conversations as c set created_by = null where c.created_by = erase_messages.user_id;
-    foreach conversation in array concerned loop
-        perform private.refresh_inbox(conversation);
-    end loop;
 end
 $$;
 comment on function private.erase_messages(uuid) is

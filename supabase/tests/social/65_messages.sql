@@ -335,6 +335,16 @@ select is_empty($$select 1 from public.messages where sender_id = pg_temp.id(2)$
 select is(pg_temp.entry(7, 'band'), '0 -', 'nor is it counted');
 select is(pg_temp.send(1, 'two', 'x'), 'cannot_message', 'and nobody answers');
 select is_empty('select * from private.recount()', 'every count is right then');
+insert into auth.users (id, email) values (pg_temp.id(9), '9@example.com');
+select pg_temp.start('quiet', 3, '{7,9}'), pg_temp.send(3, 'quiet', 'x');
+create temporary table entries as select e.user_id, e.ctid as place from public.inbox_entries as e
+where e.conversation_id = pg_temp.chat('quiet') and e.user_id <> pg_temp.id(9);
+delete from auth.users where id = pg_temp.id(9);
+select results_eq(
+    $$select e.user_id, e.ctid from public.inbox_entries as e where e.conversation_id = pg_temp.chat('quiet') order by 1$$,
+    'select t.user_id, t.place from pg_temp.entries as t order by 1',
+    'where a deleted account wrote nothing the others'' entries are not even looked at'
+);
 delete from auth.users where id = pg_temp.id(1);
 select is_empty($$select 1 from public.conversations where id = pg_temp.chat('two')$$, 'nobody left, nothing left');
 select isnt_empty(
