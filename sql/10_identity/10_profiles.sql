@@ -410,11 +410,17 @@ security definer
 set search_path = ''
 as $$
 begin
+    -- One at a time of each caller: who has much and asks often would fill the queue before those who could ban them.
+    -- Not with the turn in hand already, which another request of theirs may wait for.
+    if current_setting('avenue.rows_held', true) is distinct from 'on' then
+        perform pg_advisory_xact_lock(hashtextextended('avenue:standing:' || auth.uid(), 0));
+    end if;
     perform private.take_standing_turn();
     return null;
 end
 $$;
-comment on function private.change_standing_in_turn() is 'Trigger: see take_standing_turn().';
+comment on function private.change_standing_in_turn() is
+'Trigger: see take_standing_turn(). Of one caller only one request waits for it.';
 
 create trigger change_standing_in_turn
 before update of is_banned, deleted_at, profile_visibility on public.profiles

@@ -196,3 +196,16 @@ def test_a_vote_changes_while_the_poll_goes(database: Database, people: list[str
         meeting.begin(ana, VOTE, post, no)
     meeting.end()
     assert database.run("select * from public.poll_votes where post_id = %s", post) == []
+
+
+def test_one_person_is_one_in_the_queue(database: Database, people: list[str], meeting: Meeting) -> None:
+    """However often somebody changes their visibility at once, everybody else waits for one of these changes only."""
+    ana, ben, *_ = people
+    change = "update public.profiles set profile_visibility = 'private' where id = %s"
+    with database.connect() as connection, connection.transaction():
+        connection.execute("select private.take_standing_turn()")
+        for who in (ana, ana, ana, ben):
+            meeting.begin(who, change, who)
+        queues = "select count(*) from pg_locks where locktype = 'advisory' and not granted group by classid, objid"
+        assert [row["count"] for row in database.run(queues)] == [2, 2], "two in the queue, two behind the first"
+    meeting.end()
