@@ -96,11 +96,8 @@ create table public.group_members (
     constraint group_members_joined_at_check check ((status = 'active') = (joined_at is not null))
 );
 
--- What policies of everything in groups ask, once a query.
-create index group_members_user_id_idx on public.group_members (user_id, group_id) include (role)
-where status = 'active';
--- The foreign key's, for accounts that end.
-create index group_members_user_id_group_id_idx on public.group_members (user_id, group_id);
+-- What policies of everything in groups ask, once a query; and the foreign key's, for accounts that end.
+create index group_members_user_id_idx on public.group_members (user_id, group_id) include (role, status);
 -- Member lists of a group; requests and bans; latest first.
 create index group_members_group_id_joined_at_idx
 on public.group_members (group_id, joined_at desc, user_id desc) where status = 'active';
