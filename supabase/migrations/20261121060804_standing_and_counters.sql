@@ -164,6 +164,11 @@ create or replace function private.change_standing_in_turn()
     set search_path to ''
     AS $function$
 begin
+    -- One at a time of each caller: who has much and asks often would fill the queue before those who could ban them.
+    -- Not with the turn in hand already, which another request of theirs may wait for.
+    if current_setting('avenue.rows_held', true) is distinct from 'on' then
+        perform pg_advisory_xact_lock(hashtextextended('avenue:standing:' || auth.uid(), 0));
+    end if;
     perform private.take_standing_turn();
     return null;
 end
@@ -687,6 +692,46 @@ begin
 end
 $function$;
 
+create or replace function private.authorize_download(item_id uuid, user_id uuid)
+returns table (bucket text, path text, name text, size_bytes bigint, content_type text)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    item public.catalog_items;
+begin
+    perform private.require_active(authorize_download.user_id);
+    select * into item from public.catalog_items as c where c.id = authorize_download.item_id;
+    if item.id is null then
+        perform private.fail('item_not_found', authorize_download.item_id::text);
+    end if;
+    if item.seller_id <> authorize_download.user_id
+        and not private.owns_item(authorize_download.user_id, item.id)
+        and not exists (
+            select from public.profiles as p
+            where p.id = authorize_download.user_id and p.role in ('admin', 'super_admin')
+        )
+    then
+        -- What a stranger may not see does not exist for them.
+        perform private.fail(
+            case
+                when item.is_visible and private.is_visible_to(item.seller_id, authorize_download.user_id)
+                    then 'not_entitled'
+                else 'item_not_found'
+            end,
+            authorize_download.item_id::text
+        );
+    end if;
+    return query
+    select 'product-files', f.path, f.name, f.size_bytes, f.content_type
+    from public.product_files as f
+    where f.product_id = item.id
+    order by f.position, f.name, f.id;
+end
+$$;
+
 create or replace function public.checkout (
     items jsonb default null::jsonb,
     provider public.payment_provider default 'stripe'::public.payment_provider,
@@ -769,9 +814,11 @@ begin
 
     select p.problem, l.item_id::text into problem, culprit
     from lines as l
-    -- Who blocked the buyer, or was blocked by them, sells them nothing.
+    -- Who blocked the buyer, or was blocked by them, sells them nothing; what the buyer cannot see does not exist.
     left join public.catalog_items as c
-        on c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
+        on
+            c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
+            and (c.is_visible or c.seller_id = buyer or private.owns_item(buyer, c.id))
     cross join lateral (
         select case
             when c.id is null then 'item_not_available'
@@ -1030,7 +1077,8 @@ comment on function private.blocked_ids() is 'Everybody the caller blocked or wa
 
 comment on function private.can_see(uuid) is 'Whether the caller may know of this user, see is_visible_to(). For policies on rows that name a person.';
 
-comment on function private.change_standing_in_turn() is 'Trigger: see take_standing_turn().';
+comment on function private.change_standing_in_turn() is
+'Trigger: see take_standing_turn(). Of one caller only one request waits for it.';
 
 comment on function private.follow_seller_standing() is 'Trigger on profiles: a banned, deleted or private seller''s items are neither visible nor for sale.';
 
@@ -1226,7 +1274,34 @@ $$;
 comment on function private.claim_count(text, uuid, integer) is
 'What the caller has to add to the counter of this row now, its own change and what others left included; null when '
 'another transaction under way adds the caller''s change. For statements that touch one counted row; those that touch '
-'many update the rows, locked in the order of their ids, because advisory locks are a shared, limited resource.';
+'many call add_counts(), because advisory locks are a shared, limited resource.';
+
+create function private.add_counts(counter text, targets uuid[], changes integer[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    counted private.counters;
+begin
+    if targets is null then
+        return;
+    end if;
+    select * into strict counted from private.counters as c where c.counter = add_counts.counter;
+    execute format(
+        'select from %s where %I = any ($1) order by %2$I for no key update', counted.relation, counted.key
+    ) using targets;
+    execute format(
+        'update %s as r set %2$I = r.%2$I + c.change '
+        'from (select u.id, sum(u.change)::integer as change from unnest($1, $2) as u (id, change) group by 1) as c '
+        'where r.%3$I = c.id and c.change <> 0',
+        counted.relation, counted.count_column, counted.key
+    ) using targets, changes;
+end
+$$;
+comment on function private.add_counts(text, uuid[], integer[]) is
+'Adds changes to the counter of many rows, locked in the order of their ids; a row may be named more than once, one '
+'that is not there is left out. For one row: claim_count().';
 
 create function private.fold_counts(max_rows integer default 1000) returns integer
 language plpgsql
@@ -1339,6 +1414,21 @@ comment on function public.blocked_profiles() is
 'Whom the caller blocked, latest first: their profiles cannot be read any more, and one must know whom to unblock.';
 grant execute on function public.blocked_profiles() to authenticated;
 
+-- Who ends an account takes its conversations, then its blocks; who takes a block back, the block, then conversations.
+create function private.hold_accounts(one uuid, other uuid) returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.lock_gates('account', array[one, other]);
+    return true;
+end
+$$;
+comment on function private.hold_accounts(uuid, uuid) is
+'Keeps both accounts from ending until the transaction does; true. For the policy on taking a block back.';
+grant execute on function private.hold_accounts(uuid, uuid) to authenticated;
+
 alter table public.user_blocks enable row level security;
 revoke all on public.user_blocks from anon, authenticated, service_role;
 grant select, delete on public.user_blocks to authenticated;
@@ -1351,7 +1441,7 @@ using (blocker_id = (select private.member_id()));
 create policy user_blocks_insert on public.user_blocks for insert to authenticated
 with check (blocker_id = (select private.member_id()) and private.can_see(blocked_id));
 create policy user_blocks_delete on public.user_blocks for delete to authenticated
-using (blocker_id = (select private.member_id()));
+using (blocker_id = (select private.member_id()) and private.hold_accounts(blocker_id, blocked_id));
 
 insert into private.personal_data (section, relation, condition) values
 ('blocks', 'public.user_blocks', 't.blocker_id = $1')

@@ -599,19 +599,13 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
-declare
-    requests uuid [];
 begin
-    requests := array(select distinct c.request_id from changed as c);
-    -- Whoever asks holds this lock already; cascades take many, always in this order.
-    perform from public.custom_field_requests as q where q.id = any (requests) order by q.id for no key update;
-    update public.custom_field_requests as q set request_count = q.request_count + n.change
-    from (
-        select c.request_id, (case tg_op when 'INSERT' then 1 else -1 end) * count(*) as change
-        from changed as c
-        group by c.request_id
-    ) as n
-    where q.id = n.request_id;
+    -- Whoever asks holds the request already; cascades take many.
+    perform private.add_counts(
+        'custom_field_requests.request_count',
+        array_agg(c.request_id), array_agg(case tg_op when 'INSERT' then 1 else -1 end)
+    )
+    from changed as c;
     return null;
 end
 $$;

@@ -174,20 +174,24 @@ $$;
 comment on function private.erase_follows(uuid) is
 'Step of erase_account(), which sets the account''s own counters to zero.';
 
--- Computed fields of profiles, for select=*,connected. As the caller, so that hidden people's follows stay hidden.
+-- Computed fields of profiles, for select=*,connected. As the caller, so that hidden people's follows stay hidden;
+-- visitors may ask as well, so that one query serves a page for everybody.
 create function public.is_followed(profile public.profiles) returns boolean
 language plpgsql
 stable
 set search_path = ''
 as $$
 begin
+    if auth.uid() is null then
+        return false;
+    end if;
     return exists (
         select from public.follows as f where f.follower_id = private.member_id() and f.following_id = profile.id
     );
 end
 $$;
 comment on function public.is_followed(public.profiles) is 'Computed field: whether the caller follows this person.';
-grant execute on function public.is_followed(public.profiles) to authenticated;
+grant execute on function public.is_followed(public.profiles) to anon, authenticated;
 
 create function public.follows_me(profile public.profiles) returns boolean
 language plpgsql
@@ -195,13 +199,16 @@ stable
 set search_path = ''
 as $$
 begin
+    if auth.uid() is null then
+        return false;
+    end if;
     return exists (
         select from public.follows as f where f.follower_id = profile.id and f.following_id = private.member_id()
     );
 end
 $$;
 comment on function public.follows_me(public.profiles) is 'Computed field: whether this person follows the caller.';
-grant execute on function public.follows_me(public.profiles) to authenticated;
+grant execute on function public.follows_me(public.profiles) to anon, authenticated;
 
 create function public.connected(profile public.profiles) returns boolean
 language plpgsql
@@ -214,7 +221,7 @@ end
 $$;
 comment on function public.connected(public.profiles) is
 'Computed field: whether the caller and this person follow each other.';
-grant execute on function public.connected(public.profiles) to authenticated;
+grant execute on function public.connected(public.profiles) to anon, authenticated;
 
 create function public.connections(
     user_id uuid default auth.uid(), after_created_at timestamptz default null, after_id uuid default null,
@@ -398,11 +405,8 @@ create table public.group_members (
     constraint group_members_joined_at_check check ((status = 'active') = (joined_at is not null))
 );
 
--- What policies of everything in groups ask, once a query.
-create index group_members_user_id_idx on public.group_members (user_id, group_id) include (role)
-where status = 'active';
--- The foreign key's, for accounts that end.
-create index group_members_user_id_group_id_idx on public.group_members (user_id, group_id);
+-- What policies of everything in groups ask, once a query; and the foreign key's, for accounts that end.
+create index group_members_user_id_idx on public.group_members (user_id, group_id) include (role, status);
 -- Member lists of a group; requests and bans; latest first.
 create index group_members_group_id_joined_at_idx
 on public.group_members (group_id, joined_at desc, user_id desc) where status = 'active';
@@ -468,11 +472,17 @@ as $$
 begin
     return query
     select i.group_id from public.group_invitations as i
-    where i.user_id = private.member_id() and private.is_visible_to(i.invited_by, i.user_id);
+    inner join public.groups as g on g.id = i.group_id
+    inner join public.group_members as m
+        on m.group_id = i.group_id and m.user_id = i.invited_by and m.status = 'active'
+    where
+        i.user_id = private.member_id() and private.is_visible_to(i.invited_by, i.user_id)
+        -- A group that closed since, or a moderator who is none any more: what skips approval is theirs to give.
+        and (m.role >= 'moderator' or g.visibility = 'public' and not g.join_approval_required);
 end
 $$;
 comment on function private.my_invitations() is
-'Groups the caller is invited to, by somebody the caller may still see.';
+'Groups the caller is invited to, by somebody the caller may still see and who may still invite.';
 grant execute on function private.my_invitations() to authenticated;
 
 create function private.group_role(group_id uuid) returns public.group_role
@@ -604,10 +614,7 @@ begin
             update public.groups as g set members_count = g.members_count + change where g.id = targets[1];
         end if;
     elsif cardinality(targets) > 1 then
-        perform from public.groups as g where g.id = any(targets) order by g.id for no key update;
-        update public.groups as g set members_count = g.members_count + d.n
-        from unnest(targets, changes) as d (id, n)
-        where g.id = d.id;
+        perform private.add_counts('groups.members_count', targets, changes);
     end if;
     return null;
 end
@@ -699,8 +706,8 @@ on conflict (counter) do update set
 -- Joining, leaving, roles, bans, invitations, and who owns a group when its owner goes.
 --
 -- Order of locks, everywhere: gates of accounts, gate of the group, rows of members, the group's own row. Who passes a
--- group on or deletes it holds its gate exclusively, everybody else shares it; two who change the same member's row
--- take turns on that row.
+-- group on, deletes it or expels somebody holds its gate exclusively, everybody else shares it; two who change the same
+-- member's row take turns on that row.
 
 create function private.enter_group(group_id uuid, user_id uuid default null, exclusive boolean default false)
 returns public.groups
@@ -916,7 +923,10 @@ security definer
 set search_path = ''
 as $$
 declare
-    acting public.group_role := private.manage_group(expel_member.group_id, 'moderator', action, expel_member.user_id);
+    -- Exclusive: an invitation of or by them that is being written is waited for, or finds them out.
+    acting public.group_role := private.manage_group(
+        expel_member.group_id, 'moderator', action, expel_member.user_id, exclusive => true
+    );
     member public.group_members := private.lock_member(expel_member.group_id, expel_member.user_id);
 begin
     if member.role >= acting or expel_member.user_id = auth.uid() then
@@ -1216,12 +1226,15 @@ stable
 set search_path = ''
 as $$
 begin
+    if auth.uid() is null then
+        return null;
+    end if;
     return private.group_role(of_group.id);
 end
 $$;
 comment on function public.my_role(public.groups) is
 'Computed field: the caller''s role in the group, null when not an active member. select=*,my_role.';
-grant execute on function public.my_role(public.groups) to authenticated;
+grant execute on function public.my_role(public.groups) to anon, authenticated;
 
 insert into private.erasure_steps (step, position, statement) values
 ('group_gates', -30, 'select private.lock_groups_of($1)'),

@@ -265,35 +265,30 @@ security definer
 set search_path = ''
 as $$
 declare
-    targets uuid [];
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    article uuid;
     change integer;
 begin
-    select array_agg(distinct c.article_id), (case tg_op when 'INSERT' then 1 else -1 end) * count(*)
-    into targets, change
-    from changed as c;
-    if cardinality(targets) = 1 then
+    select c.article_id into article from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('articles.likes_count', array_agg(c.article_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the article: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.articles as a where a.id = targets[1]) then
-            return null;
-        end if;
-        change := private.claim_count('articles.likes_count', targets[1], change);
+        select a.id into article from public.articles as a where a.id = article;
+    end if;
+    if article is not null then
+        change := private.claim_count('articles.likes_count', article, sign);
         if change is not null then
-            update public.articles as a set likes_count = a.likes_count + change where a.id = targets[1];
+            update public.articles as a set likes_count = a.likes_count + change where a.id = article;
         end if;
-    elsif cardinality(targets) > 1 then
-        perform from public.articles as a where a.id = any (targets) order by a.id for no key update;
-        update public.articles as a set likes_count = a.likes_count + n.change
-        from (
-            select c.article_id, (case tg_op when 'INSERT' then 1 else -1 end) * count(*) as change
-            from changed as c
-            group by c.article_id
-        ) as n
-        where a.id = n.article_id;
     end if;
     return null;
 end
 $$;
-comment on function private.count_article_likes() is 'Trigger: keeps articles.likes_count.';
+comment on function private.count_article_likes() is 'Trigger: articles.likes_count, as count_post_likes().';
 
 create trigger count_inserted after insert on public.article_likes referencing new table as changed
 for each statement execute function private.count_article_likes();
@@ -701,27 +696,12 @@ begin
             update public.groups as g set posts_count = g.posts_count + changes[1] where g.id = groups[1];
         end if;
     elsif cardinality(groups) > 1 then
-        perform private.count_posts_of_groups(groups, changes);
+        perform private.add_counts('groups.posts_count', groups, changes);
     end if;
     return null;
 end
 $$;
 comment on function private.count_group_posts() is 'Trigger: groups.posts_count counts the posts its members can read.';
-
-create function private.count_posts_of_groups(groups uuid[], changes integer[]) returns void
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform from public.groups as g where g.id = any (groups) order by g.id for no key update;
-    update public.groups as g set posts_count = g.posts_count + c.change
-    from unnest(groups, changes) as c (group_id, change)
-    where g.id = c.group_id;
-end
-$$;
-comment on function private.count_posts_of_groups(uuid[], integer[]) is
-'Adds to the posts_count of many groups, locked in the order of their ids.';
 
 create trigger count_group_posts_inserted after insert on public.posts
 referencing new table as changed
@@ -793,7 +773,7 @@ begin
     )
     select array_agg(m.group_id), array_agg(m.change) into groups, changes from moved as m where m.change <> 0;
     if groups is not null then
-        perform private.count_posts_of_groups(groups, changes);
+        perform private.add_counts('groups.posts_count', groups, changes);
     end if;
     return null;
 end
@@ -817,32 +797,30 @@ as $$
 declare
     sign integer := case tg_op when 'INSERT' then 1 else -1 end;
     post uuid;
-    changes integer;
     change integer;
 begin
-    select count(*), (array_agg(c.post_id))[1] into changes, post from changed as c;
-    if changes = 1 then
+    -- Two looks at the first rows: counting them would take as long as claim_count() does.
+    select c.post_id into post from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('posts.likes_count', array_agg(c.post_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the post: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.posts as p where p.id = post) then
-            return null;
-        end if;
+        select p.id into post from public.posts as p where p.id = post;
+    end if;
+    if post is not null then
         change := private.claim_count('posts.likes_count', post, sign);
         if change is not null then
             update public.posts as p set likes_count = p.likes_count + change where p.id = post;
         end if;
-    elsif changes > 1 then
-        perform from public.posts as p where p.id in (select c.post_id from changed as c)
-        order by p.id
-        for no key update;
-        update public.posts as p set likes_count = p.likes_count + sign * c.likes
-        from (select c.post_id, count(*)::integer as likes from changed as c group by c.post_id) as c
-        where p.id = c.post_id;
     end if;
     return null;
 end
 $$;
 comment on function private.count_post_likes() is
-'Trigger: posts.likes_count. One like: see claim_count(); many: set-based.';
+'Trigger: posts.likes_count. One like: see claim_count(); many: add_counts().';
 
 create trigger count_post_likes_inserted after insert on public.post_likes
 referencing new table as changed
@@ -859,26 +837,23 @@ as $$
 declare
     sign integer := case tg_op when 'INSERT' then 1 else -1 end;
     post uuid;
-    changes integer;
     change integer;
 begin
-    select count(*), (array_agg(c.post_id))[1] into changes, post from changed as c;
-    if changes = 1 then
+    select c.post_id into post from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('posts.shares_count', array_agg(c.post_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the post: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.posts as p where p.id = post) then
-            return null;
-        end if;
+        select p.id into post from public.posts as p where p.id = post;
+    end if;
+    if post is not null then
         change := private.claim_count('posts.shares_count', post, sign);
         if change is not null then
             update public.posts as p set shares_count = p.shares_count + change where p.id = post;
         end if;
-    elsif changes > 1 then
-        perform from public.posts as p where p.id in (select c.post_id from changed as c)
-        order by p.id
-        for no key update;
-        update public.posts as p set shares_count = p.shares_count + sign * c.shares
-        from (select c.post_id, count(*)::integer as shares from changed as c group by c.post_id) as c
-        where p.id = c.post_id;
     end if;
     return null;
 end
@@ -1355,7 +1330,8 @@ create table public.poll_options (
 with (fillfactor = 70);
 
 comment on table public.poll_options is
-'The 2 to 10 options of a poll, made with it by create_poll() and never changed. Readable with the post.';
+'The 2 to 10 options of a poll, made with it by create_poll() and never changed; nor is the question once somebody '
+'voted. Readable with the post.';
 comment on column public.poll_options.post_id is 'The poll.';
 comment on column public.poll_options.position is 'Place in the list, from 1.';
 comment on column public.poll_options.option is 'The answer, one line of at most 200 characters.';
@@ -1389,7 +1365,6 @@ as $$
 declare
     sign integer := case tg_op when 'INSERT' then 1 else -1 end;
     chosen uuid;
-    changes integer;
     change integer;
 begin
     -- After the row's policy was asked, so that the answer tells nothing about polls one cannot read. The clock, not
@@ -1400,23 +1375,22 @@ begin
     ) then
         perform private.fail('poll_closed');
     end if;
-    select count(*), (array_agg(c.option_id))[1] into changes, chosen from changed as c;
-    if changes = 1 then
+    select c.option_id into chosen from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('poll_options.votes_count', array_agg(c.option_id), array_agg(sign))
+        from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the poll: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.poll_options as o where o.id = chosen) then
-            return null;
-        end if;
+        select o.id into chosen from public.poll_options as o where o.id = chosen;
+    end if;
+    if chosen is not null then
         change := private.claim_count('poll_options.votes_count', chosen, sign);
         if change is not null then
             update public.poll_options as o set votes_count = o.votes_count + change where o.id = chosen;
         end if;
-    elsif changes > 1 then
-        perform from public.poll_options as o where o.id in (select c.option_id from changed as c)
-        order by o.id
-        for no key update;
-        update public.poll_options as o set votes_count = o.votes_count + sign * c.votes
-        from (select c.option_id, count(*)::integer as votes from changed as c group by c.option_id) as c
-        where o.id = c.option_id;
     end if;
     return null;
 end
@@ -1436,6 +1410,9 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    moved record;
+    votes integer;
 begin
     if exists (
         select from public.posts as p
@@ -1443,22 +1420,29 @@ begin
     ) then
         perform private.fail('poll_closed');
     end if;
-    perform from public.poll_options as o
-    where o.id in (select b.option_id from before as b union all select a.option_id from after as a)
-    order by o.id
-    for no key update;
-    update public.poll_options as o set votes_count = o.votes_count + c.change
-    from (
-        select v.option_id, sum(v.change)::integer as change
-        from (
-            select b.option_id, -1 as change from before as b
+    if (select count(*) from after as a) = 1 then
+        -- Ascending ids, as many votes are counted. The vote itself may still be somebody's to add: only who adds what
+        -- is pending never takes away what is not there yet.
+        for moved in
+            select b.option_id as id, -1 as change from before as b
+            where b.option_id <> all (select a.option_id from after as a)
             union all
-            select a.option_id, 1 as change from after as a
-        ) as v
-        group by v.option_id
-        having sum(v.change) <> 0
-    ) as c
-    where o.id = c.option_id;
+            select a.option_id, 1 from after as a where a.option_id <> all (select b.option_id from before as b)
+            order by 1
+        loop
+            votes := private.claim_count('poll_options.votes_count', moved.id, moved.change);
+            if votes is not null then
+                update public.poll_options as o set votes_count = o.votes_count + votes where o.id = moved.id;
+            end if;
+        end loop;
+        return null;
+    end if;
+    perform private.add_counts('poll_options.votes_count', array_agg(v.option_id), array_agg(v.change))
+    from (
+        select b.option_id, -1 as change from before as b
+        union all
+        select a.option_id, 1 as change from after as a
+    ) as v;
     return null;
 end
 $$;
@@ -1468,6 +1452,23 @@ comment on function private.count_changed_votes() is
 create trigger count_changed_votes after update on public.poll_votes
 referencing old table as before new table as after
 for each statement execute function private.count_changed_votes();
+
+-- An upsert locks the vote it changes before the policy holds the post; who deletes the post takes it the other way
+-- round.
+create function private.hold_poll() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.hold_post(new.post_id);
+    return new;
+end
+$$;
+comment on function private.hold_poll() is 'Trigger: who votes holds the post, see hold_post(), before any vote.';
+
+create trigger hold_poll before insert on public.poll_votes
+for each row execute function private.hold_poll();
 
 -- One vote, one poll: the composite foreign key holds the option to the poll, this holds the vote to it.
 create function private.keep_vote_in_poll() returns trigger
@@ -1483,6 +1484,26 @@ comment on function private.keep_vote_in_poll() is 'Trigger: a vote never moves 
 
 create trigger keep_vote_in_poll before update of post_id on public.poll_votes
 for each row execute function private.keep_vote_in_poll();
+
+create function private.keep_question() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if exists (select from public.poll_votes as v where v.post_id = new.id) then
+        perform private.fail('poll_has_votes', new.id::text);
+    end if;
+    return new;
+end
+$$;
+comment on function private.keep_question() is
+'Trigger: what people voted on is not turned into something else; fails with poll_has_votes.';
+
+create trigger keep_question before update of content on public.posts
+for each row
+when (old.post_type = 'poll' and new.content is distinct from old.content)
+execute function private.keep_question();
 
 insert into private.counters (counter, relation, key, count_column, truth) values
 ('poll_options.votes_count', 'public.poll_options', 'id', 'votes_count',
@@ -1624,7 +1645,9 @@ using (user_id = (select private.member_id()) and private.hold_open_poll(post_id
 insert into private.error_codes (code, sqlstate, message, description) values
 ('invalid_poll', 'PT400', 'This poll is not complete.',
 'The detail says what is missing or wrong: the question, 2 to 10 different options, an end in the future.'),
-('poll_closed', 'PT409', 'Voting in this poll has ended.', 'poll_ends_at has passed; the counts are final.')
+('poll_closed', 'PT409', 'Voting in this poll has ended.', 'poll_ends_at has passed; the counts are final.'),
+('poll_has_votes', 'PT409', 'People have voted on this question.',
+'The question of a poll can be corrected until the first vote. Delete the poll and make another one.')
 on conflict (code) do update
 set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
 
@@ -1731,7 +1754,20 @@ begin
     -- Everything here is read as the caller: what the caller cannot read answers like what does not exist.
     new.content := btrim(new.content, e' \t\r\n');
     if
-        new.post_id is not null and not exists (select from public.posts as p where p.id = new.post_id)
+        new.post_id is not null and not exists (
+            select from public.posts as p
+            where
+                p.id = new.post_id
+                -- Who is not in the group any more still reads their own posts there, but writes nothing below them.
+                and (
+                    p.group_id is null
+                    or exists (
+                        select from public.group_members as m
+                        where m.group_id = p.group_id and m.user_id = new.user_id and m.status = 'active'
+                    )
+                    or private.is_admin()
+                )
+        )
         or new.item_id is not null and not exists (select from public.catalog_items as c where c.id = new.item_id)
         or new.article_id is not null and not exists (select from public.articles as a where a.id = new.article_id)
     then
@@ -1910,50 +1946,36 @@ security definer
 set search_path = ''
 as $$
 declare
+    relation text := case target when 'post' then 'posts' when 'item' then 'catalog_items' else 'articles' end;
     change integer := changes[1];
 begin
-    if target = 'post' then
-        if cardinality(ids) > 1 then
-            perform from public.posts as p where p.id = any (ids) order by p.id for no key update;
-            update public.posts as p set comments_count = p.comments_count + n.change
-            from unnest(ids, changes) as n (id, change)
-            where p.id = n.id;
-        elsif exists (select from public.posts as p where p.id = ids[1]) then
+    if cardinality(ids) > 1 then
+        perform private.add_counts(relation || '.comments_count', ids, changes);
+    elsif target = 'post' then
+        if exists (select from public.posts as p where p.id = ids[1]) then
             change := private.claim_count('posts.comments_count', ids[1], change);
             if change is not null then
                 update public.posts as p set comments_count = p.comments_count + change where p.id = ids[1];
             end if;
         end if;
     elsif target = 'item' then
-        if cardinality(ids) > 1 then
-            perform from public.catalog_items as i where i.id = any (ids) order by i.id for no key update;
-            update public.catalog_items as i set comments_count = i.comments_count + n.change
-            from unnest(ids, changes) as n (id, change)
-            where i.id = n.id;
-        elsif exists (select from public.catalog_items as i where i.id = ids[1]) then
+        if exists (select from public.catalog_items as i where i.id = ids[1]) then
             change := private.claim_count('catalog_items.comments_count', ids[1], change);
             if change is not null then
                 update public.catalog_items as i set comments_count = i.comments_count + change where i.id = ids[1];
             end if;
         end if;
-    else
-        if cardinality(ids) > 1 then
-            perform from public.articles as a where a.id = any (ids) order by a.id for no key update;
-            update public.articles as a set comments_count = a.comments_count + n.change
-            from unnest(ids, changes) as n (id, change)
-            where a.id = n.id;
-        elsif exists (select from public.articles as a where a.id = ids[1]) then
-            change := private.claim_count('articles.comments_count', ids[1], change);
-            if change is not null then
-                update public.articles as a set comments_count = a.comments_count + change where a.id = ids[1];
-            end if;
+    elsif exists (select from public.articles as a where a.id = ids[1]) then
+        change := private.claim_count('articles.comments_count', ids[1], change);
+        if change is not null then
+            update public.articles as a set comments_count = a.comments_count + change where a.id = ids[1];
         end if;
     end if;
 end
 $$;
 comment on function private.add_comments(private.comment_target, uuid[], integer[]) is
-'Adds to the comments_count of targets of one kind, ids ascending. One: see claim_count(); many: set-based. Targets '
-'that are just deleted with their comments are left alone.';
+'Adds to the comments_count of targets of one kind, ids ascending. One: see claim_count(); many: add_counts(). '
+'Targets that are just deleted with their comments are left alone.';
 
 create function private.count_comments() returns trigger
 language plpgsql
@@ -2081,32 +2103,31 @@ security definer
 set search_path = ''
 as $$
 declare
-    comments uuid [];
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    comment uuid;
     change integer;
 begin
-    select array_agg(distinct c.comment_id), (case tg_op when 'INSERT' then 1 else -1 end) * count(*)
-    into comments, change
-    from changed as c;
-    if cardinality(comments) = 1 then
+    select c.comment_id into comment from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('comments.likes_count', array_agg(c.comment_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the comment: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.comments as c where c.id = comments[1]) then
-            return null;
-        end if;
-        change := private.claim_count('comments.likes_count', comments[1], change);
+        select c.id into comment from public.comments as c where c.id = comment;
+    end if;
+    if comment is not null then
+        change := private.claim_count('comments.likes_count', comment, sign);
         if change is not null then
-            update public.comments as c set likes_count = c.likes_count + change where c.id = comments[1];
+            update public.comments as c set likes_count = c.likes_count + change where c.id = comment;
         end if;
-    elsif cardinality(comments) > 1 then
-        perform from public.comments as c where c.id = any (comments) order by c.id for no key update;
-        update public.comments as c set likes_count = c.likes_count + sign(change) * n.likes
-        from (select l.comment_id, count(*)::integer as likes from changed as l group by 1) as n
-        where c.id = n.comment_id;
     end if;
     return null;
 end
 $$;
 comment on function private.count_comment_likes() is
-'Trigger: comments.likes_count. One comment: see claim_count(); many: set-based.';
+'Trigger: comments.likes_count, as count_post_likes().';
 
 create trigger count_inserted after insert on public.comment_likes referencing new table as changed
 for each statement execute function private.count_comment_likes();
@@ -2170,7 +2191,13 @@ using (
         (audience = 'public' or (audience = 'members' and (select private.member_id()) is not null))
         and user_id <> all(array(select private.blocked_ids()))
         and case
-            when post_id is not null then (select p.id from public.posts as p where p.id = comments.post_id) is not null
+            when post_id is not null then (
+                select p.id from public.posts as p
+                where
+                    p.id = comments.post_id
+                    -- What is said in a group is for its members, also below a post of somebody who was one.
+                    and (p.group_id is null or p.group_id = any(array(select private.my_group_ids())))
+            ) is not null
             when item_id is not null
                 then (select i.id from public.catalog_items as i where i.id = comments.item_id) is not null
             else (select a.id from public.articles as a where a.id = comments.article_id) is not null
@@ -2181,8 +2208,26 @@ using (
 );
 create policy comments_insert on public.comments for insert to authenticated
 with check (user_id = (select private.member_id()));
+-- Who was shut out, by a block or from a group, does not rewrite what others read there, but may take it back.
 create policy comments_update on public.comments for update to authenticated
-using (user_id = (select private.member_id()))
+using (
+    user_id = (select private.member_id())
+    and case
+        when post_id is not null then (
+            select p.id from public.posts as p
+            where
+                p.id = comments.post_id
+                and (
+                    p.group_id is null
+                    or p.group_id = any(array(select private.my_group_ids()))
+                    or (select private.is_admin())
+                )
+        ) is not null
+        when item_id is not null
+            then (select i.id from public.catalog_items as i where i.id = comments.item_id) is not null
+        else (select a.id from public.articles as a where a.id = comments.article_id) is not null
+    end
+)
 with check (user_id = (select private.member_id()));
 -- One's own, and what others wrote under one's own post, item or article.
 create policy comments_delete on public.comments for delete to authenticated
@@ -2306,35 +2351,30 @@ security definer
 set search_path = ''
 as $$
 declare
-    items uuid [];
+    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
+    item uuid;
     change integer;
 begin
-    select array_agg(distinct c.item_id), (case tg_op when 'INSERT' then 1 else -1 end) * count(*)
-    into items, change
-    from changed as c;
-    if cardinality(items) = 1 then
+    select c.item_id into item from changed as c;
+    perform from changed as c offset 1;
+    if found then
+        perform private.add_counts('catalog_items.favorites_count', array_agg(c.item_id), array_agg(sign)) from changed as c;
+        return null;
+    end if;
+    if tg_op = 'DELETE' then
         -- Deleted with the item: nothing is left to count on.
-        if tg_op = 'DELETE' and not exists (select from public.catalog_items as i where i.id = items[1]) then
-            return null;
-        end if;
-        change := private.claim_count('catalog_items.favorites_count', items[1], change);
+        select i.id into item from public.catalog_items as i where i.id = item;
+    end if;
+    if item is not null then
+        change := private.claim_count('catalog_items.favorites_count', item, sign);
         if change is not null then
-            update public.catalog_items as i set favorites_count = i.favorites_count + change where i.id = items[1];
+            update public.catalog_items as i set favorites_count = i.favorites_count + change where i.id = item;
         end if;
-    elsif cardinality(items) > 1 then
-        perform from public.catalog_items as i where i.id = any (items) order by i.id for no key update;
-        update public.catalog_items as i set favorites_count = i.favorites_count + n.change
-        from (
-            select c.item_id, (case tg_op when 'INSERT' then 1 else -1 end) * count(*) as change
-            from changed as c
-            group by c.item_id
-        ) as n
-        where i.id = n.item_id;
     end if;
     return null;
 end
 $$;
-comment on function private.count_favorites() is 'Trigger: keeps catalog_items.favorites_count.';
+comment on function private.count_favorites() is 'Trigger: catalog_items.favorites_count, as count_post_likes().';
 
 create trigger count_inserted after insert on public.favorites referencing new table as changed
 for each statement execute function private.count_favorites();
@@ -2826,8 +2866,9 @@ declare
     changed record;
     counted integer;
 begin
-    -- The first note of the transaction counts them all, the others find nothing left.
-    if not exists (select from private.tag_changes as c where c.transaction = pg_current_xact_id()) then
+    -- The first note of the transaction counts them all, the others are gone. Each looks for itself alone: a search for
+    -- any would wade through all that are gone, for each of the thousands a ban can make.
+    if not exists (select from private.tag_changes as c where c.transaction = new.transaction and c.id = new.id) then
         return null;
     end if;
     with taken as (

@@ -14,7 +14,7 @@ set lock_timeout = '10s';
 -- Everything that changes in a conversation happens under the lock of its row, so numbers are handed out in the order
 -- of commits and unread counts are exact. Locks are taken in this order: a sender's turn (65_messages), conversations
 -- by id, profiles (by foreign keys and by the end of an account), the rest. Who holds a profile asks for no
--- conversation.
+-- conversation; but for a block, which keeps accounts from ending before.
 
 create table public.conversations (
     id uuid not null default gen_random_uuid(),
@@ -957,6 +957,25 @@ comment on function public.delete_message(uuid, boolean) is
 'the caller cannot read.';
 grant execute on function public.delete_message(uuid, boolean) to authenticated;
 
+create function public.clear_conversation(conversation_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    conversation public.conversations := private.lock_conversation(clear_conversation.conversation_id);
+begin
+    -- As if one had entered only now. One's own messages stay for the others, and no receipt says what was not read.
+    update public.inbox_entries as e set first_number = conversation.last_number + 1
+    where e.conversation_id = conversation.id and e.user_id = auth.uid();
+    perform private.refresh_inbox(conversation.id, array[auth.uid()]);
+end
+$$;
+comment on function public.clear_conversation(uuid) is
+'Deletes everything written in a conversation so far, for the caller alone. A conversation of two leaves their list '
+'until something new is written; of a group chat the caller stays a participant. Cannot be undone.';
+grant execute on function public.clear_conversation(uuid) to authenticated;
+
 create function private.shared_conversations(one uuid, other uuid) returns setof uuid
 language plpgsql
 stable
@@ -986,56 +1005,52 @@ $$;
 comment on function private.shared_conversations(uuid, uuid) is
 'Conversations in which one of the two is and the other is or was.';
 
--- Before the row is there, because its foreign keys lock profiles. The conversations of the two are not all that can be
--- concerned: one of them may just be entering one. So neither sends anything while their block begins or ends.
-create function private.lock_blocked_conversations() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    pair uuid[] := array[coalesce(new.blocker_id, old.blocker_id), coalesce(new.blocked_id, old.blocked_id)];
-begin
-    -- The end of an account holds its conversations already and leaves nothing to count.
-    if not exists (select from public.profiles as p where p.id = any(pair) and p.deleted_at is not null) then
-        perform pg_advisory_xact_lock(hashtextextended('sends:' || u.id, 0))
-        from (select unnest(pair) as id order by 1) as u;
-        perform from public.conversations as c
-        where c.id in (select private.shared_conversations(pair[1], pair[2]))
-        order by c.id
-        for no key update;
-    end if;
-    return coalesce(new, old);
-end
-$$;
-comment on function private.lock_blocked_conversations() is
-'Trigger: a block or its end waits for messages of the two that are being sent, and later ones wait for it.';
-
-create trigger lock_blocked_conversations before insert or delete on public.user_blocks
-for each row execute function private.lock_blocked_conversations();
-
+-- The conversations of the two are not all that can be concerned: one of them may just be entering one. So neither
+-- sends anything while their block begins or ends. One request can end many blocks: what all of them concern is locked
+-- together, in order, and only then changed.
 create function private.refresh_blocked_inboxes() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 declare
-    pair uuid[] := array[coalesce(new.blocker_id, old.blocker_id), coalesce(new.blocked_id, old.blocked_id)];
+    blockers uuid [];
+    blocked uuid [];
 begin
-    -- All locked already; whoever else holds one of them now has just brought one of the two in, who missed nothing.
-    perform private.refresh_inbox(l.id, pair) from (
+    -- The end of an account holds its conversations already and leaves nothing to count.
+    select array_agg(c.blocker_id), array_agg(c.blocked_id) into blockers, blocked
+    from changed as c
+    where not exists (
+        select from public.profiles as p where p.id in (c.blocker_id, c.blocked_id) and p.deleted_at is not null
+    );
+    perform pg_advisory_xact_lock(hashtextextended('sends:' || u.id, 0))
+    from (select distinct p.id from unnest(blockers || blocked) as p (id) order by p.id) as u;
+    perform from public.conversations as c
+    where c.id in (select private.shared_conversations(p.one, p.other) from unnest(blockers, blocked) as p (one, other))
+    order by c.id
+    for no key update;
+    -- Whoever else holds one of them now has just brought one of the two in, who missed nothing.
+    perform private.refresh_inbox(l.id, array[b.blocker_id, b.blocked_id])
+    from changed as b
+    cross join lateral (
         select c.id from public.conversations as c
-        where c.id in (select private.shared_conversations(pair[1], pair[2]))
+        where c.id in (select private.shared_conversations(b.blocker_id, b.blocked_id))
         for no key update skip locked
     ) as l;
     return null;
 end
 $$;
 comment on function private.refresh_blocked_inboxes() is
-'Trigger: a block takes what the two may not read of each other any more out of their inboxes; its end brings it back.';
+'Trigger: a block takes what the two may not read of each other any more out of their inboxes; its end brings it back. '
+'It waits for messages of the two that are being sent, and later ones wait for it.';
 
-create trigger refresh_blocked_inboxes after insert or delete on public.user_blocks
-for each row execute function private.refresh_blocked_inboxes();
+-- Named to fire before what else a block changes: who holds a conversation may wait for that.
+create trigger change_inboxes_insert after insert on public.user_blocks
+referencing new table as changed
+for each statement execute function private.refresh_blocked_inboxes();
+create trigger change_inboxes_delete after delete on public.user_blocks
+referencing old table as changed
+for each statement execute function private.refresh_blocked_inboxes();
 
 create function private.message_evidence(message_id uuid, reporter uuid) returns jsonb
 language plpgsql
@@ -1087,19 +1102,30 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
-declare
-    -- Locked already, but for one that somebody started with them in the last moment.
-    concerned uuid[] := array(select private.lock_written_conversations(erase_messages.user_id));
-    conversation uuid;
 begin
+    -- Locked already, but for one that somebody started with them in the last moment.
+    perform private.lock_written_conversations(erase_messages.user_id);
+    -- As delete_message() does, for all of theirs: working out anew what a hundred others have not read of long chats
+    -- would take longer than a request may.
+    update public.inbox_entries as e set unread_count = e.unread_count - u.messages
+    from (
+        select r.viewer_id, r.conversation_id, count(*) as messages
+        from public.messages as m
+        inner join private.unread_messages as r on r.conversation_id = m.conversation_id and r.id = m.id
+        where m.sender_id = erase_messages.user_id
+        group by r.viewer_id, r.conversation_id
+    ) as u
+    where e.user_id = u.viewer_id and e.conversation_id = u.conversation_id;
+    update public.inbox_entries as e set last_message_preview = null
+    from public.messages as m
+    where
+        m.sender_id = erase_messages.user_id
+        and e.conversation_id = m.conversation_id and e.last_message_at = m.created_at;
     update public.messages as m set sender_id = null, content = null, attachments = '{}', is_deleted = true
     where m.sender_id = erase_messages.user_id;
     delete from public.message_deletions as d where d.user_id = erase_messages.user_id;
     delete from public.conversation_participants as p where p.user_id = erase_messages.user_id;
     update public.conversations as c set created_by = null where c.created_by = erase_messages.user_id;
-    foreach conversation in array concerned loop
-        perform private.refresh_inbox(conversation);
-    end loop;
 end
 $$;
 comment on function private.erase_messages(uuid) is
@@ -1121,7 +1147,8 @@ on conflict (step) do update set position = excluded.position, statement = exclu
 
 insert into private.personal_data (section, relation, condition) values
 ('conversations', 'public.conversation_participants', 't.user_id = $1'),
-('inbox', 'public.inbox_entries', 't.user_id = $1'),
+-- The beginning of what others write: no longer for who is banned.
+('inbox', 'public.inbox_entries', 't.user_id = $1 and private.member_id() is not null'),
 ('messages', 'public.messages', 't.sender_id = $1'),
 ('message_deletions', 'public.message_deletions', 't.user_id = $1')
 on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;

@@ -620,6 +620,11 @@ security definer
 set search_path = ''
 as $$
 begin
+    -- Two who follow each other at the same instant take turns: the second sees the first.
+    perform private.lock_gates('connection', '{}', array(
+        select md5(least(c.follower_id, c.following_id)::text || greatest(c.follower_id, c.following_id)::text)::uuid
+        from changed as c
+    ));
     perform private.notify(
         t.following_id,
         case when t.is_mutual then 'connected' else 'follow' end::public.notification_type,
@@ -753,7 +758,7 @@ begin
     if post.id is null or private.may_read_post(post, parent_id) then
         perform private.notify(parent_id, 'reply', new.user_id, 'comments', new.id, link_url);
     end if;
-    if owner_id is distinct from parent_id then
+    if owner_id is distinct from parent_id and (post.group_id is null or private.may_read_post(post, owner_id)) then
         perform private.notify(owner_id, 'comment', new.user_id, 'comments', new.id, link_url);
     end if;
     if position('@' in new.content) > 0 then
@@ -1178,7 +1183,9 @@ begin
             where told.type = 'group_request' and m.group_id = told.related_id and m.status = 'pending'
         ) as a
         where
-            a.created_at >= told.created_at and a.created_at < told.created_at + interval '1 hour'
+            -- Of several at the same instant not always the first tells: requests begin seconds before they end.
+            a.created_at > told.created_at - interval '10 seconds'
+            and a.created_at < told.created_at + interval '1 hour'
             and a.user_id <> told.user_id and private.is_visible_to(a.user_id, told.user_id)
         limit 100
     ) as counted;

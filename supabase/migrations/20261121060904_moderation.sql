@@ -137,7 +137,9 @@ begin
         when 'post' then return exists (select from public.posts as p where p.id = target_id);
         when 'comment' then return exists (select from public.comments as c where c.id = target_id);
         when 'profile' then
-            return exists (select from public.profiles as p where p.id = target_id and p.deleted_at is null);
+            -- Many block first and report then: whom they blocked is on their own list.
+            return exists (select from public.profiles as p where p.id = target_id and p.deleted_at is null)
+            or exists (select from public.user_blocks as b where b.blocked_id = target_id);
         when 'group' then return exists (select from public.groups as g where g.id = target_id);
         when 'item' then return exists (select from public.catalog_items as i where i.id = target_id);
         when 'article' then return exists (select from public.articles as a where a.id = target_id);
@@ -147,7 +149,7 @@ begin
 end
 $$;
 comment on function private.can_read(public.content_type, uuid) is
-'Whether the caller could select this row, as the policies of its relation say.';
+'Whether the caller could select this row, as the policies of its relation say, or blocked this person.';
 grant execute on function private.can_read(public.content_type, uuid) to authenticated;
 
 create type private.reported_content as (author_id uuid, content jsonb);

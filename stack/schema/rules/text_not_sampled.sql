@@ -1,4 +1,4 @@
--- Texts clients can read have statistics 0: count=planned tells what is sampled, of hidden rows too (95_realtime/20).
+-- Texts clients can read have statistics 0: count=planned tells what is sampled, of hidden rows too (97_statistics/10).
 select c.oid::regclass || '.' || a.attname as object
 from pg_catalog.pg_attribute as a
 inner join pg_catalog.pg_class as c on c.oid = a.attrelid
