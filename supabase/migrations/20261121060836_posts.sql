@@ -1491,6 +1491,8 @@ security definer
 set search_path = ''
 as $$
 begin
+    -- Waits for those who vote just now, see hold_poll().
+    perform from public.posts as p where p.id = new.id for update;
     if exists (select from public.poll_votes as v where v.post_id = new.id) then
         perform private.fail('poll_has_votes', new.id::text);
     end if;

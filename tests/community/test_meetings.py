@@ -198,6 +198,17 @@ def test_a_vote_changes_while_the_poll_goes(database: Database, people: list[str
     assert database.run("select * from public.poll_votes where post_id = %s", post) == []
 
 
+def test_the_question_changes_while_somebody_votes(database: Database, people: list[str], meeting: Meeting) -> None:
+    ana, *_, dan = people
+    post, yes, _ = poll(database, dan)
+    with acting(database, ana) as voting:
+        voting.execute(VOTE, [post, yes])
+        meeting.begin(dan, "update public.posts set content = 'Coffee?' where id = %s", post)
+    with pytest.raises(psycopg.Error, match="voted on this question"):
+        meeting.end()
+    assert database.value("select content from public.posts where id = %s", post) == "Tea?"
+
+
 def test_one_person_is_one_in_the_queue(database: Database, people: list[str], meeting: Meeting) -> None:
     """However often somebody changes their visibility at once, everybody else waits for one of these changes only."""
     ana, ben, *_ = people
