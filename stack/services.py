@@ -196,12 +196,13 @@ class Services:
                 self._choose_ports()
                 self._launch([part for part in wanted if not self.running(part)])
                 return
-            except StackError as error:
+            except StackError:
                 self._stop_parts(wanted)
-                # Somebody took a port between choosing and listening: choose again, unless it was asked for.
-                if "in use" not in str(error) or self._forced_port or attempt == 2:
+                # Somebody took a port between choosing and listening: choose again, unless it was asked for. What a
+                # part says of it is not always recognisable.
+                taken = [port for name, port in self._ports().items() if not self._may_listen(name, port)]
+                if not taken or self._forced_port in taken or attempt == 2:
                     raise
-                self._write_ports({})
             except BaseException:
                 self._stop_parts(wanted)
                 raise
@@ -423,19 +424,23 @@ class Services:
         _write(self.root / "ports.json", ports)
 
     def _choose_ports(self) -> None:
-        """A port for each part: the one it has while it runs or the port is still free, else a new one."""
+        """A port for each part: the one it has while it runs or the port is still free, else a new one; all differ."""
         path = self.root / "ports.json"
         known: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
-        ports = {}
-        for name in ("auth", "rest", "rest_admin", "simulator", "mail", "http", "gateway"):
+        ports: dict[str, int] = {}
+        for name in ("gateway", "auth", "rest", "rest_admin", "simulator", "mail", "http"):
             port = known.get(name)
-            ours = self.running("rest" if name == "rest_admin" else name)
-            if name == "gateway" and self._forced_port and not ours:
-                port = self._forced_port
-            elif port is None or not (ours or port_is_free(port)):
+            if name == "gateway" and self._forced_port and not self.running(name):
+                ports[name] = self._forced_port
+                continue
+            while port is None or port in ports.values() or not self._may_listen(name, port):
                 port = free_port(self._first_port if name == "gateway" else None)
             ports[name] = port
         self._write_ports(ports)
+
+    def _may_listen(self, name: str, port: int) -> bool:
+        """Whether a port is the part's already, or nobody's."""
+        return self.running("rest" if name == "rest_admin" else name) or port_is_free(port)
 
     def _load_keys(self) -> dict[str, Any]:
         path = self.root / "keys.json"

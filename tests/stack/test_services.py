@@ -172,6 +172,41 @@ def test_keys_are_a_checkouts_own_and_private(hosted: Services, tmp_path: Path) 
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", other.url)
 
 
+class Robbed(Services):
+    """Somebody takes a part's port right after it was chosen."""
+
+    part = ""
+    robber: socket.socket | None = None
+
+    def _choose_ports(self) -> None:
+        super()._choose_ports()
+        if self.robber is None:
+            self.robber = socket.create_server(("127.0.0.1", self._port(self.part)))
+
+
+@pytest.mark.parametrize("part", ["auth", "rest"])
+def test_a_port_taken_after_it_was_chosen_is_chosen_anew(hosted: Services, tmp_path: Path, part: str) -> None:
+    services = Robbed(hosted.cluster, "postgres", tmp_path)
+    services.part = part
+    try:
+        services.start([part])
+        assert services.robber
+        assert services.running(part)
+        assert services._port(part) != services.robber.getsockname()[1]
+    finally:
+        services.stop()
+        if services.robber:
+            services.robber.close()
+
+
+def test_no_two_parts_have_one_port(hosted: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = iter(sorted([*range(31000, 31900)] * 2))
+    monkeypatch.setattr("stack.cluster.random.randrange", lambda *_: next(drawn))
+    services = Services(hosted.cluster, "postgres", tmp_path)
+    ports = list(services._ports().values())
+    assert len(ports) == len(set(ports)) == 7
+
+
 def test_the_first_free_port_is_taken() -> None:
     first = free_port()
     with socket.socket() as taken:
