@@ -50,7 +50,9 @@ create unlogged table population.drafts (
 """
 
 PROFILES = """
-insert into public.profiles (id, username, display_name, bio, profile_visibility, is_banned, created_at)
+insert into public.profiles (
+    id, username, display_name, bio, profile_visibility, is_banned, created_at, is_confirmed
+)
 select
     population.id('person', n), 'person' || n, 'Person ' || n, t.content,
     case
@@ -60,7 +62,7 @@ select
         else 'public'
     end::public.profile_visibility,
     n %% 2 = 1 and n <= %(people)s - 100 and population.u(n, 2) < 0.01,
-    population.at(n, 3)
+    population.at(n, 3), true
 from generate_series(1, %(people)s) as n
 inner join population.texts as t on t.place = n %% 5000;
 insert into public.profile_settings (user_id)
@@ -249,7 +251,7 @@ select
     population.id('notification', i.n * 100 + i.k), population.id('person', i.n), t.type, t.title, t.message,
     '/posts/' || i.post,
     population.id('person', 2 * (1 + floor(population.u(i.n * 100 + i.k, 61) * (%(people)s / 2 - 60)))::bigint),
-    'posts', i.post, i.k %% 4 <> 0, case when i.k %% 4 <> 0 then i.at end, i.at
+    'post', i.post, i.k %% 4 <> 0, case when i.k %% 4 <> 0 then i.at end, i.at
 from (
     select
         n, k, population.at(n * 100 + k, 62) as at,
@@ -258,7 +260,7 @@ from (
     cross join generate_series(1, case when n > %(people)s - 50 then 60 else 10 end) as k
 ) as i
 inner join private.notification_types as t
-    on t.type = case i.k %% 2 when 0 then 'comment' else 'like' end::public.notification_type
+    on t.type = case i.k %% 2 when 0 then 'comment' else 'like' end
 on conflict do nothing
 """
 

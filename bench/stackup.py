@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bench import community, likes, listing, money, population, webhook
+from bench import community, likes, listing, money, population, pre_request, webhook
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster
@@ -114,6 +114,7 @@ class Benchmarks:
             "ledger_post": lambda: books().ledger_post(),
             "settle": lambda: books().settle(),
             "webhook": lambda: webhook.measure(self.services),
+            "pre_request": lambda: pre_request.measure(self.services),
             "rls_listing": lambda: listing.measure(self.services, self.admin_url),
             "hot_likes_16": lambda: self.likes.measure(16, ">= 4"),
             "hot_likes_1": lambda: self.likes.measure(1, ">= 0.9"),
