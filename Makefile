@@ -32,24 +32,28 @@ psql: install ## a psql prompt as role postgres
 env: install ## the settings as shell assignments, for eval
 	@$(PY) -m stack env
 
-.PHONY: demo
+.PHONY: demo seed
+seed: install ## a few members, items and posts to look at, in the running stack
+	@$(PY) -m stack.seed
 demo: install ## from nothing to a narrated run of the whole marketplace
 	@$(PY) -m stack.demo
 
 .PHONY: migration check docs
-migration: install ## start a migration from what changed in sql/ (NAME=add_x, optionally PAGES='sql/30_*')
+migration: install ## start a migration from what changed in sql/ (NAME=add_x, optionally PAGES='sql/65_*')
 	@$(PY) -m stack.schema migration "$(NAME)" --pages "$(or $(PAGES),*)"
 check: install ## sql/ and supabase/migrations make the same database; schema lint; generated pages are current
 	@$(PY) -m stack.schema check
 docs: install ## rewrite the generated pages under docs/
 	@$(PY) -m stack.schema docs
 
-.PHONY: lint test bench
+.PHONY: lint test soak bench
 lint: install ## ruff, mypy, sqlfluff, squawk, database advisors, plpgsql_check where the server has it
 	@$(PY) -m stack.schema lint
 test: lint check ## everything: lint, check, pgTAP and pytest
 	@.venv/bin/pytest supabase/tests -v
 	@.venv/bin/pytest tests -n 2 --dist loadfile
+soak: install ## the money model with new random runs, for hours if wished (EXAMPLES=1000)
+	@AVENUE_MONEY_EXAMPLES=$(or $(EXAMPLES),1000) .venv/bin/pytest tests/money/test_stateful.py -v
 bench: install ## measure against the peers, in one run
 	@$(PY) -m bench
 

@@ -29,8 +29,8 @@ def _say(text: str) -> None:
 def _addresses(services: Services) -> None:
     rows = {
         "URL": services.url,
-        "anon key": services.anon_key,
-        "service key": services.service_role_key,
+        "publishable": services.publishable_key,
+        "secret key": services.secret_key,
         "Postgres": services.cluster.url(local.DATABASE),
         "simulator": services.simulator_url,
         "workers' API": f"{services.http_url}/docs",

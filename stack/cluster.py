@@ -6,6 +6,7 @@ number of databases; `bootstrap` makes a database look like a new hosted Supabas
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -53,6 +54,10 @@ SETTINGS: dict[str, str | int] = {
     "log_line_prefix": "%m [%p] %u@%d ",
     "lc_messages": "C",
 }
+
+
+# How long what was killed may take to be gone.
+END_SECONDS = 10
 
 
 class StackError(RuntimeError):
@@ -176,18 +181,20 @@ class Cluster:
             conf = self.data / "postgresql.conf"
             self._write(conf, conf.read_text() + "\ninclude 'avenue.conf'\n")
         self.start()
-        if not self.initialised:
-            with self.connect("postgres") as admin:
+        with self.connect("postgres") as admin:
+            if not self.initialised:
                 admin.execute((SQL_DIR / "roles.sql").read_bytes())
+            admin.execute((SQL_DIR / "grants.sql").read_bytes())
+        if not self.initialised:
             self._write(self.home / "initialised", "")
 
     def start(self) -> None:
         """Start the server and wait until it answers. Harmless when it runs. StackError names the log on failure."""
-        if self.pid:
+        if self._survives():
             return
         self._make_home()
         self._copy_server()
-        self._forget_stranger()
+        self._clear_away()
         fixed = (self.home / "port").exists() and port_is_free(self.port)
         for _ in range(5):
             port = self.port if fixed else free_port()
@@ -242,11 +249,16 @@ class Cluster:
         while self.pid and time.monotonic() < deadline:
             time.sleep(0.02)
 
-    def destroy(self) -> None:
-        """Stop the server and remove everything it kept."""
+    def destroy(self, keep_port: bool = False) -> None:
+        """Stop the server and remove everything it kept; with `keep_port` the next one here takes the same port."""
+        port = self.port if keep_port and (self.home / "port").exists() else None
         self.stop()
         for directory in (self.socket_dir, self.home, self.root):
             shutil.rmtree(directory, ignore_errors=True)
+        if port:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._make_home()
+            self._write(self.home / "port", str(port))
 
     # -- databases ----------------------------------------------------------------------------------------------------
 
@@ -313,21 +325,45 @@ class Cluster:
                 raise StackError(f"{directory} belongs to somebody else; remove it or use another checkout")
             self._give(directory)
 
-    def _forget_stranger(self) -> None:
-        """Remove a pid file whose number now belongs to somebody else (after a reboot), which PostgreSQL refuses.
+    def _survives(self) -> bool:
+        """Whether the server runs and answers. One that was just killed is seen for a moment yet, but will not."""
+        deadline = time.monotonic() + END_SECONDS
+        while self.pid:
+            try:
+                self.connect("postgres").close()
+                return True
+            except psycopg.OperationalError as error:
+                late = time.monotonic() > deadline
+                if late and "starting up" in str(error):
+                    return True
+                # One that was told to stop waits for its clients, perhaps for ever.
+                if late or "shutting down" in str(error):
+                    self.stop()
+                time.sleep(0.05)
+        return False
 
-        Otherwise it stays: PostgreSQL itself uses it to see whether a killed server's children are still at work.
+    def _clear_away(self) -> None:
+        """Let a killed server's children end, and remove its pid file and its socket's.
+
+        PostgreSQL refuses to start beside them, and beside whoever has the number in those files: a stranger after a
+        reboot, the killed server itself until its parent has taken note. A child that computes does not notice the
+        death of its server; it is ended.
         """
+        for lock in self.socket_dir.glob(".s.PGSQL.*.lock"):
+            lock.unlink(missing_ok=True)
         file = self.data / "postmaster.pid"
         if not file.exists():
             return
+        orphans = []
         for process in psutil.process_iter():
-            try:
+            with contextlib.suppress(psutil.Error):
                 if process.cwd() == str(self.data):
-                    return
-            except psutil.Error:
-                continue
-        file.unlink()
+                    orphans.append(process)
+        for process in psutil.wait_procs(orphans, timeout=1)[1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(orphans, timeout=END_SECONDS)
+        file.unlink(missing_ok=True)
 
     def _copy_server(self) -> None:
         """Copy the embedded server beside its data: reachable by the user it runs as, with pgTAP and library links."""

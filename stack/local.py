@@ -97,7 +97,7 @@ def reset(say: Say = print) -> Services:
     with _alone():
         local = services()
         local.stop()
-        local.cluster.destroy()
+        local.cluster.destroy(keep_port=True)
         for name in ("files", "logs", "outbox", "tmp"):
             shutil.rmtree(STATE / name, ignore_errors=True)
         (STATE / "simulator.json").unlink(missing_ok=True)

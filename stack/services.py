@@ -7,6 +7,7 @@ start time, so that any later process can stop it, and never a stranger who got 
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ import string
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +29,11 @@ from typing import Any
 import httpx
 import jwt
 import psutil
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from stack.cluster import REPO, Cluster, StackError, free_port, port_is_free, telling_line
 
+MAIL_FROM = "Avenue <hello@avenue.example>"
 PARTS = ("auth", "rest", "simulator", "mail", "http", "jobs", "gateway")
 START_SECONDS = 60
 REASONS = ("Error", "error", "rror:", "FATAL", "emerg", "in use", "refused", "does not exist", "cannot", "not found")
@@ -141,17 +145,32 @@ class Services:
 
     @property
     def jwt_secret(self) -> str:
-        """Signs every access token (HS256)."""
+        """The legacy secret (HS256): signs the JWT forms of the API keys; people's tokens are accepted too."""
         return self._keys["jwt_secret"]
 
     @property
+    def signing_keys(self) -> list[dict[str, str]]:
+        """Private ES256 keys as JWKs: the first signs people's tokens, the others were used before and still verify."""
+        return self._keys["signing_keys"]
+
+    @property
+    def publishable_key(self) -> str:
+        """The public API key of the new kind; no JWT."""
+        return self._keys["publishable_key"]
+
+    @property
+    def secret_key(self) -> str:
+        """The secret API key of the new kind; no JWT."""
+        return self._keys["secret_key"]
+
+    @property
     def anon_key(self) -> str:
-        """The public API key."""
+        """The public API key in its legacy form, a JWT."""
         return self._api_key("anon")
 
     @property
     def service_role_key(self) -> str:
-        """The secret API key; row level security does not hold it back."""
+        """The secret API key in its legacy form, a JWT; row level security does not hold it back."""
         return self._api_key("service_role")
 
     @property
@@ -167,16 +186,23 @@ class Services:
             "AVENUE_ADMIN_DATABASE_URL": self.cluster.url(self.database),
             "AVENUE_SUPABASE_URL": self.url,
             "AVENUE_PUBLIC_URL": self.url,
-            "AVENUE_SERVICE_ROLE_KEY": self.service_role_key,
+            "AVENUE_WORKERS_URL": self.url,
+            "AVENUE_SECRET_KEY": self.secret_key,
+            "AVENUE_JWKS_URL": f"{self.url}/auth/v1/.well-known/jwks.json",
             "AVENUE_JWT_SECRET": self.jwt_secret,
             "AVENUE_STRIPE_SECRET_KEY": self._keys["stripe_secret_key"],
             "AVENUE_STRIPE_WEBHOOK_SECRETS": self.webhook_secret,
             "AVENUE_STRIPE_API_BASE": self.simulator_url,
+            # Where an application is developed, and the one of the examples.
+            "AVENUE_REDIRECT_ORIGINS": "http://127.0.0.1:3000,http://localhost:3000,https://shop.example",
             "AVENUE_SMTP_URL": f"smtp://127.0.0.1:{self._port('mail')}",
-            "AVENUE_MAIL_FROM": "Avenue <hello@avenue.example>",
+            "AVENUE_MAIL_FROM": MAIL_FROM,
             "AVENUE_HTTP_HOST": "127.0.0.1",
             "AVENUE_HTTP_PORT": str(self._port("http")),
+            "AVENUE_METRICS_PORT": str(self._port("jobs")),
             "SUPABASE_URL": self.url,
+            "SUPABASE_PUBLISHABLE_KEY": self.publishable_key,
+            "SUPABASE_SECRET_KEY": self.secret_key,
             "SUPABASE_ANON_KEY": self.anon_key,
             "SUPABASE_SERVICE_ROLE_KEY": self.service_role_key,
             **self._extra_env,
@@ -273,8 +299,12 @@ class Services:
             "AUTH_DATABASE_URL": self.cluster.url(self.database, "supabase_auth_admin"),
             "STORAGE_DATABASE_URL": self.cluster.url(self.database, "supabase_storage_admin"),
             "JWT_SECRET": self.jwt_secret,
+            "SIGNING_KEYS": json.dumps(self.signing_keys),
             "PUBLIC_URL": self.url,
             "STORAGE_DIR": str(self.root / "files"),
+            "SMTP_PORT": str(self._port("mail")),
+            "MAIL_FROM": MAIL_FROM,
+            "REST_URL": self.rest_url,
             "PORT": str(port),
         }
         return Part(["node", str(REPO / "stack/auth/server.mjs")], env, _answers(port, "/healthz"))
@@ -289,7 +319,7 @@ class Services:
             "PGRST_DB_POOL": "10",
             "PGRST_DB_POOL_ACQUISITION_TIMEOUT": "10",
             "PGRST_DB_MAX_ROWS": "1000",
-            "PGRST_JWT_SECRET": self.jwt_secret,
+            "PGRST_JWT_SECRET": json.dumps({"keys": self._verification_keys()}),
             "PGRST_LOG_LEVEL": "warn",
             "PGRST_OPENAPI_SERVER_PROXY_URI": f"{self.url}/rest/v1",
             "PGRST_SERVER_HOST": "127.0.0.1",
@@ -320,8 +350,11 @@ class Services:
         query = "select exists (select from jobs.procrastinate_workers where last_heartbeat > %s)"
         with self.cluster.connect(self.database) as admin:
             now = admin.execute("select clock_timestamp()").fetchone()
+        answers = _answers(self._port("jobs"), "/readyz")
 
         def ready() -> bool:
+            if not answers():
+                return False
             with self.cluster.connect(self.database) as admin:
                 return admin.execute(query, now).fetchone() == (True,)
 
@@ -331,7 +364,14 @@ class Services:
         template = string.Template((REPO / "stack/nginx.conf").read_text())
         names = {name: self._port(name) for name in ("auth", "rest", "http")}
         conf = self.root / "nginx.conf"
-        conf.write_text(template.substitute(names, port=self.port))
+        conf.touch(mode=0o600)
+        keys = {
+            "publishable_key": self.publishable_key,
+            "secret_key": self.secret_key,
+            "anon_token": self.anon_key,
+            "service_token": self.service_role_key,
+        }
+        conf.write_text(template.substitute(names, port=self.port, **keys))
         command = [str(_binary("nginx")), "-p", str(self.root), "-c", str(conf), "-e", str(self.log("gateway"))]
         return Part(command, {}, _answers(self.port, "/healthz"))
 
@@ -404,7 +444,7 @@ class Services:
         started = time.time()
         with contextlib.suppress(psutil.Error):
             started = psutil.Process(process.pid).create_time()
-        record = Running(process.pid, started, self._port(part) if part != "jobs" else 0)
+        record = Running(process.pid, started, self._port(part))
         self._write_records({**self._records(), part: record})
 
     def _port(self, name: str) -> int:
@@ -428,7 +468,7 @@ class Services:
         path = self.root / "ports.json"
         known: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         ports: dict[str, int] = {}
-        for name in ("gateway", "auth", "rest", "rest_admin", "simulator", "mail", "http"):
+        for name in ("gateway", "auth", "rest", "rest_admin", "simulator", "mail", "http", "jobs"):
             port = known.get(name)
             if name == "gateway" and self._forced_port and not self.running(name):
                 ports[name] = self._forced_port
@@ -444,20 +484,45 @@ class Services:
 
     def _load_keys(self) -> dict[str, Any]:
         path = self.root / "keys.json"
-        if not path.exists():
-            keys = {
-                "jwt_secret": secrets.token_urlsafe(48),
-                "webhook_secret": f"whsec_{secrets.token_urlsafe(24)}",
-                "stripe_secret_key": f"sk_test_{secrets.token_hex(16)}",
-                "issued_at": int(time.time()),
-            }
+        known = json.loads(path.read_text()) if path.exists() else {}
+        keys = {
+            "jwt_secret": secrets.token_urlsafe(48),
+            "signing_keys": [_signing_key()],
+            "publishable_key": f"sb_publishable_{secrets.token_urlsafe(24)}",
+            "secret_key": f"sb_secret_{secrets.token_urlsafe(24)}",
+            "webhook_secret": f"whsec_{secrets.token_urlsafe(24)}",
+            "stripe_secret_key": f"sk_test_{secrets.token_hex(16)}",
+            "issued_at": int(time.time()),
+            **known,
+        }
+        if keys.keys() != known.keys():
             _write(path, keys)
-        return json.loads(path.read_text())
+        return keys
+
+    def rotate_signing_key(self) -> None:
+        """Sign people's tokens with a new key from now on; those of the keys before stay valid."""
+        self._keys["signing_keys"].insert(0, _signing_key())
+        _write(self.root / "keys.json", self._keys)
+        for part in ("rest", "auth"):
+            if self.running(part):
+                self.restart(part)
+
+    def _verification_keys(self) -> list[dict[str, str]]:
+        """What PostgREST checks tokens with: the public signing keys, and the legacy secret."""
+        public = [{name: value for name, value in key.items() if name != "d"} for key in self.signing_keys]
+        secret = base64.urlsafe_b64encode(self.jwt_secret.encode()).decode().rstrip("=")
+        return [*public, {"kty": "oct", "alg": "HS256", "k": secret}]
 
     def _api_key(self, role: str) -> str:
         issued = self._keys["issued_at"]
         claims = {"iss": "supabase", "role": role, "iat": issued, "exp": issued + 10 * 365 * 24 * 3600}
         return jwt.encode(claims, self.jwt_secret, algorithm="HS256")
+
+
+def _signing_key() -> dict[str, str]:
+    """A new private key of the kind hosted projects sign with, as a JWK."""
+    key = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True)
+    return {**key, "kid": str(uuid.uuid4()), "alg": "ES256", "use": "sig"}
 
 
 def _answers(port: int, path: str) -> Callable[[], bool]:

@@ -5,11 +5,13 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
 import psycopg
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -23,9 +25,11 @@ T = TypeVar("T")
 app = typer.Typer(help="Avenue's workers.", no_args_is_help=True, pretty_exceptions_enable=False)
 events = typer.Typer(help="Provider events: the inbox.", no_args_is_help=True)
 payouts = typer.Typer(help="Payouts to sellers.", no_args_is_help=True)
+refunds = typer.Typer(help="Refunds to buyers.", no_args_is_help=True)
 jobs = typer.Typer(help="The job queue.", no_args_is_help=True)
 app.add_typer(events, name="events")
 app.add_typer(payouts, name="payouts")
+app.add_typer(refunds, name="refunds")
 app.add_typer(jobs, name="jobs")
 
 # Piped into a file or a pager, a table is as wide as it needs to be.
@@ -33,6 +37,7 @@ out = Console() if sys.stdout.isatty() else Console(width=250)
 err = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+By = Annotated[str, typer.Option(help="Who does it; goes into the audit log.", prompt=True)]
 Limit = Annotated[int, typer.Option(min=1, max=1000, help="At most so many.")]
 
 
@@ -42,7 +47,7 @@ def serve() -> None:
     from workers.http.app import serve as run  # the web stack is slow to import and only needed here
 
     with _clear_errors():
-        run(_settings(for_people=False))
+        run(_process_settings(serving=True))
 
 
 @app.command()
@@ -51,7 +56,19 @@ def work() -> None:
     from workers.jobs.work import work as run
 
     with _clear_errors():
-        asyncio.run(run(_settings(for_people=False)))
+        asyncio.run(run(_process_settings(serving=False)))
+
+
+@app.command()
+def check(as_json: Json = False) -> None:
+    """Say which project the settings reach and what is missing there; exit status 1 when something is."""
+    from workers.check import check as look
+
+    findings = _with_services(look)
+    rows = [{"what": f.what, "where": f.where, "verdict": f.problem or "ok"} for f in findings]
+    _print("Reached", rows, as_json)
+    if any(finding.problem for finding in findings):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -60,10 +77,12 @@ def audit(as_json: Json = False) -> None:
     from workers.jobs.audit import Audit
     from workers.jobs.audit import audit as run
 
-    async def look(services: Services) -> tuple[Audit, list[dict[str, Any]]]:
-        return await run(services), await services.db.rows("account_balances")
+    async def look(services: Services) -> tuple[Audit, list[dict[str, Any]], list[dict[str, Any]]]:
+        waiting = await services.db.rows("money_waiting")
+        return await run(services), await services.db.rows("account_balances"), waiting
 
-    outcome, balances = _with_services(look)
+    outcome, balances, waiting = _with_services(look)
+    stuck = [row for row in waiting if row["needs_person"]]
     positions = [
         {
             "provider": p.provider,
@@ -75,13 +94,21 @@ def audit(as_json: Json = False) -> None:
     ]
     if as_json:
         _print_json(
-            {"clean": outcome.clean, "findings": outcome.findings, "positions": positions, "balances": balances}
+            {
+                "clean": outcome.clean,
+                "findings": outcome.findings,
+                "positions": positions,
+                "balances": balances,
+                "waiting": waiting,
+            }
         )
     else:
         _print_table("Books", balances)
         _print_table("Providers", positions)
         if outcome.findings:
             _print_table("Findings", outcome.findings)
+        if stuck:
+            _print_table("Money that needs a person", stuck)
         out.print("[green]The books are right.[/]" if outcome.clean else "[bold red]The books need a person.[/]")
     if not outcome.clean:
         raise typer.Exit(1)
@@ -123,6 +150,23 @@ def replay_event(event_ids: Annotated[list[int], typer.Argument(help="Ids from `
         raise typer.Exit(1)
 
 
+@events.command("fetch")
+def fetch_events(
+    days: Annotated[
+        int | None, typer.Option(min=1, max=30, help="Of the last so many days; default: since the last time.")
+    ] = None,
+) -> None:
+    """Ask the provider for its events and take in those that never arrived."""
+    from workers.jobs.events import fetch_events as run
+
+    since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+
+    async def fetch(services: Services) -> list[dict[str, Any]]:
+        return [{"provider": name, "new": await run(services, name, since)} for name in services.providers]
+
+    _print_table("Events", _with_services(fetch))
+
+
 @payouts.command("list")
 def list_payouts(
     status: Annotated[
@@ -137,12 +181,37 @@ def list_payouts(
 
 
 @payouts.command("approve")
-def approve_payout(
-    payout_id: str, by: Annotated[str, typer.Option(help="Who approves; goes into the audit log.", prompt=True)]
-) -> None:
+def approve_payout(payout_id: str, by: By) -> None:
     """Approve a payout above the limit; a worker sends it."""
     status = _with_services(lambda services: services.db.call("approve_payout", payout_id, by))
     out.print(f"Payout {payout_id} is now [bold]{status}[/].")
+
+
+@refunds.command("list")
+def list_refunds(
+    status: Annotated[str | None, typer.Option(help="requested, pending, succeeded, failed or cancelled.")] = None,
+    limit: Limit = 50,
+    as_json: Json = False,
+) -> None:
+    """Refunds, newest first; `--status failed` are those to be made again."""
+    rows = _with_services(lambda services: services.db.rows("list_refunds", status, limit))
+    _print(f"Refunds{f' ({status})' if status else ''}", rows, as_json)
+
+
+@refunds.command("retry")
+def retry_refund(refund_id: str, by: By) -> None:
+    """Make a failed refund again through the provider, as a new one; a worker sends it."""
+    made = _with_services(lambda services: services.db.call("retry_refund", refund_id, by))
+    out.print(f"Refund {refund_id} is made again as [bold]{made}[/].")
+
+
+@refunds.command("paid-outside")
+def pay_refund_outside(
+    refund_id: str, reference: Annotated[str, typer.Option(help="Names the payment to the buyer.")], by: By
+) -> None:
+    """Book a failed refund as paid to the buyer in another way than through the provider."""
+    made = _with_services(lambda services: services.db.call("pay_refund_outside", refund_id, reference, by))
+    out.print(f"Refund {refund_id} was paid outside, booked as [bold]{made}[/].")
 
 
 @jobs.command("install")
@@ -155,7 +224,9 @@ def install_jobs() -> None:
         _fail("AVENUE_ADMIN_DATABASE_URL is not set: the queue is installed as the role postgres.")
     try:
         with _clear_errors():
-            out.print(install(settings.admin_database_url.get_secret_value()))
+            out.print(
+                f"{_host(settings.admin_database_url)}: {install(settings.admin_database_url.get_secret_value())}"
+            )
     except NotMigrated as error:
         _fail(str(error))
 
@@ -177,6 +248,18 @@ def run_job(name: Annotated[str, typer.Argument(help="A task without arguments, 
         await TASKS[name](services)
 
     _with_services(run)
+    out.print(f"{name} has run.")
+
+
+def _host(url: SecretStr) -> str:
+    return urlsplit(url.get_secret_value()).hostname or "the default host"
+
+
+def _process_settings(*, serving: bool) -> Settings:
+    settings = _settings(for_people=False)
+    if missing := settings.missing(serving=serving):
+        _fail(f"Not set: {', '.join(missing)} (docs/deploy.md).", status=2)
+    return settings
 
 
 def _settings(for_people: bool = True) -> Settings:
@@ -184,7 +267,8 @@ def _settings(for_people: bool = True) -> Settings:
         settings = Settings.load()
     except ValidationError as error:
         for problem in error.errors():
-            err.print(f"[red]AVENUE_{str(problem['loc'][0]).upper()}[/]: {problem['msg']}")
+            name = str(problem["loc"][0]).upper().removeprefix("AVENUE_")
+            err.print(f"[red]AVENUE_{name}[/]: {problem['msg']}")
         raise typer.Exit(2) from None
     if for_people:
         logs.configure("console", "ERROR")
@@ -218,9 +302,9 @@ def _clear_errors() -> Iterator[None]:
         _fail(f"The database refused: {error.diag.message_primary or error}")
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 1) -> NoReturn:
     err.print(message, style="red", highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 def _print(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -7,9 +7,11 @@ import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any, Literal, LiteralString, get_args
 
 import psycopg
+from procrastinate.schema import SchemaManager
 from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -18,6 +20,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 # The contract with sql/: the type checker refuses a name that is not here, /readyz reports one the database lacks.
 Function = Literal[
     "account_balances",
+    "accounts_to_check",
+    "account_changes_due",
+    "advance_account",
     "approve_payout",
     "attach_payment_ref",
     "audit_books",
@@ -26,19 +31,28 @@ Function = Literal[
     "claim_payout",
     "claim_refund",
     "complete_payout",
+    "delay_provider_call",
     "enqueue_due_webhook_events",
+    "events_read_until",
+    "expire_refund_requests",
     "expire_unstarted_payments",
     "fail_payout",
     "file_erasures_due",
     "fold_counts",
     "forget_mails",
+    "forget_old_event_persons",
+    "keep_estimated_fee",
     "list_payouts",
+    "list_refunds",
     "list_webhook_events",
     "mail_failed",
     "mail_sent",
     "metrics",
+    "money_waiting",
+    "pay_refund_outside",
     "payment_attempt",
     "payment_cancelled",
+    "payment_unknown",
     "payments_missing_fee",
     "payments_to_cancel",
     "payments_to_reconcile",
@@ -47,6 +61,7 @@ Function = Literal[
     "prepare_onboarding",
     "process_webhook_event",
     "provider_position",
+    "publish_workers",
     "record_account_status",
     "record_provider_fee",
     "record_refund",
@@ -54,6 +69,7 @@ Function = Literal[
     "refunds_to_resume",
     "release_matured_earnings",
     "replay_webhook_event",
+    "retry_refund",
     "set_payout_destination",
     "start_payment",
     "store_webhook_events",
@@ -64,6 +80,9 @@ Function = Literal[
     "webhook_event_payload",
 ]
 FUNCTIONS: tuple[str, ...] = get_args(Function)
+
+# The last step of the installed library's schema, by file name; `avenue jobs install` notes it on the queue's table.
+QUEUE_SCHEMA = max(step.stem for step in Path(SchemaManager.get_migrations_path()).glob("*.sql"))
 
 # Class 08 connection, 53 resources, 57P server shutting down, 25006 read-only standby after a failover.
 _UNAVAILABLE = ("08", "53", "57P", "25006")
@@ -129,9 +148,12 @@ def _adapt(argument: object) -> object:
     return Jsonb(argument) if isinstance(argument, dict | list) else argument
 
 
-async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     # Not a connection argument: the queue's listener passes its own.
     await connection.set_autocommit(True)
+    # The queue's statements are unqualified; ours do not care (they set their own search_path). Not a startup option:
+    # poolers drop those.
+    await connection.execute("set search_path = jobs")
 
 
 async def _still_there(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -160,12 +182,10 @@ class Database:
             name=name,
             open=False,
             check=_still_there,
-            configure=_autocommit,
+            configure=_configure,
             kwargs={
                 "connect_timeout": max(2, int(timeout)),
                 "application_name": name,
-                # The queue's functions are unqualified; ours do not care (they set their own search_path).
-                "options": "-c search_path=jobs",
                 # Without these a machine that vanished is noticed after two hours.
                 "keepalives_idle": 15,
                 "keepalives_interval": 5,
@@ -229,22 +249,44 @@ class Database:
                         raise
 
     async def missing(self) -> list[str]:
-        """What the schema lacks: names of functions not there or not callable, `jobs` when the queue is missing."""
+        """What the database lacks for this installation, in words an operator can act on; empty when it is ready."""
         async with translated(), self.pool.connection() as connection:
-            cursor = await connection.execute(
-                """
-                select wanted.name from unnest(%s::text[]) as wanted (name)
-                where not exists (
-                    select from pg_catalog.pg_proc as p
-                    where p.pronamespace = to_regnamespace('private') and p.proname = wanted.name
-                    and has_function_privilege(p.oid, 'execute')
-                )
-                union all
-                select 'jobs' where not exists (
-                    select from pg_catalog.pg_class as c
-                    where c.relnamespace = to_regnamespace('jobs') and c.relname = 'procrastinate_jobs'
-                )
-                """,
-                [list(FUNCTIONS)],
-            )
-            return [row[0] for row in await cursor.fetchall()]
+            lacking = await (await connection.execute(_MISSING_FUNCTIONS, [list(FUNCTIONS)])).fetchall()
+            queue = await (await connection.execute(_QUEUE)).fetchone()
+        found = []
+        if lacking:
+            names = ", ".join(sorted(row[0] for row in lacking))
+            found.append(f"Migrations are missing, these functions are not callable: {names}.")
+        assert queue is not None
+        installed, visible, allowed, note = queue
+        if not installed:
+            found.append("The job queue is missing: run `avenue jobs install`.")
+        elif not allowed:
+            found.append("The job queue is closed to this role: run `avenue jobs install`, connect as avenue_worker.")
+        elif not visible:
+            found.append("The job queue is not on the search path: use the direct or the session mode address.")
+        elif f"(schema {QUEUE_SCHEMA})" not in (note or ""):
+            found.append(f"The job queue is not at {QUEUE_SCHEMA}, as this release needs: run `avenue jobs install`.")
+        return found
+
+
+_MISSING_FUNCTIONS = """
+    select wanted.name from unnest(%s::text[]) as wanted (name)
+    where not exists (
+        select from pg_catalog.pg_proc as p
+        where p.pronamespace = to_regnamespace('private') and p.proname = wanted.name
+        and has_function_privilege(p.oid, 'execute')
+    )
+"""
+# Whether the queue is there, found by its bare name, usable by this role; and the note that says its version.
+_QUEUE = """
+    select
+        q.oid is not null, to_regclass('procrastinate_jobs') is not distinct from q.oid,
+        coalesce(has_table_privilege(q.oid, 'insert') and has_table_privilege(q.oid, 'update'), false)
+        and coalesce(has_schema_privilege('jobs', 'usage'), false),
+        obj_description(q.oid, 'pg_class')
+    from (select (
+        select c.oid from pg_catalog.pg_class as c
+        where c.relnamespace = to_regnamespace('jobs') and c.relname = 'procrastinate_jobs'
+    )) as q (oid)
+"""

@@ -1,8 +1,10 @@
 """E-mail: the text of a mail, and the way to the mail server."""
 
 import html
+import re
 import smtplib
 import ssl
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address
@@ -18,6 +20,20 @@ from workers.settings import Settings
 # Long addresses in headers stay in one piece: an encoded List-Unsubscribe is none to many readers.
 POLICY = SMTP.clone(max_line_length=998)
 TIMEOUT_SECONDS = 30
+
+# What mail programs make a link of, or a reader dials: a word with one of these goes from a name.
+_LINK = re.compile(
+    r"[@/\\]"  # e-mail, path
+    r"|\.[^\W\d_]{2,}"  # host.domain, also .domain alone
+    r"|\.xn--"
+    r"|\d+\.\d+\.\d+"  # IPv4
+    r"|^\W*(?:https?|hxxps?|ftp|www\d?|mailto|tel)\b"
+    r"|:(?=\w)",  # scheme:rest
+    re.IGNORECASE,
+)
+_PHONE = re.compile(r"[+(]?\d(?:[\s().\-]*\d){6,}")
+_NAME_WORDS = 5
+_NAME_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +54,7 @@ class Mailer:
             settings.smtp_url.get_secret_value(),
             settings.mail_from,
             settings.site_url or settings.client_url,
-            f"{settings.client_url}/functions/v1",
+            f"{settings.workers_url}/functions/v1",
         )
 
     def connect(self) -> "Connection":
@@ -70,7 +86,7 @@ class Mailer:
         return message
 
     def _text(self, mail: dict[str, Any], unsubscribe: str | None) -> str:
-        lines = [f"Hello {mail['name']},", ""]
+        lines = [_greeting(mail), ""]
         for section in mail["sections"]:
             lines += [_headline(section), section["message"], self._link(section), ""]
         if unsubscribe:
@@ -78,7 +94,7 @@ class Mailer:
         return "\n".join(lines)
 
     def _html(self, mail: dict[str, Any], unsubscribe: str | None) -> str:
-        parts = [f"<p>Hello {html.escape(mail['name'])},</p>"]
+        parts = [f"<p>{html.escape(_greeting(mail))}</p>"]
         for section in mail["sections"]:
             link = html.escape(self._link(section))
             parts.append(
@@ -94,17 +110,60 @@ class Mailer:
         return f"{self.site_url}{link}" if link.startswith("/") else str(link)
 
 
+def _greeting(mail: dict[str, Any]) -> str:
+    name = plain_name(mail["name"])
+    return f"Hello {name}," if name else "Hello,"
+
+
+def plain_name(name: str) -> str:
+    """A name as it may stand in a mail that we sign: whoever chose it must not write to others through us.
+
+    One line, no address of any kind, no phone number, and no more than a few words.
+    """
+    text = unicodedata.normalize("NFKC", name)
+    # Invisible characters would hide an address from the patterns, line breaks begin a sentence of their own.
+    text = "".join(
+        " " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char
+        for char in text
+        if unicodedata.category(char) not in ("Cf", "Cs", "Co", "Cn")
+    )
+    text = _PHONE.sub(" ", re.sub("[\u3002\uff61\u2024\u00b7]", ".", text))
+    words = [word for word in text.split() if not _LINK.search(word)]
+    words = [word for word in words if any(unicodedata.category(char)[0] in "LN" for char in word)]
+    kept = " ".join(words[:_NAME_WORDS])
+    if len(words) > _NAME_WORDS or len(kept) > _NAME_LENGTH:
+        kept = kept[:_NAME_LENGTH].rstrip() + "…"
+    return kept
+
+
 def _headline(section: dict[str, Any]) -> str:
     """For example: New like (4): Ana, Ben, Cleo."""
     count = f" ({section['count']})" if section["count"] > 1 else ""
-    names = f": {', '.join(section['names'])}" if section["names"] else ""
+    named = [name for name in map(plain_name, section["names"] or []) if name]
+    names = f": {', '.join(named)}" if named else ""
     return f"{section['title']}{count}{names}"
+
+
+# Enhanced codes of a refusal for good that says nothing against the address: a full mailbox, and what is about us.
+_NOT_THE_ADDRESS = re.compile(rb"^5\.(?:2\.[2-9]|[3-7]\.\d)")
+_THE_ADDRESS = re.compile(rb"^5\.1\.\d")
+
+
+def nobody_there(code: int, text: bytes, *, at_recipient: bool) -> bool:
+    """Whether a refusal means that this address takes no mail and never will.
+
+    To the recipient's name a plain 5xx says so; to the text of a mail it may be a filter's opinion.
+    """
+    if code < 500:
+        return False
+    return not _NOT_THE_ADDRESS.match(text) if at_recipient else bool(_THE_ADDRESS.match(text))
 
 
 class Connection:
     """A connection to the mail server, made when the first mail is sent. Blocks: use it from a thread.
 
-    Sending raises smtplib.SMTPException or OSError; SMTPRecipientsRefused is about this mail's recipient only.
+    Sending raises smtplib.SMTPException or OSError; SMTPRecipientsRefused is about this mail's recipient only, see
+    nobody_there().
     """
 
     def __init__(self, server: str) -> None:

@@ -1,6 +1,7 @@
 """What Prometheus sees of this process. What the database knows comes from private.metrics() at scrape time."""
 
 from collections.abc import Iterable
+from math import nan
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -27,6 +28,9 @@ AUDIT_FINDINGS = Gauge(
     "avenue_audit_findings", "Findings of the last audit of the books; anything but 0 needs a person."
 )
 COUNTER_DRIFT = Gauge("avenue_counter_drift", "Counters that differed from the last recount; expected: none.")
+# Neither is known before this process has looked: 0 would say that all is well.
+AUDIT_FINDINGS.set(nan)
+COUNTER_DRIFT.set(nan)
 PROVIDER_DIFFERENCE = Gauge(
     "avenue_provider_difference_cents", "Provider balance minus what our books say it should be.", ["provider"]
 )

@@ -30,6 +30,11 @@ CODES = {
         409, "This payment is no longer open.", "It was cancelled meanwhile; check out again."
     ),
     "provider_not_supported": ErrorCode(501, "This payment provider is not available.", "Choose another one."),
+    "url_not_allowed": ErrorCode(
+        422,
+        "This address is of another site.",
+        "People are sent back to pages of the application only: AVENUE_SITE_URL, or one of AVENUE_REDIRECT_ORIGINS.",
+    ),
     "provider_refused": ErrorCode(
         502, "The payment provider refused.", "The detail is the provider's reason; repeating does not help."
     ),

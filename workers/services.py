@@ -53,7 +53,8 @@ async def open_services(
         )
         stack.push_async_callback(db.close)
         await db.open(wait=wait)
-        storage = Storage(settings.supabase_url, settings.service_role_key.get_secret_value(), settings.client_url)
+        key = settings.secret_key.get_secret_value() if settings.secret_key else ""
+        storage = Storage(settings.supabase_url, key, settings.client_url)
         stack.push_async_callback(storage.close)
         stripe = _stripe_provider(settings)
         stack.push_async_callback(stripe.close)

@@ -4,7 +4,7 @@ from email.utils import parseaddr
 from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -24,11 +24,25 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None, description="Supabase as clients reach it, if not by supabase_url: download links begin with it."
     )
-    service_role_key: SecretStr = Field(default=SecretStr(""), description="Signs storage URLs and erases files.")
+    secret_key: SecretStr | None = Field(
+        default=None,
+        # The second is the name of earlier releases; a legacy service_role key works under either.
+        validation_alias=AliasChoices("AVENUE_SECRET_KEY", "AVENUE_SERVICE_ROLE_KEY"),
+        description="The project's secret key (sb_secret_…): signs storage URLs and erases files.",
+    )
 
     jwt_secret: SecretStr | None = Field(default=None, description="Legacy HS256 secret of the project's tokens.")
     jwks_url: str | None = Field(default=None, description="Public keys of the project's ES256/RS256 tokens.")
     jwt_audience: str = "authenticated"
+
+    workers_url: str | None = Field(
+        default=None,
+        description="Where browsers, mail readers and Stripe reach `avenue serve`; published for clients at its start.",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma separated origins whose pages may call the functions, or *. Default: that of site_url.",
+    )
 
     stripe_secret_key: SecretStr = SecretStr("")
     stripe_publishable_key: str | None = Field(default=None, description="Handed to clients that start a payment.")
@@ -47,6 +61,10 @@ class Settings(BaseSettings):
     site_url: str | None = Field(
         default=None, description="The application's own address: links in mails begin with it. Default: public_url."
     )
+    redirect_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma separated origins, besides site_url's, to which sellers return from the payment provider.",
+    )
     mail_sweep_seconds: int = Field(default=15, ge=1, description="How often due mails are looked for.")
     mail_lease_seconds: int = Field(
         default=300, ge=1, description="A mail claimed by a worker that died is sent again after so long."
@@ -57,7 +75,9 @@ class Settings(BaseSettings):
 
     http_host: str = "127.0.0.1"
     http_port: int = 8000
-    metrics_port: int | None = Field(default=None, description="Port on which `avenue work` exposes its metrics.")
+    metrics_port: int | None = Field(
+        default=None, description="Port on which `avenue work` answers /healthz, /readyz and /metrics. Default: none."
+    )
 
     job_concurrency: int = Field(default=4, ge=1, description="Jobs one worker process runs at the same time.")
     stalled_seconds: float = Field(
@@ -70,32 +90,32 @@ class Settings(BaseSettings):
     log_format: str = Field(default="json", pattern="^(json|console)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
-    @field_validator("stripe_webhook_secrets", mode="before")
+    @field_validator("stripe_webhook_secrets", "cors_origins", "redirect_origins", mode="before")
     @classmethod
-    def _split_secrets(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         # A secret pasted with a trailing newline is the classic reason for "no signatures found".
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("supabase_url", "public_url", "site_url", "stripe_api_base")
+    @field_validator("supabase_url", "public_url", "workers_url", "site_url", "stripe_api_base")
     @classmethod
     def _without_trailing_slash(cls, value: str | None) -> str | None:
         return value.strip().rstrip("/") or None if value is not None else None
 
-    @field_validator("stripe_secret_key", "service_role_key", "jwt_secret")
+    @field_validator("stripe_secret_key", "secret_key", "jwt_secret")
     @classmethod
     def _without_whitespace(cls, value: SecretStr | None) -> SecretStr | None:
         return SecretStr(value.get_secret_value().strip()) if value is not None else None
 
     @field_validator(
         *("jwks_url", "jwt_secret", "public_url", "stripe_api_base", "admin_database_url"),
-        *("smtp_url", "mail_from", "site_url"),
+        *("smtp_url", "mail_from", "site_url", "secret_key", "workers_url"),
         mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
-        return None if value == "" else value
+        return None if isinstance(value, str) and not value.strip() else value
 
     @field_validator("smtp_url")
     @classmethod
@@ -116,12 +136,61 @@ class Settings(BaseSettings):
             raise ValueError("AVENUE_MAIL_FROM must be an address, or Name <address>")
         return self
 
+    @field_validator("workers_url")
+    @classmethod
+    def _base_url(cls, value: str | None) -> str | None:
+        url = urlsplit(value or "https://x")
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            raise ValueError("must be http:// or https://host, perhaps with a path")
+        return value
+
+    @field_validator("cors_origins", "redirect_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and origin != _origin(origin):
+                raise ValueError(f"{origin} is no origin: scheme://host[:port], nothing after it")
+        return value
+
+    def missing(self, *, serving: bool) -> list[str]:
+        """The variables a worker process cannot do without and has not got; `serving`: the HTTP side."""
+        needed: dict[str, object] = {
+            "AVENUE_SUPABASE_URL": "supabase_url" in self.model_fields_set and self.supabase_url,
+            "AVENUE_SECRET_KEY": self.secret_key,
+            "AVENUE_WORKERS_URL": self.workers_url,
+            "AVENUE_STRIPE_SECRET_KEY": self.stripe_secret_key.get_secret_value(),
+        }
+        if serving:
+            needed["AVENUE_JWKS_URL (or AVENUE_JWT_SECRET)"] = self.jwks_url or self.jwt_secret
+            needed["AVENUE_STRIPE_WEBHOOK_SECRETS"] = self.stripe_webhook_secrets
+        return [name for name, value in needed.items() if not value]
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins whose pages may call the functions; empty when only servers and a gateway of one's own do."""
+        return self.cors_origins or ((_origin(self.site_url),) if self.site_url else ())
+
     @classmethod
     def load(cls) -> Self:
         """Read the environment. Raises pydantic.ValidationError naming each field that is missing or wrong."""
         return cls()  # type: ignore[call-arg]  # the environment supplies what the signature requires
 
+    def is_ours(self, url: str) -> bool:
+        """Whether a page belongs to the application: people are sent there from elsewhere."""
+        ours = (self.site_url or self.client_url, *self.redirect_origins)
+        return bool(found := _origin(url)) and found in {_origin(each) for each in ours}
+
     @property
     def client_url(self) -> str:
-        """Base URL for links handed to clients, without trailing slash."""
+        """Supabase's base URL for links handed to clients, without trailing slash."""
         return self.public_url or self.supabase_url
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port as a browser names them; empty without them, or with a name in front of the host."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        return ""
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"

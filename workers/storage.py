@@ -1,4 +1,4 @@
-"""Supabase Storage with the service key: signed links and erasure.
+"""Supabase Storage with the secret key: signed links and erasure.
 
 Not storage3: it sends expiresIn as text, decodes percent signs in paths, and cannot name downloads one by one.
 """
@@ -10,14 +10,20 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-# Storage's own limit for one call.
-REMOVE_BATCH = 500
+# Few enough for one call to end within the timeout on a busy server; Storage itself deletes 500 at once.
+REMOVE_BATCH = 100
 # What a path may hold as it is (RFC 3986); not every server decodes these when they come encoded.
 PATH_SAFE = "/:@!$&'()*+,;="
 
 
 class StorageUnavailable(Exception):
     """Storage did not answer, or not as it should; try again."""
+
+
+def key_headers(secret_key: str) -> dict[str, str]:
+    """How a server shows its key. A legacy service_role key is a token, too; a secret key as a token is refused."""
+    headers = {"apikey": secret_key}
+    return headers if secret_key.startswith("sb_") else {**headers, "authorization": f"Bearer {secret_key}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +38,11 @@ class StoredFile:
 class Storage:
     """Storage as the service role. `public_url` is the base that signed links get."""
 
-    def __init__(self, supabase_url: str, service_key: str, public_url: str) -> None:
+    def __init__(self, supabase_url: str, secret_key: str, public_url: str) -> None:
         self._public_url = public_url
         self._client = httpx.AsyncClient(
             base_url=f"{supabase_url}/storage/v1",
-            headers={"authorization": f"Bearer {service_key}", "apikey": service_key},
+            headers=key_headers(secret_key),
             timeout=httpx.Timeout(15, connect=5),
         )
 

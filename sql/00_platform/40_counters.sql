@@ -66,9 +66,10 @@ declare
     mine text;
     pending integer;
 begin
-    -- Who holds counted rows already must not wait here for those who wait for the rows: it adds its own change only.
+    -- Who holds counted rows already must not wait here for those who wait for the rows.
     if current_setting('avenue.rows_held', true) = 'on' then
-        return change;
+        perform private.add_counts(counter, array[target], array[change]);
+        return null;
     end if;
     <<until_claimed>>
     while not pg_try_advisory_xact_lock(fold_lock) loop
@@ -114,8 +115,8 @@ end
 $$;
 comment on function private.claim_count(text, uuid, integer) is
 'What the caller has to add to the counter of this row now, its own change and what others left included; null when '
-'another transaction under way adds the caller''s change. For statements that touch one counted row; those that touch '
-'many call add_counts(), because advisory locks are a shared, limited resource.';
+'it is added elsewhere: by another transaction under way, or at once. For statements that touch one counted row; those '
+'that touch many call add_counts(), because advisory locks are a shared, limited resource.';
 
 create function private.add_counts(counter text, targets uuid[], changes integer[]) returns void
 language plpgsql
@@ -132,17 +133,31 @@ begin
     execute format(
         'select from %s where %I = any ($1) order by %2$I for no key update', counted.relation, counted.key
     ) using targets;
+    -- What is taken away may still be pending: it is added, too, unless somebody is at it, who waits for these rows.
+    -- Then what would be less than nothing stays pending for the next who counts, or for fold_counts().
     execute format(
-        'update %s as r set %2$I = r.%2$I + c.change '
-        'from (select u.id, sum(u.change)::integer as change from unnest($1, $2) as u (id, change) group by 1) as c '
-        'where r.%3$I = c.id and c.change <> 0',
-        counted.relation, counted.count_column, counted.key
-    ) using targets, changes;
+        'with pending as ('
+        'delete from private.pending_counts as d where d.ctid = any (array('
+        'select p.ctid from private.pending_counts as p where p.target = any ($1) and p.counter = $3 '
+        'for update skip locked)) returning d.target, d.change'
+        '), sums as ('
+        'select u.id, sum(u.change)::integer as change '
+        'from (select a.id, a.change from unnest($1, $2) as a (id, change) '
+        'union all select p.target, p.change from pending as p) as u group by 1'
+        '), counted as ('
+        'select r.%1$I as id, r.%2$I + s.change as n from sums as s inner join %3$s as r on r.%1$I = s.id '
+        'where s.change <> 0'
+        '), owed as ('
+        'insert into private.pending_counts (counter, target, change) '
+        'select $3, c.id, c.n from counted as c where c.n < 0'
+        ') update %3$s as r set %2$I = greatest(c.n, 0) from counted as c where r.%1$I = c.id',
+        counted.key, counted.count_column, counted.relation
+    ) using targets, changes, counter;
 end
 $$;
 comment on function private.add_counts(text, uuid[], integer[]) is
-'Adds changes to the counter of many rows, locked in the order of their ids; a row may be named more than once, one '
-'that is not there is left out. For one row: claim_count().';
+'Adds changes to the counter of many rows, and what is pending there; locked in the order of their ids. A row may be '
+'named more than once, one that is not there is left out. For one row: claim_count().';
 
 create function private.fold_counts(max_rows integer default 1000) returns integer
 language plpgsql
@@ -212,3 +227,7 @@ comment on function private.recount(boolean) is
 'Counters that differ from a recount: expected none, the nightly audit reports each. With repair, which an operator '
 'calls while nobody writes, they are set right.';
 grant execute on function private.recount(boolean) to avenue_worker;
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('pending_counts', 'private.pending_counts',
+    null, '{target, counter}', 'changes of numbers that wait a moment to be added');

@@ -27,6 +27,14 @@ create table public.profile_settings (
     constraint profile_settings_phone_check check (phone ~ '^\+?[0-9][0-9 ()./-]{4,28}[0-9]$')
 );
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint profile_settings_language_check on public.profile_settings is
+'invalid_language: A language is a BCP 47 tag such as en or pt-BR.';
+comment on constraint profile_settings_notification_preferences_check on public.profile_settings is
+'invalid_preferences: Preferences are an object of objects of booleans.';
+comment on constraint profile_settings_phone_check on public.profile_settings is
+'invalid_phone: A phone number has 6 to 30 digits and separators, perhaps after a +.';
+
 comment on table public.profile_settings is
 'Private settings of a member; created by sign-up. Owner only, not even admins.';
 comment on column public.profile_settings.user_id is 'Whose settings.';
@@ -58,6 +66,35 @@ for each row
 when (old.marketing_consent is distinct from new.marketing_consent)
 execute function private.date_marketing_consent();
 
+-- The types come on a later page; plpgsql binds late.
+create function private.check_notification_preferences() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.require_keys(
+        new.notification_preferences,
+        array(select t.type from private.notification_types as t) || 'digest'::text,
+        'invalid_preferences'
+    );
+    perform private.require_keys(p.value, '{in_app,email}', 'invalid_preferences')
+    from jsonb_each(new.notification_preferences) as p;
+    if jsonb_path_exists(new.notification_preferences, 'strict $.*.* ? (@.type() != "boolean")', '{}', true) then
+        perform private.fail('invalid_preferences', 'a switch is true or false');
+    end if;
+    return new;
+end
+$$;
+comment on function private.check_notification_preferences() is
+'Trigger: a switch of a type or channel that does not exist would switch nothing.';
+
+create trigger check_notification_preferences
+before update of notification_preferences on public.profile_settings
+for each row
+when (old.notification_preferences is distinct from new.notification_preferences)
+execute function private.check_notification_preferences();
+
 create trigger touch_updated_at before update on public.profile_settings
 for each row execute function private.touch_updated_at();
 
@@ -72,3 +109,14 @@ using (user_id = (select private.member_id()));
 create policy profile_settings_update on public.profile_settings for update to authenticated
 using (user_id = (select private.member_id()))
 with check (user_id = (select private.member_id()));
+
+insert into private.erasure_steps (step, phase, erases, statement) values
+('settings', 'details', '{public.profile_settings}', 'delete from public.profile_settings where user_id = $1');
+
+insert into private.personal_data (section, relation, condition) values
+('settings', 'public.profile_settings', 't.user_id = $1');
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('invalid_preferences', 'PT400', 'These notification preferences are not valid.',
+'An object of notification types (or digest), each an object of the switches in_app and email. The detail names what '
+'is unknown.');

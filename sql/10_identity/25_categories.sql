@@ -1,24 +1,6 @@
 -- The main categories of creators and of what they sell. Reference data; the slug is what code refers to.
 
--- What people type is compared in its normal form and kept tidy. Both are immutable: unique indexes are built on them.
-create function private.tidy_name(value text) returns text
-language sql
-immutable
-set search_path = ''
-as $$
-    -- NFKC makes one of composed, decomposed, full-width and ligature forms; what has no width is dropped.
-    select btrim(regexp_replace(
-        regexp_replace(
-            normalize(value, nfkc),
-            '[\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180E\u200B-\u200F\u202A-\u202E\u2060-\u206F'
-            '\u3164\uFE00-\uFE0F\uFEFF\uFFA0\U000E0000-\U000E0FFF]', '', 'g'
-        ),
-        '[[:space:][:cntrl:]\u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]+', ' ', 'g'
-    ))
-$$;
-comment on function private.tidy_name(text) is
-'A typed name without invisible characters, line breaks and superfluous spaces, in Unicode form NFKC.';
-
+-- What people type is compared in its normal form. Immutable: unique indexes are built on it.
 create function private.normal_form(value text) returns text
 language sql
 immutable
@@ -27,7 +9,11 @@ as $$
     select btrim(regexp_replace(
         -- Through upper case, which unites variants that lower case keeps apart (final sigma, dotless i).
         lower(upper(replace(
-            regexp_replace(private.tidy_name(value), '[\u2018\u2019\u02BC\u0060]', '''', 'g'), '&', ' and '
+            regexp_replace(
+                regexp_replace(private.tidy_name(value), concat('[', private.invisibles(), ']'), '', 'g'),
+                '[\u2018\u2019\u02BC\u0060]', '''', 'g'
+            ),
+            '&', ' and '
         ))),
         '[-_[:space:]\u2010-\u2015\u2212]+', ' ', 'g'
     ))
@@ -35,7 +21,7 @@ $$;
 comment on function private.normal_form(text) is
 'What the spellings of one name share: case, spaces, hyphens, kinds of apostrophe, & or and, Unicode variants and '
 'invisible characters make no difference; accents do.';
-grant execute on function private.tidy_name(text), private.normal_form(text) to authenticated;
+grant execute on function private.normal_form(text) to authenticated;
 
 create table public.categories (
     id uuid not null default gen_random_uuid(),
@@ -84,6 +70,7 @@ insert into public.categories (slug, name, description, icon, sort_order) values
 ('educator', 'Educator', 'Teachers, coaches and mentors.', 'graduation-cap', 5),
 ('content-creator', 'Content Creator', 'Streamers, video makers, podcasters and writers.', 'video', 6),
 ('industry-professional', 'Industry Professional', 'Managers, labels, promoters, lawyers.', 'briefcase', 7),
-('music-tools-creator', 'Music Tools Creator', 'Makers of plug-ins, samples, presets and instruments.', 'wrench', 8)
-on conflict (slug) do update set
-name = excluded.name, description = excluded.description, icon = excluded.icon, sort_order = excluded.sort_order;
+('music-tools-creator', 'Music Tools Creator', 'Makers of plug-ins, samples, presets and instruments.', 'wrench', 8);
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('category', 'public.categories', null, null, '{}');

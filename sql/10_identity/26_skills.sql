@@ -13,7 +13,7 @@ create table public.skills (
     constraint skills_slug_key unique (slug),
     constraint skills_category_id_fkey foreign key (category_id) references public.categories (id),
     constraint skills_name_check check (
-        char_length(name) between 2 and 60 and name = btrim(name) and name !~ '[[:cntrl:]<>\u202A-\u202E\u2066-\u2069]'
+        char_length(name) between 2 and 60 and name !~ '[<>]'
     ),
     constraint skills_slug_check check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$')
 );
@@ -21,6 +21,12 @@ create table public.skills (
 create index skills_category_id_name_idx on public.skills (category_id, name);
 -- A skill exists once on the platform: "Arranging" is the same for a musician and for a producer.
 create unique index skills_normal_name_idx on public.skills (private.normal_form(name));
+
+-- What a client that breaks these is told, see error_catalog().
+comment on index public.skills_normal_name_idx is 'skill_exists: There is a skill of this name.';
+comment on constraint skills_name_check on public.skills is
+'invalid_name: A skill has 2 to 60 characters and no markup.';
+comment on constraint skills_category_id_fkey on public.skills is 'choice_not_available: There is no such category.';
 
 comment on table public.skills is
 'Skills, each listed under one category and open to everybody. Everybody reads active and approved ones; admins read '
@@ -32,6 +38,11 @@ comment on column public.skills.slug is 'Stable key in addresses.';
 comment on column public.skills.is_active is
 'False withdraws it: nobody can choose it and nobody but admins sees it, also on profiles that have it.';
 comment on column public.skills.is_admin_approved is 'Seeded, approved or agreed on by enough members. False hides it.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of name on public.skills
+for each row execute function private.tidy_texts('name line required');
 
 create trigger touch_updated_at before update on public.skills
 for each row execute function private.touch_updated_at();
@@ -45,7 +56,9 @@ begin
     -- Migrations that correct reference data are nobody's action.
     if auth.uid() is not null then
         perform private.audit(
-            'update_' || tg_table_name, tg_table_name, new.id,
+            'update_' || tg_table_name,
+            (select k.kind from private.kinds as k where k.relation = format('%I.%I', tg_table_schema, tg_table_name)),
+            new.id,
             jsonb_build_object(
                 'before', to_jsonb(old) - '{id,created_at,updated_at}'::text [],
                 'after', to_jsonb(new) - '{id,created_at,updated_at}'::text []
@@ -186,6 +199,7 @@ from (
 ('music-tools-creator', 'Sheet Music Engraving', 'sheet-music-engraving'),
 ('music-tools-creator', 'Project Templates', 'project-templates')
 ) as v (category, name, slug)
-inner join public.categories as c on c.slug::text = v.category
-on conflict (slug) do update set category_id = excluded.category_id, name = excluded.name
-where (s.category_id, s.name) is distinct from (excluded.category_id, excluded.name);
+inner join public.categories as c on c.slug::text = v.category;
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('skill', 'public.skills', null, null, '{}');

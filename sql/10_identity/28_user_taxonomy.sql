@@ -11,6 +11,11 @@ create table public.user_categories (
 );
 create index user_categories_category_id_user_id_idx on public.user_categories (category_id, user_id);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint user_categories_category_id_fkey on public.user_categories is
+'choice_not_available: There is no such category.';
+comment on constraint user_categories_pkey on public.user_categories is 'already_done: The category is chosen already.';
+
 comment on table public.user_categories is
 'Categories people put themselves in, at most 8 each; read through the profile, written by its owner.';
 comment on column public.user_categories.user_id is 'Whose; always the caller.';
@@ -26,6 +31,11 @@ create table public.user_skills (
 );
 create index user_skills_skill_id_user_id_idx on public.user_skills (skill_id, user_id);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint user_skills_skill_id_fkey on public.user_skills is
+'choice_not_available: There is no such skill.';
+comment on constraint user_skills_pkey on public.user_skills is 'already_done: The skill is chosen already.';
+
 comment on table public.user_skills is
 'Skills people have, at most 50 each; read through the profile, written by its owner.';
 comment on column public.user_skills.user_id is 'Whose; always the caller.';
@@ -40,6 +50,11 @@ create table public.user_genres (
     constraint user_genres_genre_id_fkey foreign key (genre_id) references public.genres (id) on delete cascade
 );
 create index user_genres_genre_id_user_id_idx on public.user_genres (genre_id, user_id);
+
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint user_genres_genre_id_fkey on public.user_genres is
+'choice_not_available: There is no such genre.';
+comment on constraint user_genres_pkey on public.user_genres is 'already_done: The genre is chosen already.';
 
 comment on table public.user_genres is
 'Genres people work in, at most 30 each; read through the profile, written by its owner.';
@@ -93,6 +108,13 @@ for each statement execute function private.check_choices(
     'public.genres', 'genre_id', '30', 'c.is_active and c.is_admin_approved'
 );
 
+create trigger keep_row before update on public.user_categories
+for each row execute function private.keep_row();
+create trigger keep_row before update on public.user_skills
+for each row execute function private.keep_row();
+create trigger keep_row before update on public.user_genres
+for each row execute function private.keep_row();
+
 alter table public.user_categories enable row level security;
 alter table public.user_skills enable row level security;
 alter table public.user_genres enable row level security;
@@ -102,6 +124,10 @@ grant delete on public.user_categories, public.user_skills, public.user_genres t
 grant insert (category_id) on public.user_categories to authenticated;
 grant insert (skill_id) on public.user_skills to authenticated;
 grant insert (genre_id) on public.user_genres to authenticated;
+-- For upserts, see keep_row().
+grant update (category_id) on public.user_categories to authenticated;
+grant update (skill_id) on public.user_skills to authenticated;
+grant update (genre_id) on public.user_genres to authenticated;
 
 -- Read through the profile's own policy: hidden profile, hidden choices.
 create policy user_categories_select_anon on public.user_categories for select to anon
@@ -110,6 +136,8 @@ create policy user_categories_select on public.user_categories for select to aut
 using (exists (select from public.profiles as p where p.id = user_id));
 create policy user_categories_insert on public.user_categories for insert to authenticated
 with check (user_id = (select private.member_id()));
+create policy user_categories_update on public.user_categories for update to authenticated
+using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
 create policy user_categories_delete on public.user_categories for delete to authenticated
 using (user_id = (select private.member_id()));
 
@@ -119,6 +147,8 @@ create policy user_skills_select on public.user_skills for select to authenticat
 using (exists (select from public.profiles as p where p.id = user_id));
 create policy user_skills_insert on public.user_skills for insert to authenticated
 with check (user_id = (select private.member_id()));
+create policy user_skills_update on public.user_skills for update to authenticated
+using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
 create policy user_skills_delete on public.user_skills for delete to authenticated
 using (user_id = (select private.member_id()));
 
@@ -128,13 +158,23 @@ create policy user_genres_select on public.user_genres for select to authenticat
 using (exists (select from public.profiles as p where p.id = user_id));
 create policy user_genres_insert on public.user_genres for insert to authenticated
 with check (user_id = (select private.member_id()));
+create policy user_genres_update on public.user_genres for update to authenticated
+using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
 create policy user_genres_delete on public.user_genres for delete to authenticated
 using (user_id = (select private.member_id()));
+
+insert into private.erasure_steps (step, phase, erases, statement) values
+('user_categories', 'details', '{public.user_categories}', 'delete from public.user_categories where user_id = $1'),
+('user_genres', 'details', '{public.user_genres}', 'delete from public.user_genres where user_id = $1'),
+('user_skills', 'details', '{public.user_skills}', 'delete from public.user_skills where user_id = $1');
+
+insert into private.personal_data (section, relation, condition) values
+('categories', 'public.user_categories', 't.user_id = $1'),
+('genres', 'public.user_genres', 't.user_id = $1'),
+('skills', 'public.user_skills', 't.user_id = $1');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('choice_not_available', 'PT409', 'This cannot be chosen.',
 'The category, skill or genre in the detail was withdrawn or is not approved. Reload the list.'),
 ('too_many_choices', 'PT409', 'That is too many.',
-'One person has at most 8 categories, 50 skills and 30 genres; the detail is the limit. Remove some first.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'One person has at most 8 categories, 50 skills and 30 genres; the detail is the limit. Remove some first.');

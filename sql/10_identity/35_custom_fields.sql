@@ -17,7 +17,6 @@ create table public.custom_field_requests (
     request_count integer not null default 0,
     status public.custom_field_status not null default 'pending',
     field_id uuid,
-    reviewed_by uuid,
     reviewed_at timestamptz,
     rejection_reason text,
     created_at timestamptz not null default now(),
@@ -27,8 +26,6 @@ create table public.custom_field_requests (
     constraint custom_field_requests_field_type_normal_value_key unique (field_type, normal_value),
     constraint custom_field_requests_category_id_fkey foreign key (category_id)
     references public.categories (id) on delete set null,
-    constraint custom_field_requests_reviewed_by_fkey foreign key (reviewed_by)
-    references public.profiles (id) on delete set null,
     constraint custom_field_requests_field_value_check check (
         char_length(field_value) between 2 and 60 and normal_value = private.normal_form(normal_value)
     ),
@@ -48,7 +45,6 @@ create table public.custom_field_requests (
 );
 
 create index custom_field_requests_category_id_idx on public.custom_field_requests (category_id);
-create index custom_field_requests_reviewed_by_idx on public.custom_field_requests (reviewed_by);
 create index custom_field_requests_status_created_at_id_idx
 on public.custom_field_requests (status, created_at desc, id desc);
 
@@ -66,8 +62,7 @@ comment on column public.custom_field_requests.status is
 'Leaves pending once; a plain update after all requesters are in, so that triggers on it see everybody.';
 comment on column public.custom_field_requests.field_id is
 'The skill, genre or category it became, or which it turned out to be.';
-comment on column public.custom_field_requests.reviewed_by is 'The admin who decided; null when members did.';
-comment on column public.custom_field_requests.reviewed_at is 'When an admin decided.';
+comment on column public.custom_field_requests.reviewed_at is 'When an admin decided; which one is in audit_log.';
 comment on column public.custom_field_requests.rejection_reason is
 'Told to everybody who asked or asks again; at most 1,000 characters.';
 
@@ -290,13 +285,17 @@ begin
     perform from public.profiles as p where p.id = caller for key share;
     perform pg_advisory_xact_lock(hashtextextended('avenue:custom_fields' || caller, 0));
 
-    insert into public.custom_field_requests as q (field_type, field_value, normal_value)
-    values (request_custom_field.field_type, spelling, normal)
-    on conflict on constraint custom_field_requests_field_type_normal_value_key do nothing;
-    -- Everybody who asks for the same value takes turns from here.
-    select * into request from public.custom_field_requests as q
-    where q.field_type = request_custom_field.field_type and q.normal_value = normal
-    for no key update;
+    loop
+        insert into public.custom_field_requests as q (field_type, field_value, normal_value)
+        values (request_custom_field.field_type, spelling, normal)
+        on conflict on constraint custom_field_requests_field_type_normal_value_key do nothing;
+        -- Everybody who asks for the same value takes turns from here.
+        select * into request from public.custom_field_requests as q
+        where q.field_type = request_custom_field.field_type and q.normal_value = normal
+        for no key update;
+        -- Else it went at this moment, with the only one who had asked.
+        exit when found;
+    end loop;
 
     select f.* into known from private.find_field(request.field_type, normal) as f;
     if known.id is not null and not known.is_available then
@@ -329,7 +328,16 @@ begin
     where q.id = request.id
     returning * into request;
 
-    if request.request_count >= private.custom_field_threshold(request.field_type) then
+    -- Accounts made for the purpose do not count, however many: then an admin decides.
+    if (
+        select count(*)
+        from public.custom_field_requesters as r
+        inner join public.profiles as p on p.id = r.user_id
+        cross join private.settings as s
+        where
+            r.request_id = request.id and p.is_confirmed and not p.is_banned and p.deleted_at is null
+            and p.created_at <= now() - s.custom_field_account_age
+    ) >= private.custom_field_threshold(request.field_type) then
         update public.custom_field_requests as q set
             status = 'auto_approved',
             field_id = private.create_field(request.field_type, request.field_value, request.category_id)
@@ -340,8 +348,9 @@ begin
 end
 $$;
 comment on function public.request_custom_field(public.custom_field_type, text, uuid) is
-'Asks for a skill, genre or category that does not exist, or joins who asks for it already; once per member. The third '
-'member makes a skill, the fifth a genre; categories are an admin''s decision. category_id: for skills, under which '
+'Asks for a skill, genre or category that does not exist, or joins who asks for it already; once per member. With the '
+'third member it becomes a skill, with the fifth a genre, counting confirmed accounts of some age '
+'(settings.custom_field_account_age); categories are an admin''s decision. category_id: for skills, under which '
 'category; what most named counts. Fails with custom_field_invalid, custom_field_exists, custom_field_withdrawn, '
 'custom_field_rejected or too_many_custom_fields.';
 grant execute on function public.request_custom_field(public.custom_field_type, text, uuid) to authenticated;
@@ -354,6 +363,7 @@ as $$
 declare
     request public.custom_field_requests;
 begin
+    perform private.require_admin();
     select * into request from public.custom_field_requests as q where q.id = undecided_field.request_id
     for no key update;
     if request.id is null then
@@ -375,7 +385,6 @@ security definer
 set search_path = ''
 as $$
 declare
-    admin uuid := private.require_admin();
     request public.custom_field_requests := private.undecided_field(approve_custom_field.request_id);
     name text := private.check_field_name(coalesce(corrected_name, request.field_value));
     category uuid := case
@@ -393,11 +402,10 @@ begin
     end if;
     field := private.create_field(request.field_type, name, category);
     update public.custom_field_requests as q set
-        status = 'approved', field_value = name, category_id = category, field_id = field, reviewed_by = admin,
-        reviewed_at = now()
+        status = 'approved', field_value = name, category_id = category, field_id = field, reviewed_at = now()
     where q.id = request.id;
     perform private.audit(
-        'approve_custom_field', 'custom_field_requests', request.id,
+        'approve_custom_field', 'custom_field_request', request.id,
         jsonb_build_object('field_type', request.field_type, 'asked', request.field_value, 'name', name, 'field', field)
     );
     select * into request from public.custom_field_requests as q where q.id = request.id;
@@ -415,18 +423,18 @@ security definer
 set search_path = ''
 as $$
 declare
-    admin uuid := private.require_admin();
     request public.custom_field_requests := private.undecided_field(reject_custom_field.request_id);
+    said text := private.tidy_body(reason);
 begin
-    if coalesce(char_length(btrim(reason)), 0) not between 1 and 1000 then
+    if coalesce(char_length(said), 0) not between 1 and 1000 then
         perform private.fail('rejection_reason_required');
     end if;
     update public.custom_field_requests as q set
-        status = 'rejected', rejection_reason = btrim(reason), reviewed_by = admin, reviewed_at = now()
+        status = 'rejected', rejection_reason = said, reviewed_at = now()
     where q.id = request.id;
     perform private.audit(
-        'reject_custom_field', 'custom_field_requests', request.id,
-        jsonb_build_object('field_type', request.field_type, 'asked', request.field_value, 'reason', btrim(reason))
+        'reject_custom_field', 'custom_field_request', request.id,
+        jsonb_build_object('field_type', request.field_type, 'asked', request.field_value, 'reason', said)
     );
     select * into request from public.custom_field_requests as q where q.id = request.id;
     return request;
@@ -447,14 +455,14 @@ declare
 begin
     perform private.require_admin();
     update public.custom_field_requests as q set
-        status = 'pending', rejection_reason = null, reviewed_by = null, reviewed_at = null
+        status = 'pending', rejection_reason = null, reviewed_at = null
     where q.id = reopen_custom_field.request_id and q.status = 'rejected'
     returning * into request;
     if request.id is null then
         -- Says whether it does not exist or was decided otherwise; one that is pending is open already.
         return private.undecided_field(reopen_custom_field.request_id);
     end if;
-    perform private.audit('reopen_custom_field', 'custom_field_requests', request.id, '{}');
+    perform private.audit('reopen_custom_field', 'custom_field_request', request.id, '{}');
     return request;
 end
 $$;
@@ -466,9 +474,48 @@ insert into private.counters (counter, relation, key, count_column, truth) value
 (
     'custom_field_requests.request_count', 'public.custom_field_requests', 'id', 'request_count',
     'select r.request_id, count(*) from public.custom_field_requesters as r group by r.request_id'
-)
-on conflict (counter) do update set
-relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+);
+
+create function private.erase_custom_fields(user_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    asked uuid [];
+begin
+    select array_agg(h.id) into asked
+    from (
+        select q.id from public.custom_field_requests as q
+        where q.status = 'pending' and q.id in (
+            select r.request_id from public.custom_field_requesters as r
+            where r.user_id = erase_custom_fields.user_id
+        )
+        order by q.id
+        for update
+    ) as h;
+    delete from public.custom_field_requesters as r where r.user_id = erase_custom_fields.user_id;
+    delete from public.custom_field_requests as q
+    where q.id = any(asked)
+        and not exists (select from public.custom_field_requesters as r where r.request_id = q.id);
+    update public.custom_field_requests as q set field_value = private.best_spelling(q.id) where q.id = any(asked);
+end
+$$;
+comment on function private.erase_custom_fields(uuid) is
+'Step of erase_rest(): nobody asks any more for what only this account asked for, and what others ask for is spelled '
+'their way.';
+
+insert into private.erasure_steps (step, phase, erases, statement) values
+('custom_fields', 'details', '{public.custom_field_requesters}', 'select private.erase_custom_fields($1)');
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('custom_field_request', 'public.custom_field_requests', null, '/settings/profile', '{}');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('custom_fields', 'public.custom_field_requesters', 't.user_id = $1', '{}', null),
+('custom_field_requests', 'public.custom_field_requests',
+    null, '{field_value, normal_value, field_id, rejection_reason}',
+    'words that others ask for, too, or that an admin decided on; it is not noted who asked');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('custom_field_invalid', 'PT400', 'This is not a possible name.',
@@ -482,6 +529,4 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'One member has at most 20 undecided requests (detail). Wait until some are decided.'),
 ('custom_field_not_found', 'PT404', 'This request does not exist.', 'No request with the id in the detail.'),
 ('custom_field_decided', 'PT409', 'This was decided already.', 'The detail is the decision. Reload the list.'),
-('rejection_reason_required', 'PT400', 'A rejection needs a reason.', 'Give those who asked 1 to 1,000 characters.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+('rejection_reason_required', 'PT400', 'A rejection needs a reason.', 'Give those who asked 1 to 1,000 characters.');

@@ -13,11 +13,14 @@ as $$
     where
         jsonb_typeof(metadata) = 'object'
         and jsonb_typeof(metadata -> k.key) = 'string'
-        and btrim(left(metadata ->> k.key, 300)) <> ''
+        and private.is_visible_text(left(metadata ->> k.key, 300))
+        -- Providers that know no name often send the e-mail address as one. It is nobody else's to read.
+        and position('@' in left(metadata ->> k.key, 300)) = 0
     order by k.position
 $$;
 comment on function private.metadata_text(jsonb, text[]) is
-'The texts of sign-up metadata under these keys, in their order, at most 300 characters each. Other types are skipped.';
+'The texts of sign-up metadata under these keys, in their order, at most 300 characters each. Other types are skipped, '
+'and so is what looks like an e-mail address.';
 
 create function private.suggest_username(value text) returns text
 language sql
@@ -28,14 +31,14 @@ as $$
         -- What is valid stays as it was typed, letter case included.
         when btrim(value) ~ '^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$' then btrim(left(btrim(value), 30), '.-')
         else btrim(left(btrim(regexp_replace(
-            lower(extensions.unaccent('extensions.unaccent'::regdictionary, left(value, 300))), '[^a-z0-9_]+', '-', 'g'
+            private.to_latin(left(value, 300)), '[^a-z0-9_]+', '-', 'g'
         ), '-'), 30), '-')
     end
 $$;
 comment on function private.suggest_username(text) is
-'A text turned into username characters, at most 30; may be shorter than 3 or empty (emoji, other scripts).';
+'A text turned into username characters, at most 30; may be shorter than 3 or empty (emoji, Chinese).';
 
-create function private.create_profile(user_id uuid, email text, metadata jsonb) returns void
+create function private.create_profile(user_id uuid, metadata jsonb, is_confirmed boolean) returns void
 language plpgsql
 security definer
 set search_path = ''
@@ -49,17 +52,21 @@ begin
     base := coalesce(
         (
             select s from private.metadata_text(
-                metadata, array['username', 'user_name', 'preferred_username', 'preferred_name', 'nickname']
+                metadata,
+                array[
+                    'username', 'user_name', 'preferred_username', 'preferred_name', 'nickname', 'display_name',
+                    'full_name', 'name'
+                ]
             ) as t
             cross join lateral private.suggest_username(t) as s
             where s <> ''
             limit 1
         ),
-        nullif(private.suggest_username(split_part(email, '@', 1)), ''),
+        -- Never from the e-mail address, which is private and often a full name.
         'user'
     );
 
-    select btrim(left(btrim(regexp_replace(t, '[[:cntrl:]\u202A-\u202E\u2066-\u2069]+', ' ', 'g')), 80)) into name
+    select btrim(left(private.tidy_name(left(t, 300)), 80)) into name
     from private.metadata_text(metadata, array['display_name', 'full_name', 'name']) as t
     limit 1;
 
@@ -69,6 +76,7 @@ begin
     where
         jsonb_typeof(metadata) = 'object' and jsonb_typeof(metadata -> k.key) = 'string'
         and t ~ '^https?://[^[:space:][:cntrl:]"<>\\^`{|}]+$' and char_length(t) <= 2048
+        and private.hides_nothing(t)
     limit 1;
 
     -- A wish that is reserved, too short or taken gets a suffix, at last a name from the id itself. The insert decides
@@ -81,14 +89,19 @@ begin
             else 'user-' || left(replace(gen_random_uuid()::text, '-', ''), 20)
         end;
         continue when private.username_problem(candidate) is not null;
-        insert into public.profiles as p (id, username, display_name, avatar_url)
-        values (user_id, candidate, nullif(name, ''), picture)
-        on conflict do nothing;
-        exit when found or exists (select from public.profiles as p where p.id = user_id);
+        begin
+            insert into public.profiles as p (id, username, display_name, avatar_url, is_confirmed)
+            values (user_id, candidate, nullif(name, ''), picture, create_profile.is_confirmed)
+            on conflict do nothing;
+            exit when found or exists (select from public.profiles as p where p.id = user_id);
+        exception when sqlstate 'PT409' then
+            -- Given up while this waited for it, and held since.
+            null;
+        end;
     end loop;
 end
 $$;
-comment on function private.create_profile(uuid, text, jsonb) is
+comment on function private.create_profile(uuid, jsonb, boolean) is
 'Creates the profile of a new account under a valid, unique username near the wished one.';
 
 create function private.handle_new_user() returns trigger
@@ -96,13 +109,15 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    is_confirmed boolean := num_nonnulls(new.email_confirmed_at, new.phone_confirmed_at) > 0;
 begin
     begin
-        perform private.create_profile(new.id, new.email, new.raw_user_meta_data);
+        perform private.create_profile(new.id, new.raw_user_meta_data, is_confirmed);
     exception when others then
         -- Nothing known leads here. If something does, a person still gets an account, with a neutral name.
         raise warning 'sign-up metadata of % ignored: %', new.id, sqlerrm;
-        perform private.create_profile(new.id, null, null);
+        perform private.create_profile(new.id, null, is_confirmed);
     end;
     insert into public.profile_settings (user_id) values (new.id) on conflict do nothing;
     insert into public.subscriptions (user_id, family, plan_key, current_period_start)
@@ -116,3 +131,22 @@ comment on function private.handle_new_user() is
 
 create trigger avenue_sign_up after insert on auth.users
 for each row execute function private.handle_new_user();
+
+create function private.mirror_confirmation() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    confirmed boolean := num_nonnulls(new.email_confirmed_at, new.phone_confirmed_at) > 0;
+begin
+    update public.profiles as p set is_confirmed = confirmed
+    where p.id = new.id and p.is_confirmed <> confirmed;
+    return null;
+end
+$$;
+comment on function private.mirror_confirmation() is
+'Trigger on auth.users: profiles.is_confirmed says whether an address or number of the account was confirmed.';
+
+create trigger avenue_confirmation after update of email_confirmed_at, phone_confirmed_at on auth.users
+for each row execute function private.mirror_confirmation();

@@ -124,10 +124,10 @@ create table public.profile_locations (
         visibility <> 'exact' or (source = 'gps' and latitude is not null)
     ),
     constraint profile_locations_city_check check (
-        char_length(city) between 1 and 100 and city !~ '[[:cntrl:]<>\u202A-\u202E\u2066-\u2069]'
+        char_length(city) between 1 and 100 and city !~ '[<>]'
     ),
     constraint profile_locations_country_check check (
-        char_length(country) between 1 and 100 and country !~ '[[:cntrl:]<>\u202A-\u202E\u2066-\u2069]'
+        char_length(country) between 1 and 100 and country !~ '[<>]'
     )
 );
 
@@ -151,6 +151,11 @@ comment on column public.profile_locations.cell is
 comment on column public.profile_locations.spot is
 'The published position on the unit sphere, while visibility is exact.';
 comment on column public.profile_locations.moved_at is 'When the position last changed.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of city, country on public.profile_locations
+for each row execute function private.tidy_texts('city line', 'country line');
 
 create trigger touch_updated_at before update on public.profile_locations
 for each row execute function private.touch_updated_at();
@@ -227,7 +232,7 @@ begin
     insert into public.profile_locations as l (user_id, source, visibility, latitude, longitude, city, country)
     values (
         caller, set_my_location.source, set_my_location.visibility, place[1], place[2],
-        nullif(private.tidy_name(set_my_location.city), ''), nullif(private.tidy_name(set_my_location.country), '')
+        set_my_location.city, set_my_location.country
     )
     on conflict on constraint profile_locations_pkey do update set
         source = excluded.source, visibility = excluded.visibility, latitude = excluded.latitude,
@@ -403,7 +408,8 @@ begin
     ) as f
     inner join public.profiles as p on p.id = f.id
     where
-        p.deleted_at is null and not p.is_banned and p.profile_visibility in ('public', 'members_only')
+        p.deleted_at is null and not p.is_banned and p.is_confirmed
+        and p.profile_visibility in ('public', 'members_only')
         and (
             after_distance_km is null
             or (f.distance, f.id)
@@ -423,6 +429,12 @@ grant execute on function public.nearby_profiles(
     double precision, double precision, double precision, integer, uuid, integer
 ) to authenticated;
 
+insert into private.erasure_steps (step, phase, erases, statement) values
+('location', 'details', '{public.profile_locations}', 'delete from public.profile_locations where user_id = $1');
+
+insert into private.personal_data (section, relation, condition) values
+('location', 'public.profile_locations', 't.user_id = $1');
+
 insert into private.error_codes (code, sqlstate, message, description) values
 ('location_invalid', 'PT400', 'This is not a place.',
 'Latitude is -90 to 90, longitude -180 to 180, both or neither; gps needs both; a radius is positive.'),
@@ -430,6 +442,4 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'Call set_my_location with source gps and the coordinates; positions by IP address or by hand are of city level.'),
 ('gps_not_in_plan', 'PT403', 'The plan does not include GPS positions.',
 'Subscribe to a plan with the feature gps-location, or send the city with source ip or manual.'),
-('location_not_set', 'PT404', 'No location is set.', 'Call set_my_location first.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+('location_not_set', 'PT404', 'No location is set.', 'Call set_my_location first.');

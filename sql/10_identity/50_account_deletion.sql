@@ -1,6 +1,7 @@
 -- The end of an account, and the copy of it its owner may take. Deleting a row of auth.users always works, whoever does
--- it: nothing refers to auth.users. What is personal is erased at once, stored files by the workers; what the books
--- refer to stays under a name that says nothing.
+-- it: nothing refers to auth.users. The profile says nothing of anybody from that moment and nothing of theirs is shown
+-- any more; the rest is erased in steps, see advance_account(): with little to erase at once, else by the workers, as
+-- are stored files. What the books refer to stays under a name that says nothing.
 
 create table private.file_erasures (
     user_id uuid not null,
@@ -14,7 +15,7 @@ create index file_erasures_requested_at_idx on private.file_erasures (requested_
 comment on table private.file_erasures is
 'Accounts whose stored files have to go. The job erase_user_files is only the wake-up; this row is the truth.';
 comment on column private.file_erasures.user_id is 'The deleted account; its folder in every bucket.';
-comment on column private.file_erasures.requested_at is 'When the account was deleted.';
+comment on column private.file_erasures.requested_at is 'When everything else of the account was erased.';
 comment on column private.file_erasures.completed_at is 'When nothing was left to erase; null until then.';
 alter table private.file_erasures enable row level security;
 
@@ -29,9 +30,10 @@ set search_path = ''
 as $$
 declare
     turn record;
+    key bigint;
 begin
     for turn in
-        select uuid_hash(g.id) & 1023 as stripe, bool_or(g.exclusive) as exclusive
+        select uuid_hash(g.id) & 63 as stripe, bool_or(g.exclusive) as exclusive
         from (
             select s.id, false as exclusive from unnest(lock_gates.shared) as s (id)
             union all
@@ -41,34 +43,72 @@ begin
         group by 1
         order by 1
     loop
-        if turn.exclusive then
-            perform pg_advisory_xact_lock(hashtext('avenue:' || gate), turn.stripe);
+        key := (hashtext('avenue:' || gate)::bigint << 32) + turn.stripe;
+        if turn.exclusive and gate = 'connection' then
+            -- Entered when a request is done, and for a notice only: nobody is ended for it.
+            perform pg_advisory_xact_lock(key);
+        elsif turn.exclusive then
+            perform private.hold_key(key);
         else
-            perform pg_advisory_xact_lock_shared(hashtext('avenue:' || gate), turn.stripe);
+            perform pg_advisory_xact_lock_shared(key);
         end if;
     end loop;
 end
 $$;
 comment on function private.lock_gates(text, uuid[], uuid[]) is
-'Enters the gates of accounts (gate account) or groups (gate group) until the transaction ends. Accounts before '
-'groups, both before any row that is changed; what was read before has to be read again.';
+'Enters the gates of accounts (gate account), of two people (gate pair) or of groups (gate group) until the '
+'transaction '
+'ends. In this order, and before any row that is changed; what was read before has to be read again.';
 
-create table private.erasure_steps (
-    step text not null,
-    position integer not null,
-    statement text not null,
-    constraint erasure_steps_pkey primary key (step)
-);
-comment on table private.erasure_steps is
-'What erase_account() does besides: each aggregate that holds personal data adds its step on its page.';
-comment on column private.erasure_steps.step is 'Name, usually of the relation.';
-comment on column private.erasure_steps.position is
-'Order, ascending: who refers comes before what is referred to. Negative ones run before the profile''s own row is '
-'locked: they change rows that others hold while they wait for it.';
-comment on column private.erasure_steps.statement is 'One SQL statement; $1 is the user''s id.';
-alter table private.erasure_steps enable row level security;
+create function private.erase_rows(relation regclass, condition text, user_id uuid, max_rows integer) returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    erased integer;
+begin
+    execute format(
+        'delete from %s as d where d.ctid = any(array(select t.ctid from %1$s as t where %s limit $2 for update))',
+        relation, condition
+    ) using user_id, max_rows;
+    get diagnostics erased = row_count;
+    return erased;
+end
+$$;
+comment on function private.erase_rows(regclass, text, uuid, integer) is
+'Deletes at most max_rows rows t that meet a condition, in which $1 is the user''s id; how many. For '
+'erasure_steps.batch.';
 
-create function private.erase_account(user_id uuid) returns void
+create function private.advance_erasure(user_id uuid, max_rows integer) returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    left_over integer := max_rows;
+    step private.erasure_steps;
+    erased integer;
+begin
+    perform private.lock_gates('account', '{}', array[advance_erasure.user_id]);
+    for step in select * from private.erasure_steps as e where e.batch is not null order by e.phase, e.step loop
+        loop
+            execute step.batch into erased using advance_erasure.user_id, left_over;
+            left_over := left_over - erased;
+            if left_over <= 0 then
+                return false;
+            end if;
+            exit when erased = 0;
+        end loop;
+    end loop;
+    perform private.erase_rest(advance_erasure.user_id);
+    return true;
+end
+$$;
+comment on function private.advance_erasure(uuid, integer) is
+'The next step of erasing a deleted account: at most max_rows rows. True when nothing is left to erase.';
+
+create function private.erase_rest(user_id uuid) returns void
 language plpgsql
 security definer
 set search_path = ''
@@ -76,47 +116,15 @@ as $$
 declare
     step private.erasure_steps;
 begin
-    -- One account ends at a time: two that liked and followed each other would wait in a circle.
-    perform private.take_standing_turn();
-    perform private.lock_gates('account', '{}', array[erase_account.user_id]);
-    insert into private.file_erasures as f (user_id) values (erase_account.user_id)
+    for step in select * from private.erasure_steps as e where e.phase < 'books' order by e.phase, e.step loop
+        execute step.statement using erase_rest.user_id;
+    end loop;
+
+    -- Not before the items are gone that keep files for their buyers.
+    insert into private.file_erasures as f (user_id) values (erase_rest.user_id)
     on conflict on constraint file_erasures_pkey do update set requested_at = now(), completed_at = null;
-    for step in select * from private.erasure_steps as e where e.position < 0 order by e.position, e.step loop
-        execute step.statement using erase_account.user_id;
-    end loop;
-
-    -- Items before the profile: the order in which a seller's own changes take their locks.
-    perform private.erase_products(erase_account.user_id);
-    perform private.erase_artworks(erase_account.user_id);
-
-    -- Unlists what is left and ends membership.
-    update public.profiles as p set
-        username = 'deleted-' || left(encode(sha256(uuid_send(p.id)), 'hex'), 22),
-        display_name = null, full_name = null, bio = null, avatar_url = null, banner_url = null, smart_link = null,
-        website_url = null, experience_level = null, role = 'member', profile_visibility = 'members_only',
-        is_partner_account = false, followers_count = 0, following_count = 0, deleted_at = now()
-    where p.id = erase_account.user_id and p.deleted_at is null;
-
-    for step in select * from private.erasure_steps as e where e.position >= 0 order by e.position, e.step loop
-        execute step.statement using erase_account.user_id;
-    end loop;
-
-    delete from public.profile_settings as s where s.user_id = erase_account.user_id;
-    delete from public.artist_profiles as a where a.user_id = erase_account.user_id;
-    delete from public.user_categories as c where c.user_id = erase_account.user_id;
-    delete from public.user_skills as s where s.user_id = erase_account.user_id;
-    delete from public.user_genres as g where g.user_id = erase_account.user_id;
-    delete from public.custom_field_requesters as r where r.user_id = erase_account.user_id;
-    delete from public.profile_locations as l where l.user_id = erase_account.user_id;
-    delete from public.bans as b where b.user_id = erase_account.user_id;
-    delete from public.cart_items as c where c.user_id = erase_account.user_id;
-    update public.orders as o set shipping_address = null, notes = null
-    where o.user_id = erase_account.user_id and (o.shipping_address is not null or o.notes is not null);
-    -- What a provider collects has to be ended there first; until then its row keeps the profile.
-    delete from public.subscriptions as s where s.user_id = erase_account.user_id and s.provider is null;
-
     begin
-        perform private.enqueue('erase_user_files', jsonb_build_object('user_id', erase_account.user_id));
+        perform private.enqueue('erase_user_files', jsonb_build_object('user_id', erase_rest.user_id));
     exception when others then
         -- The workers' sweep finds the row above.
         raise warning 'erase_user_files not queued: %', sqlerrm;
@@ -124,25 +132,37 @@ begin
 
     -- Without any financial history nothing of the account is left. The foreign keys know best what history is.
     begin
-        -- A sale that is just settling holds the wallet: wait, then look.
-        perform from public.wallets as w where w.user_id = erase_account.user_id for update;
-        if not exists (
-            select from ledger.entries as e
-            inner join ledger.accounts as a on a.id = e.account_id
-            where a.owner_id = erase_account.user_id
-        ) then
-            delete from ledger.accounts as a where a.owner_id = erase_account.user_id;
-            delete from public.wallets as w where w.user_id = erase_account.user_id;
-            delete from public.profiles as p where p.id = erase_account.user_id;
-        end if;
+        for step in select * from private.erasure_steps as e where e.phase >= 'books' order by e.phase, e.step loop
+            execute step.statement using erase_rest.user_id;
+        end loop;
     exception when foreign_key_violation or restrict_violation then
         null;
     end;
 end
 $$;
+comment on function private.erase_rest(uuid) is
+'Last step of the end of an account: what nobody has much of. The profile goes too when neither orders, payments, '
+'entitlements nor ledger entries refer to it; else it stays as deleted-….';
+
+create function private.erase_account(user_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    -- A slow request keeps nobody from leaving.
+    perform private.hold_rows('public.profiles', 't.id = $1', erase_account.user_id);
+    -- Ends membership and hides everything; what else there is follows, see follow_account().
+    update public.profiles as p set
+        username = 'deleted-' || left(encode(sha256(uuid_send(p.id)), 'hex'), 22),
+        display_name = null, full_name = null, bio = null, avatar_url = null, banner_url = null, smart_link = null,
+        website_url = null, experience_level = null, role = 'member', profile_visibility = 'members_only',
+        is_partner_account = false, deleted_at = now()
+    where p.id = erase_account.user_id and p.deleted_at is null;
+end
+$$;
 comment on function private.erase_account(uuid) is
-'Erases the personal data of an account and takes its items off sale. The profile goes too when neither orders, '
-'payments, entitlements nor ledger entries refer to it; else it stays as deleted-….';
+'Ends an account: its profile says nothing any more, and the erasure of everything else begins.';
 
 create function private.handle_deleted_user() returns trigger
 language plpgsql
@@ -150,11 +170,14 @@ security definer
 set search_path = ''
 as $$
 begin
+    -- A ban that is just being put is waited for, and kept.
+    perform private.hold_rows('public.profiles', 't.id = $1', old.id);
+    perform private.keep_ban(old.id, old.email, old.phone);
     perform private.erase_account(old.id);
     return null;
 end
 $$;
-comment on function private.handle_deleted_user() is 'Trigger on auth.users: erases the account''s personal data.';
+comment on function private.handle_deleted_user() is 'Trigger on auth.users: ends the account.';
 
 create trigger avenue_account_deletion after delete on auth.users
 for each row execute function private.handle_deleted_user();
@@ -165,38 +188,92 @@ for each row
 when (old.deleted_at is null and new.deleted_at is not null)
 execute function private.handle_deleted_user();
 
-create function public.delete_my_account() returns void
+create function public.delete_my_account(forfeit_cents bigint default null) returns void
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    wallet record;
+    total bigint;
 begin
-    -- Also for banned users: leaving is a right, not a membership. Money that is owed stays in the books.
+    -- Asked for twice: the second waits and does not end the first, as hold_rows() would.
+    perform pg_advisory_xact_lock(hashtextextended('avenue:leaving:' || auth.uid(), 0));
+    -- Also for banned users: leaving is a right, not a membership. The profile first, and not the wallet: a checkout that
+    -- pays from the wallet refers to its buyer's profile while it waits for the wallet. A sale that is just settling does
+    -- so, too, and is waited for.
+    perform private.hold_rows('public.profiles', 't.id = $1', auth.uid(), null, 'update');
+    select
+        w.*,
+        (
+            select coalesce(sum(p.amount_cents), 0)::bigint from public.payouts as p
+            where p.user_id = w.user_id and p.is_open
+        ) as payouts_cents
+    into wallet
+    from public.wallets as w
+    where w.user_id = auth.uid();
+    total := coalesce(wallet.balance_available_cents + wallet.balance_pending_cents + wallet.payouts_cents, 0);
+    if total > 0 and forfeit_cents is distinct from total then
+        perform private.fail('balance_remains', jsonb_build_object(
+            'forfeit_cents', total, 'available_cents', wallet.balance_available_cents,
+            'pending_cents', wallet.balance_pending_cents, 'payouts_cents', wallet.payouts_cents,
+            'currency', wallet.currency
+        )::text);
+    end if;
     delete from auth.users as u where u.id = auth.uid();
     if not found then
         perform private.fail('not_signed_in');
     end if;
 end
 $$;
-comment on function public.delete_my_account() is
-'Deletes the caller''s account: personal data and files are erased, what the books need stays anonymised. Cannot be '
-'undone. Works for banned users too.';
-grant execute on function public.delete_my_account() to authenticated;
+comment on function public.delete_my_account(bigint) is
+'Deletes the caller''s account, banned or not: out and hidden at once, erased within minutes; what the books need '
+'stays '
+'anonymised. Cannot be undone. With money left or on its way it fails with balance_remains, whose detail names the '
+'amounts; who leaves all the same repeats the sum as forfeit_cents.';
+grant execute on function public.delete_my_account(bigint) to authenticated;
 
-create table private.personal_data (
-    section text not null,
-    relation text not null,
-    condition text not null,
-    constraint personal_data_pkey primary key (section)
-);
-comment on table private.personal_data is
-'What export_my_data() hands out: each aggregate that holds personal data adds its row on its page.';
-comment on column private.personal_data.section is 'Key in the export.';
-comment on column private.personal_data.relation is 'Schema-qualified relation; one that does not exist is skipped.';
-comment on column private.personal_data.condition is 'SQL condition on its rows; $1 is the user''s id.';
-alter table private.personal_data enable row level security;
+create function private.export_rows(
+    part private.personal_data, caller uuid, after jsonb, max_rows integer, out records jsonb, out next jsonb
+)
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    relation regclass := to_regclass(part.relation);
+    names text [];
+    types text [];
+begin
+    select array_agg(a.attname order by k.position), array_agg(format_type(a.atttypid, a.atttypmod) order by k.position)
+    into names, types
+    from pg_catalog.pg_index as i
+    cross join unnest(i.indkey::smallint []) with ordinality as k (number, position)
+    inner join pg_catalog.pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.number
+    where i.indrelid = relation and i.indisprimary;
+    execute format(
+        'select coalesce(jsonb_agg(r.record), ''[]'') from (select to_jsonb(t) as record from %s as t '
+        'where (%s) and ($2 is null or (%s) > (%s)) order by %3$s limit $3) as r',
+        relation, part.condition,
+        (select string_agg(format('t.%I', n.name), ', ') from unnest(names) as n (name)),
+        (
+            select string_agg(format('($2 ->> %s)::%s', n.position - 1, n.type), ', ')
+            from unnest(types) with ordinality as n (type, position)
+        )
+    ) into records using caller, after, max_rows;
+    if jsonb_array_length(records) = max_rows then
+        select jsonb_agg(records -> -1 ->> n.name order by n.position) into next
+        from unnest(names) with ordinality as n (name, position);
+    end if;
+end
+$$;
+comment on function private.export_rows(private.personal_data, uuid, jsonb, integer) is
+'At most max_rows rows of a section in the order of its primary key, after the key given; next is the key to go on '
+'with, '
+'null when there is no more.';
 
-create function public.export_my_data() returns jsonb
+create function public.export_my_data(section text default null, after jsonb default null) returns jsonb
 language plpgsql
 stable
 security definer
@@ -204,8 +281,11 @@ set search_path = ''
 as $$
 declare
     caller uuid := auth.uid();
+    -- A page of every section is read well within the time a request may take.
+    page_rows integer := case when export_my_data.section is null then 500 else 2000 end;
     part private.personal_data;
-    found_rows jsonb;
+    page record;
+    more jsonb := '{}';
     result jsonb;
 begin
     -- Also for banned users: everybody may have a copy of what is stored about them.
@@ -220,39 +300,41 @@ begin
     if result is null then
         perform private.fail('not_signed_in');
     end if;
-    for part in select * from private.personal_data as d order by d.section loop
-        continue when to_regclass(part.relation) is null;
-        execute format(
-            'select coalesce(jsonb_agg(to_jsonb(t)), ''[]'') from %s as t where %s',
-            to_regclass(part.relation), part.condition
-        ) into found_rows using caller;
-        result := result || jsonb_build_object(part.section, found_rows);
+    if jsonb_typeof(after) <> 'array' or after is not null and section is null then
+        perform private.fail('section_not_found', left(format('after: %s', after), 100));
+    end if;
+    for part in
+        select * from private.personal_data as d
+        where
+            (export_my_data.section is null or d.section = export_my_data.section)
+            and d.condition is not null and to_regclass(d.relation) is not null
+        order by d.section
+    loop
+        page := private.export_rows(
+            part, caller, case when export_my_data.section is not null then after end, page_rows
+        );
+        result := result || jsonb_build_object(part.section, page.records);
+        if page.next is not null then
+            more := more || jsonb_build_object(part.section, page.next);
+        end if;
     end loop;
-    return result;
+    if export_my_data.section is not null and not result ? export_my_data.section then
+        perform private.fail('section_not_found', left(export_my_data.section, 100));
+    end if;
+    return result || jsonb_build_object('more', more);
 end
 $$;
-comment on function public.export_my_data() is
-'Everything stored about the caller as one JSON object: the account and one array per kind of record.';
-grant execute on function public.export_my_data() to authenticated;
+comment on function public.export_my_data(text, jsonb) is
+'Everything stored about the caller as one JSON object: the account and one array per kind of record. Of long sections '
+'the first rows; more names them with what to call again with, section and after, until more is empty.';
+grant execute on function public.export_my_data(text, jsonb) to authenticated;
 
-insert into private.personal_data (section, relation, condition) values
-('profile', 'public.profiles', 't.id = $1'),
-('settings', 'public.profile_settings', 't.user_id = $1'),
-('artist_profile', 'public.artist_profiles', 't.user_id = $1'),
-('categories', 'public.user_categories', 't.user_id = $1'),
-('skills', 'public.user_skills', 't.user_id = $1'),
-('genres', 'public.user_genres', 't.user_id = $1'),
-('custom_fields', 'public.custom_field_requesters', 't.user_id = $1'),
-('location', 'public.profile_locations', 't.user_id = $1'),
-('ban', 'public.bans', 't.user_id = $1'),
-('subscriptions', 'public.subscriptions', 't.user_id = $1'),
-('cart_items', 'public.cart_items', 't.user_id = $1'),
-('orders', 'public.orders', 't.user_id = $1'),
-('order_items', 'public.order_items', 't.buyer_id = $1'),
-('purchases', 'public.purchases', 't.buyer_id = $1'),
-('payments', 'public.payments', 't.user_id = $1'),
-('transactions', 'public.transactions', 't.buyer_id = $1 or t.seller_id = $1'),
-('refunds', 'public.refunds', 't.payment_id in (select p.id from public.payments as p where p.user_id = $1)'),
-('wallet', 'public.wallets', 't.user_id = $1'),
-('payouts', 'public.payouts', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('file_erasures', 'private.file_erasures', null, '{user_id}', 'says that files were erased; the id leads nowhere');
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('balance_remains', 'PT409', 'There is still money in this account.',
+'The detail names the amounts in cents as JSON: available_cents, pending_cents, payouts_cents (on their way) and their '
+'sum forfeit_cents. Ask for a payout first, or call delete_my_account with that forfeit_cents: it will not be paid '
+'out.'),
+('section_not_found', 'PT404', 'There is no such section.', 'Call with a section and an after as more named them.');

@@ -136,9 +136,4 @@ insert into public.plans (
 (
     'reseller_premium_plus', 'reseller', 'premium_plus', 'Premium Plus', 'Cross-posting, automatic sync and analytics.',
     2499, 24990, null, null, '["cross-posting", "auto-sync", "analytics"]', true, 3
-)
-on conflict (key) do update set
-family = excluded.family, tier = excluded.tier, name = excluded.name, description = excluded.description,
-monthly_price_cents = excluded.monthly_price_cents, annual_price_cents = excluded.annual_price_cents,
-commission_bps = excluded.commission_bps, featured_limit = excluded.featured_limit, features = excluded.features,
-is_offered = excluded.is_offered, sort_order = excluded.sort_order;
+);

@@ -161,7 +161,7 @@ begin
     returning * into result;
 
     perform private.audit(
-        'set_subscription', 'profiles', set_subscription.user_id,
+        'set_subscription', 'profile', set_subscription.user_id,
         jsonb_build_object('from', before.plan_key, 'to', plan.key, 'until', until)
     );
     return result;
@@ -185,7 +185,7 @@ begin
         perform private.fail('user_not_found', set_partner_account.user_id::text);
     end if;
     perform private.audit(
-        'set_partner_account', 'profiles', set_partner_account.user_id, jsonb_build_object('is_partner', is_partner)
+        'set_partner_account', 'profile', set_partner_account.user_id, jsonb_build_object('is_partner', is_partner)
     );
 end
 $$;
@@ -200,10 +200,16 @@ grant select on public.subscriptions to authenticated, service_role;
 create policy subscriptions_select on public.subscriptions for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
 
+insert into private.erasure_steps (step, phase, erases, statement) values
+-- What a provider collects has to be ended there first; until then its row keeps the profile.
+('subscriptions', 'business', '{public.subscriptions}',
+    'delete from public.subscriptions where user_id = $1 and provider is null');
+
+insert into private.personal_data (section, relation, condition) values
+('subscriptions', 'public.subscriptions', 't.user_id = $1');
+
 insert into private.error_codes (code, sqlstate, message, description) values
 ('plan_not_found', 'PT404', 'This plan does not exist.', 'Keys of plans are in the table plans.'),
 ('period_over', 'PT400', 'That time is over.', 'A plan can only be given until a time to come.'),
 ('subscription_managed_by_provider', 'PT409', 'This subscription is collected by a payment provider.',
-'Cancel it at the provider first, which the detail names; otherwise the user would go on paying for it.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'Cancel it at the provider first, which the detail names; otherwise the user would go on paying for it.');

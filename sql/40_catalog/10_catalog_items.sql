@@ -1,13 +1,11 @@
 -- The registry of everything that can be sold, favoured, reviewed or put in a cart: one row per item of any kind, with
 -- the item's own id. Each kind is a table of its own whose trigger keeps its row here; the rest of the platform knows
--- only this table. A new kind of thing to sell is one new table, one catalog_entry() function and one trigger.
-
-create type public.catalog_kind as enum ('product', 'artwork');
-comment on type public.catalog_kind is 'Which table an item comes from.';
+-- only this table. A new kind of thing to sell is one page: its table, one catalog_entry() function, the generic
+-- trigger and its row in private.kinds.
 
 create table public.catalog_items (
     id uuid not null,
-    kind public.catalog_kind not null,
+    kind text not null,
     seller_id uuid not null,
     title text not null,
     -- text, not citext: behind a policy only leakproof comparisons use an index.
@@ -29,16 +27,19 @@ create table public.catalog_items (
     favorites_count integer not null default 0,
     comments_count integer not null default 0,
     purchases_count integer not null default 0,
+    paid_purchases_count integer not null default 0,
     popularity smallint not null generated always as (
-        floor(4 * ln((1 + purchases_count)::double precision) / ln(2::double precision))::smallint
+        floor(4 * ln((1 + paid_purchases_count)::double precision) / ln(2::double precision))::smallint
     ) stored,
     rating_average numeric(3, 2) not null default 0,
     reviews_count integer not null default 0,
     search tsvector not null,
+    published_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint catalog_items_pkey primary key (id),
     constraint catalog_items_kind_slug_key unique (kind, slug),
+    constraint catalog_items_kind_fkey foreign key (kind) references private.kinds (kind),
     constraint catalog_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
     constraint catalog_items_price_cents_check check (price_cents = 0 or price_cents between 50 and 99999999),
     constraint catalog_items_minimum_price_cents_check check (
@@ -46,31 +47,37 @@ create table public.catalog_items (
     ),
     constraint catalog_items_counts_check check (
         views_count >= 0 and favorites_count >= 0 and comments_count >= 0 and purchases_count >= 0
-        and reviews_count >= 0 and rating_average between 0 and 5
-    )
+        and paid_purchases_count >= 0 and reviews_count >= 0 and rating_average between 0 and 5
+    ),
+    constraint catalog_items_published_at_check check (not is_published or published_at is not null)
 )
 -- Every sale, view and favourite rewrites a row here. Room on the page lets the counters without an index stay HOT;
 -- vacuum early, so that index-only work and page pruning keep up with a busy item.
 with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.05);
 
 -- What pages sort by, as keysets: the next page starts at the last row's (value, id). Only what is on sale is listed.
-create index catalog_items_created_at_id_idx on public.catalog_items (created_at desc, id desc) where is_listed;
-create index catalog_items_kind_created_at_id_idx on public.catalog_items (kind, created_at desc, id desc)
+create index catalog_items_published_at_id_idx on public.catalog_items (published_at desc, id desc) where is_listed;
+create index catalog_items_kind_published_at_id_idx on public.catalog_items (kind, published_at desc, id desc)
 where is_listed;
-create index catalog_items_category_created_at_id_idx on public.catalog_items (category, created_at desc, id desc)
+create index catalog_items_category_published_at_id_idx on public.catalog_items (category, published_at desc, id desc)
 where is_listed;
 create index catalog_items_price_cents_id_idx on public.catalog_items (price_cents, id) where is_listed;
 create index catalog_items_popularity_id_idx on public.catalog_items (popularity desc, id desc) where is_listed;
-create index catalog_items_seller_id_created_at_idx on public.catalog_items (seller_id, created_at desc);
+-- Without a condition: a seller sees drafts too, last in this order.
+create index catalog_items_seller_id_published_at_idx on public.catalog_items (seller_id, published_at desc, id desc);
 create index catalog_items_featured_idx on public.catalog_items (seller_id, id) where is_featured;
 create index catalog_items_tags_idx on public.catalog_items using gin (tags) where is_listed;
 create index catalog_items_search_idx on public.catalog_items using gin (search) where is_listed;
+create index catalog_items_title_trgm_idx on public.catalog_items using gin (
+    private.search_text(title) extensions.gin_trgm_ops
+) where is_listed;
 
 comment on table public.catalog_items is
 'Registry of all items. Same id as the row it mirrors; written by triggers and the server, read-only to clients. Pages '
-'filter on is_listed and sort by created_at, price_cents or popularity, each with id.';
+'filter on is_listed and sort by published_at (newest first), price_cents or popularity, each with id. Texts: '
+'search_catalog().';
 comment on column public.catalog_items.id is 'Id of the row in the kind''s own table.';
-comment on column public.catalog_items.kind is 'Which table that is.';
+comment on column public.catalog_items.kind is 'Which kind it is of: product, artwork.';
 comment on column public.catalog_items.seller_id is 'Who sells it.';
 comment on column public.catalog_items.title is 'Title to show.';
 comment on column public.catalog_items.slug is 'Address part, unique per kind.';
@@ -94,15 +101,19 @@ comment on column public.catalog_items.views_count is 'Views; folded from events
 comment on column public.catalog_items.favorites_count is 'How many favour it.';
 comment on column public.catalog_items.comments_count is 'Visible comments.';
 comment on column public.catalog_items.purchases_count is 'Valid entitlements to it.';
+comment on column public.catalog_items.paid_purchases_count is 'Those of them that were paid for.';
 comment on column public.catalog_items.popularity is
-'purchases_count in steps of about a fifth (4 × log2), to sort by: with the exact count in an index every sale would '
-'rewrite all of the row''s index entries.';
+'paid_purchases_count in steps of about a fifth (4 × log2), to sort by: with the exact count in an index every sale '
+'would rewrite all of the row''s index entries. What was given away does not count: a hundred accounts cost nothing.';
 comment on column public.catalog_items.rating_average is 'Mean of its reviews, 1 to 5; 0 without any.';
 comment on column public.catalog_items.reviews_count is 'Reviews.';
-comment on column public.catalog_items.search is 'Full-text vector: title (A), tags (B), description (C).';
+comment on column public.catalog_items.search is
+'Full-text vector: title (A), tags (B), description (C). For search_catalog().';
+comment on column public.catalog_items.published_at is
+'When it was first published; kept when it is withdrawn and published again. Null: never yet.';
 
 create type private.catalog_entry as (
-    kind public.catalog_kind,
+    kind text,
     seller_id uuid,
     title text,
     slug text,
@@ -121,27 +132,6 @@ create type private.catalog_entry as (
 comment on type private.catalog_entry is
 'What a kind contributes to its registry row; body is only searched. Each kind defines private.catalog_entry(<its '
 'row>).';
-
-create function private.search_vector(title text, tags text[], body text) returns tsvector
-language sql
-stable
-set search_path = ''
-as $$
-    select
-        setweight(to_tsvector('pg_catalog.english', plain.title), 'A')
-        || setweight(to_tsvector('pg_catalog.english', plain.tags), 'B')
-        || setweight(to_tsvector('pg_catalog.english', plain.body), 'C')
-    from (
-        select
-            extensions.unaccent('extensions.unaccent'::regdictionary, coalesce(search_vector.title, '')) as title,
-            extensions.unaccent(
-                'extensions.unaccent'::regdictionary, coalesce(array_to_string(search_vector.tags, ' '), '')
-            ) as tags,
-            extensions.unaccent('extensions.unaccent'::regdictionary, coalesce(search_vector.body, '')) as body
-    ) as plain
-$$;
-comment on function private.search_vector(text, text[], text) is
-'Weighted search vector without accents. Queries use websearch_to_tsquery(''english'', unaccent(…)).';
 
 create function private.sync_catalog_item() returns trigger
 language plpgsql
@@ -182,12 +172,13 @@ begin
     if tg_op = 'INSERT' then
         insert into public.catalog_items (
             id, kind, seller_id, title, slug, thumbnail_url, price_cents, minimum_price_cents, currency, category, tags,
-            is_unique, is_featured, is_published, is_for_sale, seller_is_active, search, created_at
+            is_unique, is_featured, is_published, is_for_sale, seller_is_active, search, published_at, created_at
         ) values (
             new.id, entry.kind, entry.seller_id, entry.title, entry.slug, entry.thumbnail_url, entry.price_cents,
             entry.minimum_price_cents, entry.currency, entry.category, entry.tags, entry.is_unique, entry.is_featured,
             entry.is_published, entry.is_for_sale, seller_is_active,
-            private.search_vector(entry.title, entry.tags, entry.body), new.created_at
+            private.search_vector(entry.title, entry.tags, entry.body),
+            case when entry.is_published then new.created_at end, new.created_at
         );
     else
         update public.catalog_items as c set
@@ -195,6 +186,7 @@ begin
             price_cents = entry.price_cents, minimum_price_cents = entry.minimum_price_cents,
             currency = entry.currency, category = entry.category, tags = entry.tags, is_unique = entry.is_unique,
             is_featured = entry.is_featured, is_published = entry.is_published, is_for_sale = entry.is_for_sale,
+            published_at = coalesce(c.published_at, case when entry.is_published then now() end),
             search = case
                 when (entry.title, entry.tags, entry.body) is not distinct from (before.title, before.tags, before.body)
                     then c.search
@@ -215,45 +207,89 @@ $$;
 comment on function private.sync_catalog_item() is
 'Generic trigger of every kind: keeps the item''s registry row and its seller''s counters.';
 
-create function private.count_published_item(kind public.catalog_kind, seller_id uuid, change integer) returns void
-language sql
+-- How much of each kind a profile shows.
+create table public.profile_counts (
+    user_id uuid not null,
+    kind text not null,
+    published_count integer not null default 0,
+    constraint profile_counts_pkey primary key (user_id, kind),
+    constraint profile_counts_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint profile_counts_kind_fkey foreign key (kind) references private.kinds (kind),
+    constraint profile_counts_published_count_check check (published_count >= 0)
+);
+
+create index profile_counts_kind_idx on public.profile_counts (kind);
+
+comment on table public.profile_counts is
+'How many published items of each kind a profile has; no row: none. Readable with the profile, written by triggers.';
+comment on column public.profile_counts.user_id is 'The profile.';
+comment on column public.profile_counts.kind is 'The kind.';
+comment on column public.profile_counts.published_count is 'Its published items, sold ones included.';
+
+create view private.published_counts with (security_invoker = true) as
+select md5(c.user_id::text || c.kind)::uuid as id, c.published_count
+from public.profile_counts as c;
+comment on view private.published_counts is 'profile_counts under one key, for the recount of counters.';
+
+insert into private.counters (counter, relation, key, count_column, truth) values
+(
+    'profile_counts.published_count', 'private.published_counts', 'id', 'published_count',
+    'select md5(seller_id::text || kind)::uuid, count(*) from public.catalog_items where is_published group by 1'
+);
+
+create function private.count_published_item(kind text, seller_id uuid, change integer) returns void
+language plpgsql
 security definer
 set search_path = ''
 as $$
-    update public.profiles as p set
-        products_count = p.products_count + case when kind = 'product' then change else 0 end,
-        artworks_count = p.artworks_count + case when kind = 'artwork' then change else 0 end
-    where p.id = count_published_item.seller_id
+begin
+    update public.profile_counts as c set published_count = c.published_count + change
+    where c.user_id = count_published_item.seller_id and c.kind = count_published_item.kind;
+    if not found then
+        insert into public.profile_counts (user_id, kind, published_count)
+        values (count_published_item.seller_id, count_published_item.kind, change);
+    end if;
+end
 $$;
-comment on function private.count_published_item(public.catalog_kind, uuid, integer) is
-'Moves the seller''s count of published items of a kind.';
+comment on function private.count_published_item(text, uuid, integer) is
+'Moves the seller''s count of published items of a kind. Whoever makes the first row has locked the profile.';
+
+alter table public.profile_counts enable row level security;
+grant select on public.profile_counts to anon, authenticated, service_role;
+create policy profile_counts_select on public.profile_counts for select to anon, authenticated
+using ((select p.id from public.profiles as p where p.id = profile_counts.user_id) is not null);
 
 -- A seller's standing decides over all their items at once: a ban takes them off sale, its end puts them back. So does
 -- a private profile: nobody buys from somebody they cannot see.
-create function private.follow_seller_standing() returns trigger
+create function private.follow_seller_standing(user_id uuid, max_rows integer) returns integer
 language plpgsql
 security definer
 set search_path = ''
 as $$
 declare
-    active boolean := private.author_audience(new) <> 'owner';
+    active boolean := (
+        select private.author_audience(p) <> 'owner' from public.profiles as p
+        where p.id = follow_seller_standing.user_id
+    );
+    changed integer;
 begin
     update public.catalog_items as c set seller_is_active = active
-    where c.seller_id = new.id and c.seller_is_active <> active;
-    return null;
+    where c.id = any(array(
+        select i.id from public.catalog_items as i
+        where i.seller_id = follow_seller_standing.user_id and i.seller_is_active <> active
+        order by i.id
+        limit max_rows
+        for no key update
+    ));
+    get diagnostics changed = row_count;
+    return changed;
 end
 $$;
-comment on function private.follow_seller_standing() is
-'Trigger on profiles: a banned, deleted or private seller''s items are neither visible nor for sale.';
+comment on function private.follow_seller_standing(uuid, integer) is
+'Step of advance_account(): a banned, deleted or private seller''s items are neither visible nor for sale.';
 
-create trigger follow_seller_standing
-after update of is_banned, deleted_at, profile_visibility on public.profiles
-for each row
-when (
-    (old.is_banned, old.deleted_at, old.profile_visibility)
-    is distinct from (new.is_banned, new.deleted_at, new.profile_visibility)
-)
-execute function private.follow_seller_standing();
+insert into private.standing_steps (step, position, statement) values
+('catalog_items', 10, 'select private.follow_seller_standing($1, $2)');
 
 create function private.item_has_orders(item_id uuid) returns boolean
 language plpgsql
@@ -290,11 +326,15 @@ as $$
 declare
     cleaned text [];
 begin
+    -- What is far too much is refused before each of them is looked at.
+    if cardinality(tags) > 200 or char_length(array_to_string(tags, '')) > 16384 then
+        perform private.fail('invalid_tags', cardinality(tags)::text);
+    end if;
     cleaned := array(
         select t.tag
         from (
             select
-                lower(btrim(regexp_replace(u.tag, '[[:space:][:cntrl:]]+', ' ', 'g'), ' #')) as tag,
+                private.tag_form(u.tag) as tag,
                 min(u.position) as position
             from unnest(tags) with ordinality as u (tag, position)
             group by 1
@@ -309,29 +349,8 @@ begin
 end
 $$;
 comment on function private.clean_tags(text[]) is
-'Tags in lower case, without #, spare spaces, empty ones and repeats; fails with invalid_tags above 20 or 50 '
+'Tags in their form, see tag_form(), without empty ones and repeats; fails with invalid_tags above 20 or 50 '
 'characters.';
-
-create function private.free_slug(title text, relation regclass, id uuid) returns text
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    base text := coalesce(nullif(btrim(left(private.slugify(title), 80), '-'), ''), 'item');
-    taken boolean;
-begin
-    -- Two items of one title arriving together take turns; the second sees the first.
-    perform pg_advisory_xact_lock(hashtextextended(relation::text || ':' || base, 0));
-    execute format(
-        'select exists (select from %s as t where t.slug = $1 and t.id <> $2)',
-        relation
-    ) into taken using base, id;
-    return base || case when taken then '-' || left(replace(id::text, '-', ''), 10) else '' end;
-end
-$$;
-comment on function private.free_slug(text, regclass, uuid) is
-'Slug of a title; when another row of the relation has it, with part of the item''s id.';
 
 create function private.check_featured_limit(item_id uuid, seller_id uuid) returns void
 language plpgsql
@@ -378,7 +397,7 @@ grant select on public.catalog_items to anon, authenticated, service_role;
 -- Cheapest answer first: for a page of listed items nothing but is_visible and the list of blocks, read once, is ever
 -- evaluated. Whoever bought an item goes on seeing it, blocked or not.
 create policy catalog_items_select_anon on public.catalog_items for select to anon
-using (is_visible);
+using (is_visible and seller_id <> all(array(select private.hidden_ids())));
 create policy catalog_items_select on public.catalog_items for select to authenticated
 using (
     (is_visible and seller_id <> all(array(select private.blocked_ids())))
@@ -387,11 +406,88 @@ using (
     or private.has_bought((select private.member_id()), id)
 );
 
+-- Full text indexes cannot serve a query under row level security, so this reads past it and asks what the policies
+-- ask.
+create function public.search_catalog(
+    query text,
+    kind text default null,
+    category text default null,
+    tags text[] default null,
+    min_price_cents bigint default null,
+    max_price_cents bigint default null,
+    before_published_at timestamptz default null,
+    before_id uuid default null,
+    max_rows integer default 20
+) returns setof public.catalog_items
+language plpgsql
+stable
+security definer
+rows 20
+-- The planner has to see the words: common ones are found soonest among the newest items, rare ones in the index.
+set plan_cache_mode = force_custom_plan
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    words tsquery := private.search_query(search_catalog.query);
+    term text := btrim(private.search_text(left(coalesce(search_catalog.query, ''), 100)));
+    pattern text := '%' || regexp_replace(term, '([\\%_])', '\\\1', 'g') || '%';
+    blocked uuid [] := case
+        when auth.uid() is null then array(select private.hidden_ids()) else array(select private.blocked_ids())
+    end;
+    last_at timestamptz := coalesce(search_catalog.before_published_at, 'infinity');
+    last_id uuid := coalesce(search_catalog.before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    page integer := least(greatest(coalesce(search_catalog.max_rows, 20), 1), 100);
+    by_words boolean := numnode(words) > 0 and exists (
+        select from public.catalog_items as c where c.is_listed and c.seller_id <> all (blocked) and c.search @@ words
+    );
+begin
+    -- Trigrams need three letters, and know nothing of words that are to be left out.
+    if not by_words and (char_length(term) < 3 or words::text like '%!%') then
+        return;
+    end if;
+    return query
+    select c.* from public.catalog_items as c
+    where
+        c.is_listed
+        and c.seller_id <> all (blocked)
+        and (
+            by_words and c.search @@ words
+            or not by_words and (
+                private.search_text(c.title) like pattern
+                or term operator(extensions.<%) private.search_text(c.title)
+            )
+        )
+        and (search_catalog.kind is null or c.kind = search_catalog.kind)
+        and (search_catalog.category is null or c.category = search_catalog.category)
+        and (search_catalog.tags is null or c.tags @> private.clean_tags(search_catalog.tags))
+        and (search_catalog.min_price_cents is null or c.price_cents >= search_catalog.min_price_cents)
+        and (search_catalog.max_price_cents is null or c.price_cents <= search_catalog.max_price_cents)
+        and (c.published_at, c.id) < (last_at, last_id)
+    order by c.published_at desc, c.id desc
+    limit page;
+end
+$$;
+comment on function public.search_catalog(
+    text, text, text, text[], bigint, bigint, timestamptz, uuid, integer
+) is
+'Items on sale that match, newest first: by words (stemmed, without accents; "exact words", or, -not), and when no '
+'item has them by titles that contain or resemble the query. Filters: kind, category, all of the tags, price range. 1 '
+'to 100 rows, 20 unless told; the next page starts before the last row''s published_at and id.';
+grant execute on function public.search_catalog(
+    text, text, text, text[], bigint, bigint, timestamptz, uuid, integer
+) to anon, authenticated;
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('profile_counts', 'public.profile_counts',
+    't.user_id = $1', '{user_id}', 'a number of what is shown, 0 once the account has ended'),
+('catalog_items', 'public.catalog_items',
+    null, '{seller_id, title, slug, thumbnail_url, category, tags, search}',
+    'sold: its buyers keep it as they bought it; repeats products and artworks');
+
 insert into private.error_codes (code, sqlstate, message, description) values
 ('item_has_orders', 'PT409', 'This item was ordered and cannot be removed.',
 'Orders refer to it. Take it off sale instead: status deleted for products, archived for artworks.'),
 ('invalid_tags', 'PT400', 'Too many or too long tags.', 'At most 20 tags of at most 50 characters.'),
 ('featured_limit_reached', 'PT409', 'Your plan does not allow more featured items.',
-'The detail states how many. Stop featuring another item or upgrade. Items featured before a downgrade stay.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'The detail states how many. Stop featuring another item or upgrade. Items featured before a downgrade stay.');

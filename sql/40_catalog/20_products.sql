@@ -14,7 +14,7 @@ create table public.products (
     id uuid not null default gen_random_uuid(),
     seller_id uuid not null default auth.uid(),
     title text not null,
-    slug text not null,
+    slug text not null default '',
     description text,
     product_type public.product_type not null default 'regular',
     source_webinar_id uuid,
@@ -26,12 +26,13 @@ create table public.products (
     file_types text[] not null default '{}',
     price_cents bigint not null default 0,
     currency character(3) not null default 'USD',
-    is_free boolean generated always as (price_cents = 0) stored,
+    is_free boolean not null generated always as (price_cents = 0) stored,
     allow_name_your_price boolean not null default false,
     minimum_price_cents bigint,
     technical_details jsonb not null default '{}',
     license_type public.license_type not null default 'personal',
     license_text text,
+    license_version integer not null default 1,
     category_id uuid,
     tags text[] not null default '{}',
     genre_tags text[] not null default '{}',
@@ -48,7 +49,7 @@ create table public.products (
     -- The registry row is written by trigger after this one, hence deferred. It makes item:catalog_items(*) embeddable.
     constraint products_id_fkey foreign key (id) references public.catalog_items (id)
     deferrable initially deferred,
-    constraint products_title_check check (char_length(title) between 1 and 255 and title !~ '[[:cntrl:]]'),
+    constraint products_title_check check (char_length(title) between 1 and 255),
     constraint products_slug_check check (
         slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100
     ),
@@ -74,12 +75,34 @@ create index products_category_id_idx on public.products (category_id);
 create index products_created_at_idx on public.products (created_at desc);
 create index products_genre_tags_idx on public.products using gin (genre_tags);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint products_description_check on public.products is
+'invalid_description: A description has at most 20,000 characters.';
+comment on constraint products_featured_at_check on public.products is
+'invalid_product: A featured product has a date.';
+comment on constraint products_license_text_check on public.products is
+'invalid_license: A license text has at most 20,000 characters; a custom license needs one.';
+comment on constraint products_minimum_price_cents_check on public.products is
+'invalid_price: A minimum belongs to name-your-price: 0 or at least 50 cents, not above the price.';
+comment on constraint products_price_cents_check on public.products is
+'invalid_price: A price is 0 or from 50 to 99999999 cents.';
+comment on constraint products_slug_check on public.products is
+'invalid_slug: A slug is made of a-z, 0-9 and single hyphens, at most 100 characters.';
+comment on constraint products_technical_details_check on public.products is
+'invalid_technical_details: Technical details are an object of at most 16 kB.';
+comment on constraint products_title_check on public.products is 'invalid_title: A title has 1 to 255 characters.';
+comment on constraint products_category_id_fkey on public.products is
+'choice_not_available: There is no such category.';
+comment on constraint products_slug_key on public.products is
+'slug_taken: Another product just took this address; try again.';
+
 comment on table public.products is
 'Digital products. Visible while active, approved and of a seller in good standing; always to the seller, to buyers '
 'and to admins. Counters, ratings, tags search and sorting are on its catalog_items row, its files in product_files.';
 comment on column public.products.seller_id is 'Who sells it; always the caller.';
 comment on column public.products.title is 'Title, one line of at most 255 characters.';
-comment on column public.products.slug is 'Address part, unique; made from the title when missing.';
+comment on column public.products.slug is
+'Address part, unique; made from the title when missing. A taken one gets an ending.';
 comment on column public.products.description is 'Rich text, at most 20,000 characters.';
 comment on column public.products.product_type is 'Fixed when created.';
 comment on column public.products.source_webinar_id is 'The webinar it records; written by the conversion only.';
@@ -102,6 +125,8 @@ comment on column public.products.technical_details is
 'Facts for people, an object: bpm, key, sample_rate, bit_depth and the like.';
 comment on column public.products.license_type is 'What buyers may do with it.';
 comment on column public.products.license_text is 'Licence in words; required for custom.';
+comment on column public.products.license_version is
+'Counts the changes of the licence; kept by trigger. A buyer has the licence of their order line.';
 comment on column public.products.category_id is 'Main category.';
 comment on column public.products.tags is 'Up to 20 tags; lower case.';
 comment on column public.products.genre_tags is 'Up to 20 genres; lower case.';
@@ -141,14 +166,8 @@ begin
         end if;
     end if;
 
-    new.title := btrim(new.title);
-    new.slug := nullif(lower(btrim(new.slug)), '');
-    if new.slug is null then
-        new.slug := private.free_slug(new.title, 'public.products', new.id);
-    elsif (tg_op = 'INSERT' or new.slug <> old.slug) and exists (
-        select from public.products as p where p.slug = new.slug and p.id <> new.id
-    ) then
-        perform private.fail('slug_taken', new.slug);
+    if tg_op = 'INSERT' or new.slug is distinct from old.slug then
+        new.slug := private.free_slug(new.slug, new.title, 'public.products', new.id);
     end if;
     new.tags := private.clean_tags(new.tags);
     new.genre_tags := private.clean_tags(new.genre_tags);
@@ -156,13 +175,17 @@ begin
     new.minimum_price_cents := case
         when new.allow_name_your_price then coalesce(new.minimum_price_cents, new.price_cents)
     end;
-    new.license_text := nullif(btrim(new.license_text), '');
     if new.license_type = 'custom' and new.license_text is null then
         perform private.fail('license_text_required');
     end if;
+    new.license_version := case
+        when tg_op = 'INSERT' then 1
+        else old.license_version
+            + ((new.license_type, new.license_text) is distinct from (old.license_type, old.license_text))::integer
+    end;
 
     if new.status = 'active' and (tg_op = 'INSERT' or old.status <> 'active') and not exists (
-        select from public.product_files as f where f.product_id = new.id
+        select from public.product_files as f where f.product_id = new.id and f.removed_at is null
     ) then
         perform private.fail('product_has_no_files', new.id::text);
     end if;
@@ -181,6 +204,13 @@ end
 $$;
 comment on function private.check_product() is
 'Trigger: completes a product (slug, tags, minimum price, featured_at) and refuses what a constraint cannot say.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of title, description, license_text, technical_details on public.products
+for each row execute function private.tidy_texts(
+    'title line required', 'description body', 'license_text body', 'technical_details object'
+);
 
 create trigger check_product
 before insert or update on public.products
@@ -201,24 +231,19 @@ create table public.product_approvals (
     product_id uuid not null,
     is_approved boolean not null,
     approval_notes text,
-    reviewed_by uuid,
     reviewed_at timestamptz not null default now(),
     constraint product_approvals_pkey primary key (product_id),
     constraint product_approvals_product_id_fkey foreign key (product_id)
     references public.products (id) on delete cascade,
-    constraint product_approvals_reviewed_by_fkey foreign key (reviewed_by)
-    references public.profiles (id) on delete set null,
     constraint product_approvals_approval_notes_check check (char_length(approval_notes) <= 2000)
 );
 
-create index product_approvals_reviewed_by_idx on public.product_approvals (reviewed_by);
-
 comment on table public.product_approvals is
-'Last review of a product; the history is in audit_log. Its seller and admins read, review_product() writes.';
+'Last review of a product; the history, and who decided, are in audit_log. Its seller and admins read, '
+'review_product() writes.';
 comment on column public.product_approvals.product_id is 'The product.';
 comment on column public.product_approvals.is_approved is 'The decision.';
 comment on column public.product_approvals.approval_notes is 'Why, told to the seller; at most 2,000 characters.';
-comment on column public.product_approvals.reviewed_by is 'The admin.';
 comment on column public.product_approvals.reviewed_at is 'When.';
 
 create function public.review_product(product_id uuid, approved boolean, notes text default null) returns void
@@ -226,21 +251,19 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
-declare
-    admin uuid := private.require_admin();
 begin
+    perform private.require_admin();
     update public.products as p set is_approved = coalesce(approved, false)
     where p.id = review_product.product_id;
     if not found then
         perform private.fail('item_not_found', review_product.product_id::text);
     end if;
-    insert into public.product_approvals as a (product_id, is_approved, approval_notes, reviewed_by)
-    values (review_product.product_id, coalesce(approved, false), notes, admin)
+    insert into public.product_approvals as a (product_id, is_approved, approval_notes)
+    values (review_product.product_id, coalesce(approved, false), notes)
     on conflict on constraint product_approvals_pkey do update set
-        is_approved = excluded.is_approved, approval_notes = excluded.approval_notes,
-        reviewed_by = excluded.reviewed_by, reviewed_at = now();
+        is_approved = excluded.is_approved, approval_notes = excluded.approval_notes, reviewed_at = now();
     perform private.audit(
-        'review_product', 'products', review_product.product_id,
+        'review_product', 'product', review_product.product_id,
         jsonb_build_object('approved', coalesce(approved, false), 'notes', notes)
     );
 end
@@ -249,24 +272,37 @@ comment on function public.review_product(uuid, boolean, text) is
 'Admins: approves a product or takes it out of the shop, with notes for its seller; audited.';
 grant execute on function public.review_product(uuid, boolean, text) to authenticated;
 
-create function private.erase_products(seller uuid) returns void
+create function private.erase_products(seller uuid, max_rows integer default null) returns integer
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    chosen uuid [] := array(
+        select p.id from public.products as p
+        where p.seller_id = seller and (p.status <> 'deleted' or not private.item_has_orders(p.id))
+        order by p.id
+        limit max_rows
+        for update
+    );
 begin
-    perform from public.products as p where p.seller_id = seller order by p.id for update;
     begin
-        delete from public.products as p where p.seller_id = seller and not private.item_has_orders(p.id);
+        delete from public.products as p where p.id = any(chosen) and not private.item_has_orders(p.id);
     exception when foreign_key_violation or sqlstate 'PT409' then
         -- Ordered this very moment: then it stays, like the others, for its buyer.
         null;
     end;
-    update public.products as p set status = 'deleted' where p.seller_id = seller and p.status <> 'deleted';
+    update public.products as p set status = 'deleted' where p.id = any(chosen) and p.status <> 'deleted';
+    return cardinality(chosen);
 end
 $$;
-comment on function private.erase_products(uuid) is
-'Account deletion: removes a seller''s products that nobody ordered and takes the others off sale for good.';
+comment on function private.erase_products(uuid, integer) is
+'Account deletion: removes a seller''s products that nobody ordered and takes the others off sale for good, at most '
+'max_rows; how many.';
+
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('products', 'items', '{}',
+    'select private.erase_products($1)', 'select 10 * private.erase_products($1, 1 + $2 / 10)');
 
 alter table public.products enable row level security;
 revoke all on public.products from anon, authenticated, service_role;
@@ -300,6 +336,11 @@ with check (seller_id = (select private.member_id()));
 create policy products_delete on public.products for delete to authenticated
 using (seller_id = (select private.member_id()));
 
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of approval_notes on public.product_approvals
+for each row execute function private.tidy_texts('approval_notes body');
+
 alter table public.product_approvals enable row level security;
 revoke all on public.product_approvals from anon, authenticated, service_role;
 grant select on public.product_approvals to authenticated, service_role;
@@ -312,21 +353,44 @@ using (
     )
 );
 
-insert into private.personal_data (section, relation, condition) values
-('products', 'public.products', 't.seller_id = $1'),
-(
-    'product_approvals', 'public.product_approvals',
-    't.product_id in (select p.id from public.products as p where p.seller_id = $1)'
-)
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+-- Products have had their review all along; hiding one is the same decision.
+create function private.product_lock(ids uuid[]) returns setof private.content_state
+language sql
+security definer
+set search_path = ''
+as $$
+    select p.id, not p.is_approved
+    from private.hold_each('public.products', ids) as h (id)
+    inner join public.products as p on p.id = h.id
+$$;
+comment on function private.product_lock(uuid[]) is 'Hook lock: hidden is what is not approved.';
+
+create function private.product_hide(ids uuid[], reason text) returns void
+language sql
+security definer
+set search_path = ''
+as $$
+    select public.review_product(i.id, reason is null, reason) from unnest(ids) as i (id)
+$$;
+comment on function private.product_hide(uuid[], text) is 'Hook hide: see review_product().';
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('product', 'public.products', 'seller_id', '/catalog_items/{id}', '{can_read,evidence,place,lock,hide}');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('products', 'public.products',
+    't.seller_id = $1',
+    '{seller_id, title, slug, description, source_webinar_id, thumbnail_url, preview_images, preview_audio_url, '
+    'preview_video_url, file_types, technical_details, license_text, tags, genre_tags}',
+    'sold: its buyers keep it as they bought it'),
+('product_approvals', 'public.product_approvals',
+    't.product_id in (select p.id from public.products as p where p.seller_id = $1)', '{approval_notes}',
+    'what an admin said of something that was sold');
 
 insert into private.error_codes (code, sqlstate, message, description) values
-('slug_taken', 'PT409', 'This address is taken.', 'Another item uses the slug. Choose another or leave it out.'),
 ('license_text_required', 'PT400', 'A custom licence needs its text.', 'Send license_text with license_type custom.'),
 ('product_has_no_files', 'PT409', 'This product has no files.',
 'A product on sale needs at least one row in product_files: upload to the bucket product-files, add the row, then set '
-'status active. The last file of a product on sale or once ordered cannot be removed.'),
+'status active. The last file of a product on sale or once ordered is only replaced: add the new one first.'),
 ('product_deleted', 'PT409', 'This product was deleted.', 'Deleting is final. Create a new product.'),
-('item_not_found', 'PT404', 'This item does not exist.', 'No item with that id, or none the caller may see.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+('item_not_found', 'PT404', 'This item does not exist.', 'No item with that id, or none the caller may see.');

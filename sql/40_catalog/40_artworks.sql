@@ -14,7 +14,7 @@ create table public.artworks (
     id uuid not null default gen_random_uuid(),
     seller_id uuid not null default auth.uid(),
     title text not null,
-    slug text not null,
+    slug text not null default '',
     description text,
     image_url public.http_url not null,
     thumbnail_url public.http_url,
@@ -39,7 +39,7 @@ create table public.artworks (
     -- The registry row is written by trigger after this one, hence deferred. It makes item:catalog_items(*) embeddable.
     constraint artworks_id_fkey foreign key (id) references public.catalog_items (id)
     deferrable initially deferred,
-    constraint artworks_title_check check (char_length(title) between 1 and 255 and title !~ '[[:cntrl:]]'),
+    constraint artworks_title_check check (char_length(title) between 1 and 255),
     constraint artworks_slug_check check (
         slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100
     ),
@@ -58,12 +58,32 @@ create index artworks_seller_id_created_at_idx on public.artworks (seller_id, cr
 create index artworks_created_at_idx on public.artworks (created_at desc);
 create index artworks_category_created_at_idx on public.artworks (category, created_at desc);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint artworks_description_check on public.artworks is
+'invalid_description: A description has at most 20,000 characters.';
+comment on constraint artworks_dimensions_check on public.artworks is
+'invalid_dimensions: Dimensions have 1 to 100 characters.';
+comment on constraint artworks_file_size_bytes_check on public.artworks is
+'invalid_file_size: A file size is 0 or more.';
+comment on constraint artworks_original_price_cents_check on public.artworks is
+'invalid_price: An original price is above the price, at most 99999999 cents.';
+comment on constraint artworks_price_cents_check on public.artworks is
+'invalid_price: A price is 0 or from 50 to 99999999 cents.';
+comment on constraint artworks_slug_check on public.artworks is
+'invalid_slug: A slug is made of a-z, 0-9 and single hyphens, at most 100 characters.';
+comment on constraint artworks_sold_at_check on public.artworks is
+'invalid_artwork: Only a sold work has a date of sale.';
+comment on constraint artworks_title_check on public.artworks is 'invalid_title: A title has 1 to 255 characters.';
+comment on constraint artworks_slug_key on public.artworks is
+'slug_taken: Another artwork just took this address; try again.';
+
 comment on table public.artworks is
 'One-of-a-kind works. Visible while published or sold and of a seller in good standing; always to the seller, the '
 'buyer and admins. Counters, search and sorting are on its catalog_items row.';
 comment on column public.artworks.seller_id is 'The artist who sells it; always the caller.';
 comment on column public.artworks.title is 'Title, one line of at most 255 characters.';
-comment on column public.artworks.slug is 'Address part, unique; made from the title when missing.';
+comment on column public.artworks.slug is
+'Address part, unique; made from the title when missing. A taken one gets an ending.';
 comment on column public.artworks.description is 'At most 20,000 characters.';
 comment on column public.artworks.image_url is 'The picture, http(s) only.';
 comment on column public.artworks.thumbnail_url is 'Smaller picture for lists, http(s) only.';
@@ -103,17 +123,10 @@ security definer
 set search_path = ''
 as $$
 begin
-    new.title := btrim(new.title);
-    new.slug := nullif(lower(btrim(new.slug)), '');
-    if new.slug is null then
-        new.slug := private.free_slug(new.title, 'public.artworks', new.id);
-    elsif (tg_op = 'INSERT' or new.slug <> old.slug) and exists (
-        select from public.artworks as a where a.slug = new.slug and a.id <> new.id
-    ) then
-        perform private.fail('slug_taken', new.slug);
+    if tg_op = 'INSERT' or new.slug is distinct from old.slug then
+        new.slug := private.free_slug(new.slug, new.title, 'public.artworks', new.id);
     end if;
     new.tags := private.clean_tags(new.tags);
-    new.dimensions := nullif(btrim(new.dimensions), '');
     new.sold_at := case when new.status = 'sold' then coalesce(new.sold_at, now()) end;
     if new.is_featured and (tg_op = 'INSERT' or not old.is_featured) then
         perform private.check_featured_limit(new.id, new.seller_id);
@@ -122,6 +135,11 @@ begin
 end
 $$;
 comment on function private.check_artwork() is 'Trigger: completes an artwork and enforces the plan''s featured limit.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of title, description, dimensions on public.artworks
+for each row execute function private.tidy_texts('title line required', 'description body', 'dimensions line');
 
 create trigger check_artwork
 before insert or update on public.artworks
@@ -162,17 +180,44 @@ for each row execute function private.sync_catalog_item();
 create trigger touch_updated_at before update on public.artworks
 for each row execute function private.touch_updated_at();
 
+-- Nobody's to read: whether a work was on show before it was sold is its seller's business.
+create table private.artworks_before_sale (
+    artwork_id uuid not null,
+    status public.artwork_status not null,
+    constraint artworks_before_sale_pkey primary key (artwork_id),
+    constraint artworks_before_sale_artwork_id_fkey foreign key (artwork_id)
+    references public.artworks (id) on delete cascade
+);
+
+comment on table private.artworks_before_sale is
+'What a full refund gives back: the state of sold works before the sale.';
+comment on column private.artworks_before_sale.artwork_id is 'The sold work.';
+comment on column private.artworks_before_sale.status is 'Its status when it was sold.';
+
+alter table private.artworks_before_sale enable row level security;
+
 create function private.mark_item_sold(item_id uuid) returns boolean
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    before public.artwork_status;
 begin
     -- Whatever the seller did with it since checkout: who reserved it and paid gets it.
-    update public.artworks as a set status = 'sold' where a.id = mark_item_sold.item_id and a.status <> 'sold';
-    return found or not exists (
-        select from public.catalog_items as c where c.id = mark_item_sold.item_id and c.is_unique
-    );
+    select a.status into before from public.artworks as a where a.id = mark_item_sold.item_id for no key update;
+    if before is null then
+        return not exists (
+            select from public.catalog_items as c where c.id = mark_item_sold.item_id and c.is_unique
+        );
+    end if;
+    if before = 'sold' then
+        return false;
+    end if;
+    insert into private.artworks_before_sale as b (artwork_id, status) values (mark_item_sold.item_id, before)
+    on conflict on constraint artworks_before_sale_pkey do update set status = excluded.status;
+    update public.artworks as a set status = 'sold' where a.id = mark_item_sold.item_id;
+    return true;
 end
 $$;
 comment on function private.mark_item_sold(uuid) is
@@ -188,32 +233,50 @@ as $$
         when exists (
             select from public.profiles as p where p.id = a.seller_id and p.deleted_at is not null
         ) then 'archived'
-        else 'published'
+        -- What its seller had withdrawn while a buyer held it comes back withdrawn.
+        else coalesce(
+            (select b.status from private.artworks_before_sale as b where b.artwork_id = a.id)::text, 'published'
+        )
     end::public.artwork_status
     where a.id = relist_item.item_id and a.status = 'sold'
 $$;
 comment on function private.relist_item(uuid) is
-'Full refund: a sold one-of-a-kind item is published again. No effect on anything else.';
+'Full refund: a sold one-of-a-kind item is again what it was before the sale. No effect on anything else.';
 
-create function private.erase_artworks(seller uuid) returns void
+create function private.erase_artworks(seller uuid, max_rows integer default null) returns integer
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    chosen uuid [] := array(
+        select a.id from public.artworks as a
+        where
+            a.seller_id = seller
+            and (a.status in ('draft', 'published') or not private.item_has_orders(a.id))
+        order by a.id
+        limit max_rows
+        for update
+    );
 begin
-    perform from public.artworks as a where a.seller_id = seller order by a.id for update;
     begin
-        delete from public.artworks as a where a.seller_id = seller and not private.item_has_orders(a.id);
+        delete from public.artworks as a where a.id = any(chosen) and not private.item_has_orders(a.id);
     exception when foreign_key_violation or sqlstate 'PT409' then
         -- Ordered this very moment: then it stays, like the others, for its buyer.
         null;
     end;
     update public.artworks as a set status = 'archived'
-    where a.seller_id = seller and a.status in ('draft', 'published');
+    where a.id = any(chosen) and a.status in ('draft', 'published');
+    return cardinality(chosen);
 end
 $$;
-comment on function private.erase_artworks(uuid) is
-'Account deletion: removes a seller''s artworks that nobody ordered and archives the unsold others.';
+comment on function private.erase_artworks(uuid, integer) is
+'Account deletion: removes a seller''s artworks that nobody ordered and archives the unsold others, at most max_rows; '
+'how many.';
+
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('artworks', 'items', '{}',
+    'select private.erase_artworks($1)', 'select 10 * private.erase_artworks($1, 1 + $2 / 10)');
 
 alter table public.artworks enable row level security;
 revoke all on public.artworks from anon, authenticated, service_role;
@@ -245,12 +308,15 @@ with check (seller_id = (select private.member_id()) and status <> 'sold');
 create policy artworks_delete on public.artworks for delete to authenticated
 using (seller_id = (select private.member_id()));
 
-insert into private.personal_data (section, relation, condition) values
-('artworks', 'public.artworks', 't.seller_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('artwork', 'public.artworks', 'seller_id', '/catalog_items/{id}', '{can_read,evidence,place,lock,hide}');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('artworks', 'public.artworks',
+    't.seller_id = $1',
+    '{seller_id, title, slug, description, image_url, thumbnail_url, tags, dimensions, hidden_reason}',
+    'sold: its buyers keep it as they bought it');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('artwork_sold', 'PT409', 'This artwork was sold.', 'A sold work does not change; a full refund puts it back on sale.'),
-('status_not_allowed', 'PT409', 'This status is not set by hand.', 'An artwork becomes sold by a sale only.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+('status_not_allowed', 'PT409', 'This status is not set by hand.', 'An artwork becomes sold by a sale only.');

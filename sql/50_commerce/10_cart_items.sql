@@ -1,19 +1,30 @@
--- What a member is about to buy. Nothing here is a promise: prices are read again at checkout.
+-- What a member is about to buy. Prices are read again at checkout; what the cart showed is the most it may cost.
 
 create table public.cart_items (
     user_id uuid not null default auth.uid(),
     item_id uuid not null,
     quantity integer not null default 1,
     offered_price_cents bigint,
+    shown_price_cents bigint not null default 0,
     added_at timestamptz not null default now(),
     constraint cart_items_pkey primary key (user_id, item_id),
     constraint cart_items_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
     constraint cart_items_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade,
     constraint cart_items_quantity_check check (quantity between 1 and 99),
-    constraint cart_items_offered_price_check check (offered_price_cents between 0 and 99999999)
+    constraint cart_items_offered_price_check check (offered_price_cents between 0 and 99999999),
+    constraint cart_items_shown_price_cents_check check (shown_price_cents between 0 and 99999999)
 );
 
 create index cart_items_item_id_idx on public.cart_items (item_id);
+
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint cart_items_offered_price_check on public.cart_items is
+'invalid_price: An offer is from 0 to 99999999 cents.';
+comment on constraint cart_items_quantity_check on public.cart_items is
+'quantity_not_allowed: A quantity is from 1 to 99.';
+comment on constraint cart_items_item_id_fkey on public.cart_items is 'item_not_available: There is no such item.';
+comment on constraint cart_items_pkey on public.cart_items is
+'already_done: The item is in the cart already; upsert to change it.';
 
 comment on table public.cart_items is 'Cart: one row per member and item. Owner only.';
 comment on column public.cart_items.user_id is 'Whose cart; always the caller.';
@@ -21,6 +32,9 @@ comment on column public.cart_items.item_id is 'What is to be bought.';
 comment on column public.cart_items.quantity is 'Pieces; 1 for one-of-a-kind items.';
 comment on column public.cart_items.offered_price_cents is
 'The buyer''s price for a name-your-price item, in cents a piece; null takes the suggested price.';
+comment on column public.cart_items.shown_price_cents is
+'What a piece cost when the item was put in, or put in again (an upsert): the offer, else the price; in cents. '
+'Checkout takes no more without asking (price_changed). Kept by trigger.';
 comment on column public.cart_items.added_at is 'When it was put in.';
 
 create function private.check_cart_item() returns trigger
@@ -45,18 +59,26 @@ begin
         perform private.fail('price_not_negotiable', new.item_id::text);
     end if;
     if new.offered_price_cents < item.minimum_price_cents then
-        perform private.fail('price_too_low', format('minimum is %s cents', item.minimum_price_cents));
+        perform private.fail('price_too_low', format('%s: minimum is %s cents', item.id, item.minimum_price_cents));
+    end if;
+    if tg_argv[0] = 'shows' then
+        new.shown_price_cents := coalesce(new.offered_price_cents, item.price_cents);
     end if;
     return new;
 end
 $$;
 
 comment on function private.check_cart_item() is
-'Trigger: refuses own, unlisted and over-counted items and offers below the minimum when they enter the cart.';
+'Trigger: refuses own, unlisted and over-counted items and offers below the minimum when they enter the cart; with the '
+'argument shows it notes the price.';
 
+-- Whoever changes the quantity alone has not seen a new price. An upsert names the item again, and so shows it again.
 create trigger check_cart_item
-before insert or update on public.cart_items
+before update of quantity on public.cart_items
 for each row execute function private.check_cart_item();
+create trigger check_shown_item
+before insert or update of item_id, offered_price_cents on public.cart_items
+for each row execute function private.check_cart_item('shows');
 
 alter table public.cart_items enable row level security;
 revoke all on public.cart_items from anon, authenticated, service_role;
@@ -76,6 +98,12 @@ with check (user_id = (select private.member_id()));
 create policy cart_items_delete on public.cart_items for delete to authenticated
 using (user_id = (select private.member_id()));
 
+insert into private.erasure_steps (step, phase, erases, statement) values
+('cart_items', 'business', '{public.cart_items}', 'delete from public.cart_items where user_id = $1');
+
+insert into private.personal_data (section, relation, condition) values
+('cart_items', 'public.cart_items', 't.user_id = $1');
+
 insert into private.error_codes (code, sqlstate, message, description) values
 ('item_not_available', 'PT409', 'This item is not available.',
 'The item does not exist, is not published, or was taken down. The detail names it. Remove it and try again.'),
@@ -85,6 +113,4 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('price_not_negotiable', 'PT400', 'This item has a fixed price.',
 'An offered price was sent for an item that is not name-your-price.'),
 ('price_too_low', 'PT400', 'The offered price is below the minimum.',
-'Name-your-price items have a minimum; the detail states it. A paid price is at least 50 cents.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'Name-your-price items have a minimum; the detail names the item and states it. A paid price is at least 50 cents.');

@@ -26,21 +26,18 @@ create table public.orders (
     currency character(3) not null default 'USD',
     shipping_address jsonb,
     notes text,
-    idempotency_key text,
     completed_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint orders_pkey primary key (id),
     constraint orders_order_number_key unique (order_number),
-    constraint orders_idempotency_key_key unique (user_id, idempotency_key),
     constraint orders_user_id_fkey foreign key (user_id) references public.profiles (id),
     constraint orders_amounts_check check (
         subtotal_cents >= 0 and tax_cents >= 0 and shipping_cents >= 0 and discount_cents >= 0
         and total_cents = subtotal_cents + tax_cents + shipping_cents - discount_cents
         and total_cents between 0 and 99999999
     ),
-    constraint orders_notes_check check (char_length(notes) <= 2000),
-    constraint orders_idempotency_key_check check (char_length(idempotency_key) between 1 and 200)
+    constraint orders_notes_check check (char_length(notes) <= 2000)
 )
 -- An order's row is rewritten as it moves through its states; room on the page keeps that a HOT update.
 with (fillfactor = 80);
@@ -61,8 +58,6 @@ comment on column public.orders.total_cents is 'What the buyer pays, cents.';
 comment on column public.orders.currency is 'ISO 4217.';
 comment on column public.orders.shipping_address is 'As given at checkout; erased with the account.';
 comment on column public.orders.notes is 'Buyer''s note, at most 2,000 characters; erased with the account.';
-comment on column public.orders.idempotency_key is
-'Given by the client at checkout; the same key of the same buyer is the same order.';
 comment on column public.orders.completed_at is 'When payment settled and entitlements were granted.';
 
 create trigger touch_updated_at before update on public.orders
@@ -76,9 +71,14 @@ create table public.order_items (
     buyer_id uuid not null,
     seller_id uuid not null,
     title text not null,
+    description text,
+    license_type public.license_type,
+    license_text text,
+    license_version integer,
+    details jsonb not null default '{}',
     unit_price_cents bigint not null,
     quantity integer not null default 1,
-    total_cents bigint generated always as (unit_price_cents * quantity) stored,
+    total_cents bigint not null generated always as (unit_price_cents * quantity) stored,
     tax_cents bigint not null default 0,
     currency character(3) not null default 'USD',
     seller_tier text not null,
@@ -110,6 +110,14 @@ comment on column public.order_items.item_id is
 comment on column public.order_items.buyer_id is 'The order''s buyer, repeated so that a policy needs no join.';
 comment on column public.order_items.seller_id is 'Who sells it.';
 comment on column public.order_items.title is 'Title at checkout.';
+comment on column public.order_items.description is 'Description at checkout: what was promised.';
+comment on column public.order_items.license_type is
+'The buyer''s licence: that of the product at checkout. Null for what has none.';
+comment on column public.order_items.license_text is 'Its words at checkout, if it had any.';
+comment on column public.order_items.license_version is 'Which version of the product''s licence that was.';
+comment on column public.order_items.details is
+'What else a later edit must not change for the buyer: technical_details of a product; image_url, category and '
+'dimensions of an artwork.';
 comment on column public.order_items.unit_price_cents is 'Price a piece at checkout, cents.';
 comment on column public.order_items.quantity is 'Pieces.';
 comment on column public.order_items.total_cents is 'unit_price_cents × quantity.';
@@ -118,6 +126,11 @@ comment on column public.order_items.currency is 'ISO 4217.';
 comment on column public.order_items.seller_tier is 'Seller''s creator plan at checkout.';
 comment on column public.order_items.commission_bps is
 'Platform commission at checkout, basis points: later plan changes do not touch it.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of notes, shipping_address on public.orders
+for each row execute function private.tidy_texts('notes body', 'shipping_address object');
 
 alter table public.orders enable row level security;
 revoke all on public.orders from anon, authenticated, service_role;
@@ -134,3 +147,20 @@ using (
     or seller_id = (select private.member_id())
     or (select private.is_admin())
 );
+
+insert into private.erasure_steps (step, phase, erases, statement) values
+('orders', 'business', '{public.orders.shipping_address, public.orders.notes}', $step$
+    update public.orders set shipping_address = null, notes = null
+    where user_id = $1 and (shipping_address is not null or notes is not null)
+$step$);
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('order', 'public.orders', null, '/orders/{id}', '{}'),
+('order_item', 'public.order_items', null, '/order_items/{id}', '{}');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('orders', 'public.orders',
+    't.user_id = $1', '{user_id, order_number, status_reason}', 'the books: who paid whom for what'),
+('order_items', 'public.order_items',
+    't.buyer_id = $1', '{buyer_id, seller_id, title, description, license_text, details, seller_tier}',
+    'the books: who paid whom for what');

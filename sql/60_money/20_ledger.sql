@@ -3,9 +3,9 @@
 
 create type ledger.journal_kind as enum (
     'sale', 'unapplied', 'fee_adjustment', 'release', 'refund', 'refund_reversal',
-    'payout_requested', 'payout_completed', 'payout_failed', 'payout_returned', 'adjustment'
+    'payout_requested', 'payout_completed', 'payout_failed', 'payout_returned', 'adjustment', 'correction'
 );
-comment on type ledger.journal_kind is 'What happened; money.md lists the legs of each.';
+comment on type ledger.journal_kind is 'What happened; docs/money.md, Legs, lists the legs of each.';
 
 create table ledger.accounts (
     id bigint generated always as identity,
@@ -19,7 +19,7 @@ create table ledger.accounts (
         case
             when owner_id = '00000000-0000-0000-0000-000000000000' then code in (
                 'clearing:stripe', 'clearing:paypal', 'fees:stripe', 'fees:paypal', 'revenue', 'tax_payable',
-                'payouts_in_transit', 'refunds_payable', 'promotions'
+                'payouts_in_transit', 'refunds_payable', 'promotions', 'bank'
             )
             else code in ('pending', 'available', 'debt')
         end
@@ -34,7 +34,7 @@ comment on column ledger.accounts.owner_id is
 comment on column ledger.accounts.code is
 'User: pending, available, debt (negative: owed to us). Platform: clearing:<provider> (money at the provider, '
 'negative), fees:<provider>, revenue, tax_payable, payouts_in_transit, refunds_payable (taken but not deliverable), '
-'promotions.';
+'promotions, bank (what the platform paid or received outside the providers; positive: paid).';
 comment on column ledger.accounts.currency is 'ISO 4217.';
 
 create table ledger.journal (
@@ -57,10 +57,10 @@ comment on table ledger.journal is 'One row per event that moved money. Append-o
 comment on column ledger.journal.kind is 'What happened.';
 comment on column ledger.journal.idempotency_key is 'Names the event: the same key never posts twice.';
 comment on column ledger.journal.source_id is
-'Row that caused it: transaction (sale, fee_adjustment), payment (unapplied, its fee), refund, payout. '
-'A release is referenced by its transactions, an adjustment carries author and reason in memo.';
+'Row that caused it: transaction (sale, fee_adjustment), payment (unapplied, its fee), refund, payout, correction. '
+'A release is referenced by its transactions; an adjustment carries its reason in memo, its author is in audit_log.';
 comment on column ledger.journal.currency is 'ISO 4217; all legs share it.';
-comment on column ledger.journal.memo is 'Words for people.';
+comment on column ledger.journal.memo is 'Words for the people whose accounts it moved; never who decided.';
 comment on column ledger.journal.occurred_at is 'When it happened, by the source''s clock.';
 
 create table ledger.entries (
@@ -177,6 +177,50 @@ comment on function ledger.post(ledger.journal_kind, text, ledger.leg[], uuid, t
 'Posts one journal and moves the users'' wallets with it; returns the journal''s id. The same idempotency key returns '
 'the first journal unchanged. Errors: unbalanced_journal, unknown_account; 23514 when a wallet would fall below zero.';
 
+-- The two ways in which available money changes other than by its owner's own spending. A sale's release is the
+-- set-based form of the first; the check of wallets refuses every other way.
+create function private.credit_legs(user_id uuid, amount_cents bigint) returns ledger.leg[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    debt bigint;
+begin
+    select least(credit_legs.amount_cents, w.debt_cents) into strict debt from public.wallets as w
+    where w.user_id = credit_legs.user_id
+    for no key update;
+    return array(
+        select ledger.leg(credit_legs.user_id, l.account, l.amount)
+        from (values ('debt', debt), ('available', credit_legs.amount_cents - debt)) as l (account, amount)
+        where l.amount <> 0
+    );
+end
+$$;
+
+comment on function private.credit_legs(uuid, bigint) is
+'Legs that give a member this many cents (not negative): debts are repaid first, the rest becomes available.';
+
+create function private.debit_legs(user_id uuid, amount_cents bigint) returns ledger.leg[]
+language plpgsql
+set search_path = ''
+as $$
+declare
+    available bigint;
+begin
+    select least(debit_legs.amount_cents, w.balance_available_cents) into strict available from public.wallets as w
+    where w.user_id = debit_legs.user_id
+    for no key update;
+    return array(
+        select ledger.leg(debit_legs.user_id, l.account, -l.amount)
+        from (values ('available', available), ('debt', debit_legs.amount_cents - available)) as l (account, amount)
+        where l.amount <> 0
+    );
+end
+$$;
+
+comment on function private.debit_legs(uuid, bigint) is
+'Legs that take this many cents (not negative) from a member: available money first, the rest becomes debt.';
+
 create function private.create_wallet(user_id uuid) returns void
 language sql
 security definer
@@ -240,14 +284,43 @@ insert into ledger.accounts (owner_id, code)
 select '00000000-0000-0000-0000-000000000000', c.code
 from unnest(array[
     'clearing:stripe', 'clearing:paypal', 'fees:stripe', 'fees:paypal', 'revenue', 'tax_payable',
-    'payouts_in_transit', 'refunds_payable', 'promotions'
-]) as c (code)
-on conflict do nothing;
+    'payouts_in_transit', 'refunds_payable', 'promotions', 'bank'
+]) as c (code);
+
+create function private.erase_wallet(user_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    -- A sale that is just settling holds the wallet: wait, then look.
+    perform from public.wallets as w where w.user_id = erase_wallet.user_id for update;
+    if exists (
+        select from ledger.entries as e
+        inner join ledger.accounts as a on a.id = e.account_id
+        where a.owner_id = erase_wallet.user_id
+    ) then
+        raise restrict_violation using message = 'the books refer to this account';
+    end if;
+    delete from ledger.accounts as a where a.owner_id = erase_wallet.user_id;
+    delete from public.wallets as w where w.user_id = erase_wallet.user_id;
+end
+$$;
+comment on function private.erase_wallet(uuid) is
+'Step of erase_rest(): a wallet and its accounts that nothing was ever booked on; else it fails, and the profile '
+'stays.';
+
+insert into private.erasure_steps (step, phase, erases, statement) values
+('wallet', 'books', '{public.wallets, ledger.accounts}', 'select private.erase_wallet($1)');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('ledger_accounts', 'ledger.accounts', null, '{owner_id}', 'the books: who paid whom for what; the wallet repeats it'),
+('journal', 'ledger.journal',
+    null, '{source_id, idempotency_key, memo}',
+    'the books: who paid whom for what; sales, payouts and refunds repeat it');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('unbalanced_journal', 'PT400', 'The legs do not balance.',
 'A journal needs at least two non-zero legs that sum to zero. A bug of ours, never of a client.'),
 ('unknown_account', 'PT400', 'A ledger account does not exist.',
-'A leg names an account that was never opened. A bug of ours, never of a client.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'A leg names an account that was never opened. A bug of ours, never of a client.');

@@ -39,7 +39,7 @@ as $$
 $$;
 
 comment on function private.processing_fee(public.payment_provider, bigint, text) is
-'Estimated provider fee of a charge in cents (PA: every fee is the seller''s).';
+'Estimated provider fee of a charge in cents; every fee is the seller''s.';
 
 create function private.split_cents(total bigint, weights bigint[]) returns bigint[]
 language plpgsql
@@ -94,7 +94,7 @@ end
 $$;
 
 comment on function private.split_line(bigint, bigint, bigint, integer) is
-'Divides a paid line (cents, tax included in total) into commission and the seller''s part: money.md, Fees.';
+'Divides a paid line (cents, tax included in total) into commission and the seller''s part: docs/money.md, Fees.';
 
 alter table public.fee_schedules enable row level security;
 revoke all on public.fee_schedules from anon, authenticated, service_role;
@@ -104,5 +104,4 @@ create policy fee_schedules_select on public.fee_schedules for select to anon, a
 insert into public.fee_schedules (provider, valid_from, percent_bps, fixed_cents) values
 ('stripe', '2026-01-01 00:00+00', 290, 30),
 ('paypal', '2026-01-01 00:00+00', 349, 49),
-('wallet', '2026-01-01 00:00+00', 0, 0)
-on conflict do nothing;
+('wallet', '2026-01-01 00:00+00', 0, 0);

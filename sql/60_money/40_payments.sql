@@ -22,13 +22,16 @@ create table public.payments (
     provider_fee_cents bigint,
     refunded_cents bigint not null default 0,
     status public.payment_status not null default 'requires_payment',
+    is_open boolean not null generated always as (status in ('requires_payment', 'processing', 'failed')) stored,
     failure_reason text,
     declined_charges text[] not null default '{}',
     expires_at timestamptz not null,
     started_at timestamptz,
     cancel_requested_at timestamptz,
     checked_at timestamptz,
+    fee_checked_at timestamptz,
     succeeded_at timestamptz,
+    charge_reversed_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint payments_pkey primary key (id),
@@ -46,9 +49,12 @@ with (fillfactor = 70);
 create index payments_user_id_created_at_idx on public.payments (user_id, created_at desc);
 create index payments_order_id_idx on public.payments (order_id);
 create index payments_open_idx on public.payments (expires_at)
-where status in ('requires_payment', 'processing', 'failed');
+where is_open;
 create index payments_fee_unknown_idx on public.payments (succeeded_at)
 where provider_fee_cents is null and succeeded_at is not null and provider <> 'wallet';
+-- Taken for what could not be delivered and not given back yet.
+create index payments_undeliverable_idx on public.payments (succeeded_at)
+where failure_reason = 'item_not_available' and succeeded_at is not null and refunded_cents < amount_cents;
 
 comment on table public.payments is 'One row per attempt to take money. Payer and admins read; the server writes.';
 comment on column public.payments.user_id is 'Who pays.';
@@ -57,12 +63,14 @@ comment on column public.payments.order_id is 'The order it pays.';
 comment on column public.payments.amount_cents is 'Charged amount, cents.';
 comment on column public.payments.currency is 'ISO 4217.';
 comment on column public.payments.provider is 'Who takes the money.';
-comment on column public.payments.provider_ref is 'Stripe PaymentIntent or PayPal order.';
-comment on column public.payments.charge_id is 'The charge that succeeded.';
+comment on column public.payments.provider_ref is
+'Stripe PaymentIntent or PayPal order; the charge itself when an intent was paid a second time after a late decline.';
+comment on column public.payments.charge_id is 'The charge that succeeded, before that the one under way.';
 comment on column public.payments.fee_estimate_cents is 'Provider fee by fee_schedules, fixed at checkout, cents.';
 comment on column public.payments.provider_fee_cents is 'The provider''s real fee, cents; null until read.';
 comment on column public.payments.refunded_cents is 'Refunds booked so far, cents.';
-comment on column public.payments.status is 'State of the attempt.';
+comment on column public.payments.is_open is 'Whether money may still arrive.';
+comment on column public.payments.status is 'State of the attempt. Swept by payments_to_reconcile().';
 comment on column public.payments.failure_reason is 'Last decline or why it could not be applied, as a stable word.';
 comment on column public.payments.declined_charges is
 'Charges the provider declined: a success of one of these that arrives late is reversed at once.';
@@ -70,7 +78,10 @@ comment on column public.payments.expires_at is 'Until when it may be started; t
 comment on column public.payments.started_at is 'First handed to the provider.';
 comment on column public.payments.cancel_requested_at is 'The buyer or a newer order wants it cancelled.';
 comment on column public.payments.checked_at is 'Last time the provider was asked about it.';
+comment on column public.payments.fee_checked_at is 'Last time the provider was asked for its fee.';
 comment on column public.payments.succeeded_at is 'When the money was taken.';
+comment on column public.payments.charge_reversed_at is
+'When the provider took the succeeded charge back (declined at settlement).';
 
 create trigger touch_updated_at before update on public.payments
 for each row execute function private.touch_updated_at();
@@ -80,6 +91,87 @@ revoke all on public.payments from anon, authenticated, service_role;
 grant select on public.payments to authenticated, service_role;
 create policy payments_select on public.payments for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
+
+-- What the provider was told to end although our books are done with it.
+create table private.payment_closings (
+    payment_id uuid not null,
+    requested_at timestamptz not null default now(),
+    tried_at timestamptz,
+    constraint payment_closings_pkey primary key (payment_id),
+    constraint payment_closings_payment_id_fkey foreign key (payment_id) references public.payments (id)
+);
+
+comment on table private.payment_closings is
+'Settled attempts whose charge was declined later: the provider would let the buyer pay them again. A row ends when '
+'the provider says that nothing more can be paid.';
+comment on column private.payment_closings.payment_id is 'The attempt to cancel at the provider.';
+comment on column private.payment_closings.requested_at is 'When the decline was booked.';
+comment on column private.payment_closings.tried_at is 'Last attempt to cancel it.';
+alter table private.payment_closings enable row level security;
+
+create table private.provider_delays (
+    object_id uuid not null,
+    kind text not null,
+    attempts integer not null default 1,
+    reason text not null,
+    retry_at timestamptz not null,
+    since timestamptz not null default now(),
+    constraint provider_delays_pkey primary key (object_id),
+    constraint provider_delays_kind_check check (kind in ('payout', 'refund'))
+);
+
+comment on table private.provider_delays is
+'Payouts and refunds the provider refused for a reason that is ours and passes, such as a balance that is too low. '
+'They stay open, are tried again, and raise an alarm until then.';
+comment on column private.provider_delays.object_id is 'The payout or refund.';
+comment on column private.provider_delays.kind is 'payout or refund.';
+comment on column private.provider_delays.attempts is
+'Refusals so far. Part of the idempotency key: under the old key the provider repeats its old refusal.';
+comment on column private.provider_delays.reason is 'The provider''s word for it.';
+comment on column private.provider_delays.retry_at is 'Not tried before this time.';
+comment on column private.provider_delays.since is 'First refusal.';
+alter table private.provider_delays enable row level security;
+
+create function private.delay_provider_call(object_id uuid, kind text, reason text) returns timestamptz
+language sql
+security definer
+set search_path = ''
+as $$
+    insert into private.provider_delays as d (object_id, kind, reason, retry_at)
+    values (delay_provider_call.object_id, delay_provider_call.kind, delay_provider_call.reason, now() + interval '1 minute')
+    on conflict on constraint provider_delays_pkey do update set
+        attempts = d.attempts + 1, reason = excluded.reason,
+        retry_at = now() + least(interval '1 minute' * 2 ^ least(d.attempts, 12), interval '6 hours')
+    returning d.retry_at
+$$;
+
+comment on function private.delay_provider_call(uuid, text, text) is
+'Puts a payout or refund off after a refusal that passes: longer each time, up to six hours. Returns until when.';
+grant execute on function private.delay_provider_call(uuid, text, text) to avenue_worker;
+
+create function private.provider_key(object_id uuid) returns text
+language sql
+stable
+set search_path = ''
+as $$
+    select d.object_id || ':' || d.attempts from private.provider_delays as d where d.object_id = provider_key.object_id
+$$;
+
+comment on function private.provider_key(uuid) is
+'The idempotency key after a definite refusal; null while the object''s own id is the key.';
+
+create function private.forget_delay() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    delete from private.provider_delays as d where d.object_id = new.id;
+    return null;
+end
+$$;
+
+comment on function private.forget_delay() is 'Trigger: a payout or refund that moved on is not delayed any more.';
 
 create type public.transaction_type as enum ('product_purchase', 'artwork_purchase');
 comment on type public.transaction_type is 'What was sold.';
@@ -147,7 +239,7 @@ create index transactions_payment_id_idx on public.transactions (payment_id);
 create index transactions_release_at_idx on public.transactions (release_at) where release_journal_id is null;
 
 comment on table public.transactions is
-'One row per seller and item of a settled payment (PA): who got what of it. Buyer, seller and admins read.';
+'One row per seller and item of a settled payment: who got what of it. Buyer, seller and admins read.';
 comment on column public.transactions.buyer_id is 'Who paid.';
 comment on column public.transactions.seller_id is 'Who earned.';
 comment on column public.transactions.transaction_type is 'What was sold.';
@@ -165,7 +257,7 @@ comment on column public.transactions.currency is 'ISO 4217.';
 comment on column public.transactions.commission_bps is 'Commission rate at purchase, basis points.';
 comment on column public.transactions.seller_tier is 'Seller''s plan at purchase.';
 comment on column public.transactions.payment_processor is 'Provider that took the money.';
-comment on column public.transactions.payment_method is 'card, paypal or wallet_balance (PA).';
+comment on column public.transactions.payment_method is 'card, paypal or wallet_balance.';
 comment on column public.transactions.stripe_payment_intent_id is 'Provider''s reference.';
 comment on column public.transactions.stripe_charge_id is 'Provider''s reference.';
 comment on column public.transactions.paypal_order_id is 'Provider''s reference.';
@@ -233,3 +325,18 @@ using (
     or seller_id = (select private.member_id())
     or (select private.is_admin())
 );
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('transaction', 'public.transactions', null, null, '{}');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('payments', 'public.payments',
+    't.user_id = $1', '{user_id, provider_ref, charge_id, failure_reason, declined_charges}',
+    'the books: who paid whom for what'),
+('transactions', 'public.transactions',
+    't.buyer_id = $1 or t.seller_id = $1',
+    '{buyer_id, seller_id, related_id, seller_tier, payment_method, stripe_payment_intent_id, stripe_charge_id, '
+    'paypal_order_id, paypal_transaction_id, metadata}',
+    'the books: who paid whom for what'),
+('provider_delays', 'private.provider_delays',
+    null, '{object_id, reason}', 'why a provider has not answered yet; removed when it has');

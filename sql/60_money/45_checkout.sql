@@ -10,7 +10,9 @@ as $$
         'order_id', o.id, 'order_number', o.order_number, 'status', o.status, 'total_cents', o.total_cents,
         'currency', o.currency, 'payment_id', p.id, 'provider', p.provider, 'payment_status', p.status,
         'expires_at', p.expires_at,
-        'start_url', case when p.status = 'requires_payment' then '/functions/v1/payments/' || p.id || '/start' end
+        'start_url', case
+            when p.status = 'requires_payment' then private.workers_link('/functions/v1/payments/' || p.id || '/start')
+        end
     )
     from public.orders as o
     left join public.payments as p on p.order_id = o.id
@@ -32,7 +34,7 @@ declare
     attempt public.payments;
 begin
     select * into strict attempt from public.payments as p where p.id = stop_payment.payment_id for no key update;
-    if attempt.status not in ('requires_payment', 'processing', 'failed') then
+    if not attempt.is_open then
         return;
     end if;
     update public.orders as o set status_reason = coalesce(o.status_reason, reason) where o.id = attempt.order_id;
@@ -49,6 +51,256 @@ $$;
 comment on function private.stop_payment(uuid, text) is
 'Ends an open attempt, or asks for its cancellation when the provider already knows it.';
 
+-- Holding without paying. A one-of-a-kind item is held for a buyer once for reservation_period; checking out again
+-- keeps that end, and after it the same buyer waits for hold_pause. One row remembers the last hold of each item.
+create table private.hold_periods (
+    user_id uuid not null,
+    item_id uuid not null,
+    ends_at timestamptz not null,
+    renewals integer not null default 0,
+    constraint hold_periods_pkey primary key (user_id, item_id),
+    constraint hold_periods_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint hold_periods_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade
+);
+
+create index hold_periods_item_id_idx on private.hold_periods (item_id);
+
+comment on table private.hold_periods is
+'Who holds or recently held which one-of-a-kind item; forgotten at the buyer''s next checkout after the pause.';
+comment on column private.hold_periods.user_id is 'The buyer.';
+comment on column private.hold_periods.item_id is 'The item.';
+comment on column private.hold_periods.ends_at is 'End of the hold, set when it begins: no renewal moves it.';
+comment on column private.hold_periods.renewals is 'How often the buyer checked out again while it was held.';
+
+alter table private.hold_periods enable row level security;
+
+create table private.hold_limits (
+    user_id uuid not null,
+    max_holds integer not null,
+    constraint hold_limits_pkey primary key (user_id),
+    constraint hold_limits_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint hold_limits_max_holds_check check (max_holds between 0 and 1000)
+);
+
+comment on table private.hold_limits is 'Accounts that may hold more or fewer one-of-a-kind items than settings say.';
+comment on column private.hold_limits.user_id is 'The account.';
+comment on column private.hold_limits.max_holds is 'How many items it may hold at once.';
+
+alter table private.hold_limits enable row level security;
+
+create function public.set_hold_limit(user_id uuid, max_holds integer default null) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.require_admin();
+    if not exists (select from public.profiles as p where p.id = set_hold_limit.user_id) then
+        perform private.fail('user_not_found', set_hold_limit.user_id::text);
+    end if;
+    if set_hold_limit.max_holds is null then
+        delete from private.hold_limits as l where l.user_id = set_hold_limit.user_id;
+    elsif set_hold_limit.max_holds not between 0 and 1000 then
+        perform private.fail('invalid_hold_limit');
+    else
+        insert into private.hold_limits as l (user_id, max_holds)
+        values (set_hold_limit.user_id, set_hold_limit.max_holds)
+        on conflict on constraint hold_limits_pkey do update set max_holds = excluded.max_holds;
+    end if;
+    perform private.audit(
+        'set_hold_limit', 'profile', set_hold_limit.user_id,
+        jsonb_build_object('max_holds', set_hold_limit.max_holds)
+    );
+end
+$$;
+
+comment on function public.set_hold_limit(uuid, integer) is
+'Admins: how many one-of-a-kind items an account may hold at once, 0 to 1000; null is the platform''s limit again. '
+'Audited. Errors: user_not_found, invalid_hold_limit.';
+grant execute on function public.set_hold_limit(uuid, integer) to authenticated;
+
+create function private.begin_holds(buyer uuid, items uuid[]) returns timestamptz
+language plpgsql
+set search_path = ''
+as $$
+declare
+    limits private.settings;
+    allowed integer;
+    paused private.hold_periods;
+    held bigint;
+    until timestamptz;
+    stamp constant text := 'YYYY-MM-DD"T"HH24:MI:SS"Z"';
+begin
+    select * into strict limits from private.settings;
+    delete from private.hold_periods as h where h.user_id = buyer and h.ends_at + limits.hold_pause <= now();
+    select * into paused from private.hold_periods as h
+    where h.user_id = buyer and h.item_id = any (items) and h.ends_at <= now()
+    order by h.ends_at desc
+    limit 1;
+    if paused.item_id is not null then
+        perform private.fail(
+            'hold_paused',
+            format('%s: until %s', paused.item_id, to_char((paused.ends_at + limits.hold_pause) at time zone 'utc', stamp))
+        );
+    end if;
+    insert into private.hold_periods as h (user_id, item_id, ends_at)
+    select buyer, u.item_id, now() + limits.reservation_period from unnest(items) as u (item_id)
+    on conflict on constraint hold_periods_pkey do update set renewals = h.renewals + 1;
+
+    allowed := coalesce(
+        (select l.max_holds from private.hold_limits as l where l.user_id = buyer), limits.holds_per_account
+    );
+    select count(*), min(greatest(h.ends_at, now())) into held, until
+    from private.reservations as r
+    inner join public.orders as o on o.id = r.order_id
+    left join private.hold_periods as h on h.user_id = o.user_id and h.item_id = r.item_id
+    where o.user_id = buyer;
+    if held > allowed then
+        perform private.fail(
+            'too_many_holds', format('at most %s; until %s', allowed, to_char(until at time zone 'utc', stamp))
+        );
+    end if;
+    return (select min(h.ends_at) from private.hold_periods as h where h.user_id = buyer and h.item_id = any (items));
+end
+$$;
+
+comment on function private.begin_holds(uuid, uuid[]) is
+'Begins or renews a buyer''s holds of items reserved before; when the first of them ends. Errors: hold_paused, '
+'too_many_holds; their details say until when.';
+
+-- A checkout may go on for seconds, by a slow filter on its answer, and then be undone: a hold that no limit counts.
+create function private.claim_item(item_id uuid) returns boolean
+language plpgsql
+set search_path = ''
+as $$
+declare
+    key bigint := hashtextextended('hold:' || claim_item.item_id, 0);
+begin
+    if pg_try_advisory_xact_lock(key) then
+        return true;
+    end if;
+    perform private.end_requests(array(
+        select l.pid from pg_catalog.pg_locks as l
+        inner join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+        where
+            l.locktype = 'advisory' and l.granted and l.objsubid = 1
+            and l.classid = ((key >> 32) & 4294967295)::oid and l.objid = (key & 4294967295)::oid
+            and a.wait_event_type is distinct from 'Lock'
+    ));
+    return false;
+end
+$$;
+
+comment on function private.claim_item(uuid) is
+'Whether nobody else is just reserving this one-of-a-kind item; nobody waits. A request that does so and does not come '
+'to an end is ended, so that the next one can.';
+
+create type private.order_line as (
+    line_no smallint,
+    item_id uuid,
+    seller_id uuid,
+    is_unique boolean,
+    title text,
+    description text,
+    license_type public.license_type,
+    license_text text,
+    license_version integer,
+    details jsonb,
+    unit_price_cents bigint,
+    quantity integer,
+    seller_tier text,
+    commission_bps integer,
+    problem text,
+    detail text
+);
+comment on type private.order_line is
+'A line to be ordered as its item was at one instant, and what is wrong with it (an error code and its detail), if '
+'anything.';
+
+create function private.read_lines(buyer uuid, wanted jsonb) returns setof private.order_line
+language plpgsql
+set search_path = ''
+as $$
+declare
+    limits private.settings;
+begin
+    select * into strict limits from private.settings;
+    return query
+    -- The only look at the items: what is checked here is what is written and charged. Locked, so that it is the last
+    -- committed state and the item stays; a seller may go on editing, as if the order had been a moment earlier.
+    with item as materialized (
+        select c.* from public.catalog_items as c
+        where c.id in (select (w.line ->> 'item_id')::uuid from jsonb_array_elements(wanted) as w (line))
+        order by c.id
+        for key share
+    ),
+
+    line as (
+        select
+            w.no,
+            (w.line ->> 'item_id')::uuid as item_id,
+            (w.line ->> 'quantity')::integer as quantity,
+            (w.line ->> 'offered_price_cents')::bigint as offered_cents,
+            -- The most a piece may cost: what the cart showed, or what the client says it showed.
+            coalesce(w.line ->> 'shown_price_cents', w.line ->> 'offered_price_cents')::bigint as agreed_cents,
+            count(*) over (partition by w.line ->> 'item_id') as times
+        from jsonb_array_elements(wanted) with ordinality as w (line, no)
+    )
+
+    select
+        l.no::smallint, l.item_id, c.seller_id, c.is_unique, c.title, coalesce(p.description, a.description),
+        p.license_type, p.license_text, p.license_version,
+        case c.kind
+            when 'product' then jsonb_build_object('technical_details', p.technical_details)
+            when 'artwork' then jsonb_build_object(
+                'image_url', a.image_url, 'category', a.category, 'dimensions', a.dimensions
+            )
+        end,
+        u.cents, l.quantity, plan.tier, plan.commission_bps, e.problem,
+        case
+            when e.problem = 'price_too_low'
+                then format('%s: minimum is %s cents', l.item_id, greatest(
+                    c.minimum_price_cents, case when u.cents > 0 then limits.minimum_price_cents end
+                ))
+            else l.item_id::text
+        end
+    from line as l
+    -- Who blocked the buyer, or was blocked by them, sells them nothing; what the buyer cannot see does not exist.
+    left join item as c
+        on
+            c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
+            and (c.is_visible or c.seller_id = buyer or private.owns_item(buyer, c.id))
+    left join public.products as p on p.id = c.id
+    left join public.artworks as a on a.id = c.id
+    left join lateral private.seller_plan(c.seller_id) as plan on true
+    cross join lateral (
+        select case
+            when c.minimum_price_cents is null then c.price_cents else coalesce(l.offered_cents, c.price_cents)
+        end as cents
+    ) as u
+    cross join lateral (
+        select case
+            when c.id is null then 'item_not_available'
+            when l.times > 1 then 'duplicate_item'
+            when c.seller_id = buyer then 'own_item'
+            when private.owns_item(buyer, l.item_id) then 'already_owned'
+            when not c.is_listed and c.is_unique then 'item_sold'
+            when not c.is_listed then 'item_not_available'
+            when l.quantity < 1 or (c.is_unique and l.quantity > 1) then 'quantity_not_allowed'
+            when u.cents < c.minimum_price_cents then 'price_too_low'
+            when c.minimum_price_cents is not null and u.cents between 1 and limits.minimum_price_cents - 1
+                then 'price_too_low'
+            when u.cents > l.agreed_cents then 'price_changed'
+        end as problem
+    ) as e
+    order by l.no;
+end
+$$;
+
+comment on function private.read_lines(uuid, jsonb) is
+'The lines of an order from [{item_id, quantity, offered_price_cents, shown_price_cents}], each item read once, '
+'locked.';
+
 create function public.checkout(
     items jsonb default null,
     provider public.payment_provider default 'stripe',
@@ -64,157 +316,158 @@ as $$
 declare
     buyer uuid := private.require_member();
     limits private.settings;
-    new_order uuid;
-    wanted jsonb;
-    problem text;
-    culprit text;
+    wanted jsonb := nullif(checkout.items, 'null'::jsonb);
+    wanted_address jsonb := nullif(checkout.shipping_address, 'null'::jsonb);
+    earlier jsonb;
+    lines private.order_line[];
+    wrong private.order_line;
     total bigint;
     unique_items uuid[];
+    new_order uuid;
     superseded uuid[];
     attempt uuid;
     item uuid;
-    new_payment uuid;
+    culprit text;
     expires timestamptz;
+    new_payment uuid;
 begin
     select * into strict limits from private.settings;
     -- One checkout of a buyer at a time: a double click, two tabs, or the same key twice line up here.
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || buyer, 0));
-    select o.id into new_order from public.orders as o
-    where o.user_id = buyer and o.idempotency_key = checkout.idempotency_key;
-    if new_order is not null then
-        return private.order_summary(new_order);
+    if char_length(private.tidy_body(checkout.notes)) > 2000 then
+        perform private.fail('invalid_checkout', 'notes: at most 2,000 characters');
     end if;
-    if checkout.provider = 'paypal' then
-        perform private.fail('provider_not_available', 'paypal');
-    end if;
-    if char_length(checkout.idempotency_key) not between 1 and 200 or char_length(checkout.notes) > 2000
-        or jsonb_typeof(checkout.shipping_address) <> 'object' or length(checkout.shipping_address::text) > 4000 then
-        perform private.fail('invalid_checkout', 'idempotency_key, notes or shipping_address');
-    end if;
-
-    -- What is asked for: the given items, or the cart.
-    wanted := coalesce(nullif(checkout.items, 'null'::jsonb), (
-        select jsonb_agg(jsonb_build_object(
-            'item_id', c.item_id, 'quantity', c.quantity, 'price_cents', c.offered_price_cents
-        ) order by c.added_at, c.item_id)
-        from public.cart_items as c
-        where c.user_id = buyer
-    ), '[]');
-    if jsonb_typeof(wanted) <> 'array' then
-        perform private.fail('invalid_checkout', 'items must be an array');
-    end if;
-    if jsonb_array_length(wanted) not between 1 and 50 then
-        perform private.fail('empty_checkout', 'between 1 and 50 items');
-    end if;
-    if exists (
-        select from jsonb_array_elements(wanted) as w
-        where
-            jsonb_typeof(w) <> 'object'
-            or coalesce(w ->> 'item_id', '') !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-            or coalesce(w ->> 'quantity', '1') !~ '^[0-9]{1,2}$'
-            or coalesce(w ->> 'price_cents', '0') !~ '^[0-9]{1,8}$'
-    ) then
-        perform private.fail('invalid_checkout', 'each item is {item_id, quantity?, price_cents?}');
+    perform private.require_keys(
+        wanted_address,
+        '{name,line1,line2,city,state,postal_code,country,phone}', 'invalid_checkout'
+    );
+    if length(wanted_address::text) > 4000
+        or exists (select from jsonb_each(wanted_address) as a where jsonb_typeof(a.value) not in ('string', 'null'))
+    then
+        perform private.fail('invalid_checkout', 'shipping_address: texts, at most 4,000 characters');
     end if;
 
-    -- The first thing wrong with the first line, if any.
-    with lines as (
-        select
-            (w.line ->> 'item_id')::uuid as item_id,
-            coalesce((w.line ->> 'quantity')::integer, 1) as quantity,
-            (w.line ->> 'price_cents')::bigint as offered_cents,
-            w.no,
-            count(*) over (partition by (w.line ->> 'item_id')::uuid) as times
-        from jsonb_array_elements(wanted) with ordinality as w (line, no)
-    )
-
-    select p.problem, l.item_id::text into problem, culprit
-    from lines as l
-    -- Who blocked the buyer, or was blocked by them, sells them nothing; what the buyer cannot see does not exist.
-    left join public.catalog_items as c
-        on
-            c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
-            and (c.is_visible or c.seller_id = buyer or private.owns_item(buyer, c.id))
-    cross join lateral (
-        select case
-            when c.id is null then 'item_not_available'
-            when l.times > 1 then 'duplicate_item'
-            when c.seller_id = buyer then 'own_item'
-            when private.owns_item(buyer, l.item_id) then 'already_owned'
-            when not c.is_listed and c.is_unique then 'item_sold'
-            when not c.is_listed then 'item_not_available'
-            when l.quantity < 1 or (c.is_unique and l.quantity > 1) then 'quantity_not_allowed'
-            when c.minimum_price_cents is not null and coalesce(l.offered_cents, c.price_cents) < c.minimum_price_cents
-                then 'price_too_low'
-            when c.minimum_price_cents is not null
-                and coalesce(l.offered_cents, c.price_cents) between 1 and limits.minimum_price_cents - 1
-                then 'price_too_low'
-            when c.minimum_price_cents is null and l.offered_cents <> c.price_cents then 'price_changed'
-        end as problem
-    ) as p
-    where p.problem is not null
-    order by l.no
-    limit 1;
-    if problem is not null then
-        perform private.fail(problem, culprit);
+    -- What is asked for: the given items, or the cart with what it showed.
+    if wanted is null then
+        wanted := coalesce((
+            select jsonb_agg(jsonb_build_object(
+                'item_id', c.item_id, 'quantity', c.quantity, 'offered_price_cents', c.offered_price_cents,
+                'shown_price_cents', c.shown_price_cents
+            ) order by c.added_at, c.item_id)
+            from public.cart_items as c
+            where c.user_id = buyer
+        ), '[]');
+        -- A cart that was paid for is empty: the same request again would look like another one.
+        select k.answer into earlier from private.request_keys as k
+        inner join public.orders as o on o.id = (k.answer ->> 'order_id')::uuid and o.completed_at is not null
+        where k.caller = buyer and k.purpose = 'checkout' and k.key = checkout.idempotency_key;
+        if earlier -> 'items' @> wanted then
+            wanted := earlier -> 'items';
+        end if;
+    else
+        if jsonb_typeof(wanted) <> 'array' then
+            perform private.fail('invalid_checkout', 'items: not an array');
+        end if;
+        perform private.require_keys(w.line, '{item_id,quantity,offered_price_cents}', 'invalid_checkout')
+        from jsonb_array_elements(wanted) as w (line);
+        if exists (
+            select from jsonb_array_elements(wanted) as w
+            where
+                coalesce(w ->> 'item_id', '') !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                or coalesce(w ->> 'quantity', '1') !~ '^[0-9]{1,2}$'
+                or coalesce(w ->> 'offered_price_cents', '0') !~ '^[0-9]{1,8}$'
+        ) then
+            perform private.fail('invalid_checkout', 'each item is {item_id, quantity?, offered_price_cents?}');
+        end if;
+        wanted := coalesce((
+            select jsonb_agg(jsonb_build_object(
+                'item_id', (w.line ->> 'item_id')::uuid, 'quantity', coalesce((w.line ->> 'quantity')::integer, 1),
+                'offered_price_cents', (w.line ->> 'offered_price_cents')::bigint
+            ) order by w.no)
+            from jsonb_array_elements(wanted) with ordinality as w (line, no)
+        ), '[]');
     end if;
 
-    select
-        sum(case when c.minimum_price_cents is null then c.price_cents else coalesce(w.price_cents, c.price_cents) end
-        * coalesce(w.quantity, 1)),
-        array_agg(c.id order by c.id) filter (where c.is_unique)
+    -- Where a retry ends: the order that was made, whatever has become of it.
+    earlier := private.claim_request(
+        buyer, 'checkout', checkout.idempotency_key,
+        jsonb_build_object(
+            'items', (
+                select jsonb_agg(w.line - 'shown_price_cents' order by w.line ->> 'item_id')
+                from jsonb_array_elements(wanted) as w (line)
+            ),
+            'provider', checkout.provider, 'shipping_address', wanted_address, 'notes', checkout.notes
+        )
+    );
+    if earlier is not null then
+        return private.order_summary((earlier ->> 'order_id')::uuid);
+    end if;
+    if checkout.provider is null or checkout.provider = 'paypal' then
+        perform private.fail('provider_not_available', checkout.provider::text);
+    end if;
+    if jsonb_array_length(wanted) = 0 then
+        perform private.fail('empty_checkout');
+    elsif jsonb_array_length(wanted) > 50 then
+        perform private.fail('too_many_items', jsonb_array_length(wanted)::text);
+    end if;
+
+    lines := array(select l from private.read_lines(buyer, wanted) as l);
+    select l.* into wrong from unnest(lines) as l where l.problem is not null order by l.line_no limit 1;
+    if wrong.problem is not null then
+        perform private.fail(wrong.problem, wrong.detail);
+    end if;
+    select sum(l.unit_price_cents * l.quantity), array_agg(l.item_id order by l.item_id) filter (where l.is_unique)
     into total, unique_items
-    from jsonb_to_recordset(wanted) as w (item_id uuid, quantity integer, price_cents bigint)
-    inner join public.catalog_items as c on c.id = w.item_id;
+    from unnest(lines) as l;
     if total > limits.maximum_amount_cents then
         perform private.fail('amount_out_of_range', format('at most %s cents', limits.maximum_amount_cents));
     end if;
 
-    insert into public.orders (user_id, subtotal_cents, total_cents, shipping_address, notes, idempotency_key)
-    values (buyer, total, total, checkout.shipping_address, checkout.notes, checkout.idempotency_key)
+    insert into public.orders (user_id, subtotal_cents, total_cents, shipping_address, notes)
+    values (buyer, total, total, wanted_address, checkout.notes)
     returning id into new_order;
     insert into public.order_items (
-        order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents, quantity, seller_tier, commission_bps
+        order_id, line_no, item_id, buyer_id, seller_id, title, description, license_type, license_text,
+        license_version, details, unit_price_cents, quantity, seller_tier, commission_bps
     )
     select
-        new_order, w.no, c.id, buyer, c.seller_id, c.title,
-        case
-            when c.minimum_price_cents is null then c.price_cents
-            else coalesce((w.line ->> 'price_cents')::bigint, c.price_cents)
-        end,
-        coalesce((w.line ->> 'quantity')::integer, 1),
-        plan.tier, plan.commission_bps
-    from jsonb_array_elements(wanted) with ordinality as w (line, no)
-    inner join public.catalog_items as c on c.id = (w.line ->> 'item_id')::uuid
-    cross join lateral private.seller_plan(c.seller_id) as plan;
-    -- What the lines say is what is charged, even if a price changed between the two statements above.
-    update public.orders as o set subtotal_cents = s.total, total_cents = s.total
-    from (select sum(i.total_cents) as total from public.order_items as i where i.order_id = new_order) as s
-    where o.id = new_order and s.total <> o.total_cents;
+        new_order, l.line_no, l.item_id, buyer, l.seller_id, l.title, l.description, l.license_type, l.license_text,
+        l.license_version, l.details, l.unit_price_cents, l.quantity, l.seller_tier, l.commission_bps
+    from unnest(lines) as l;
+    perform private.answer_request(
+        buyer, 'checkout', checkout.idempotency_key, jsonb_build_object('order_id', new_order, 'items', wanted)
+    );
 
-    -- Hold one-of-a-kind items. The buyer's own earlier attempt gives way; anybody else's does not. Its payment is
-    -- locked first, as settlement does, and the items are taken one by one in id order: no two carts wait for each other.
+    -- The buyer's own earlier attempts at these items give way: nobody pays twice for one thing. Their payments are
+    -- locked first, as settlement does, and one-of-a-kind items are held one by one in id order: no two carts wait for
+    -- each other. Anybody else's hold stays.
+    superseded := array(
+        select p.id from public.payments as p
+        where
+            p.user_id = buyer and p.is_open
+            and p.order_id in (
+                select i.order_id from public.order_items as i
+                where i.buyer_id = buyer and i.item_id in (select l.item_id from unnest(lines) as l)
+            )
+        order by p.id
+        for no key update
+    );
+    foreach item in array coalesce(unique_items, '{}') loop
+        update private.reservations as r set order_id = new_order, created_at = now()
+        where
+            r.item_id = item
+            and r.order_id in (select p.order_id from public.payments as p where p.id = any (superseded));
+        continue when found;
+        if not private.claim_item(item) then
+            perform private.fail('item_reserved', item::text);
+        end if;
+        insert into private.reservations (item_id, order_id) values (item, new_order) on conflict do nothing;
+    end loop;
+    foreach attempt in array superseded loop
+        perform private.stop_payment(attempt, 'superseded');
+    end loop;
     if unique_items is not null then
-        superseded := array(
-            select p.id from public.payments as p
-            where
-                p.user_id = buyer and p.order_id in (
-                    select r.order_id from private.reservations as r where r.item_id = any (unique_items)
-                )
-            order by p.id
-            for no key update
-        );
-        foreach item in array unique_items loop
-            update private.reservations as r set order_id = new_order, created_at = now()
-            where
-                r.item_id = item
-                and r.order_id in (select p.order_id from public.payments as p where p.id = any (superseded));
-            continue when found;
-            insert into private.reservations (item_id, order_id) values (item, new_order) on conflict do nothing;
-        end loop;
-        foreach attempt in array superseded loop
-            perform private.stop_payment(attempt, 'superseded');
-        end loop;
+        -- Sold or withdrawn while this waited for another buyer's hold to end.
         select c.id::text into culprit from public.catalog_items as c
         where c.id = any (unique_items) and not c.is_listed
         limit 1;
@@ -231,7 +484,6 @@ begin
         end if;
     end if;
 
-    select o.total_cents into total from public.orders as o where o.id = new_order;
     if total = 0 then
         if not private.deliver_order(new_order) then
             perform private.fail('item_not_available');
@@ -239,7 +491,11 @@ begin
         return private.order_summary(new_order);
     end if;
 
-    expires := now() + case when unique_items is null then limits.payment_period else limits.reservation_period end;
+    expires := case
+        when unique_items is null then now() + limits.payment_period
+        when checkout.provider = 'wallet' then now() + limits.reservation_period
+        else private.begin_holds(buyer, unique_items)
+    end;
     insert into public.payments (
         user_id, order_id, amount_cents, provider, fee_estimate_cents, provider_fee_cents, expires_at, status
     ) values (
@@ -253,26 +509,24 @@ begin
         perform private.lock_wallets(
             array(select i.seller_id from public.order_items as i where i.order_id = new_order) || buyer
         );
-        if not exists (
-            select from public.wallets as w
-            where w.user_id = buyer and w.balance_available_cents - private.promised_back(buyer) >= total
-        ) then
+        if private.spendable_cents(buyer) < total then
             perform private.fail('insufficient_funds');
         end if;
-        if private.settle_payment(new_payment) <> 'settled' then
-            perform private.fail('item_not_available');
-        end if;
+        perform private.settle_payment(new_payment);
     end if;
     return private.order_summary(new_order);
 end
 $$;
 
 comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text) is
-'Buys items ([{item_id, quantity?, price_cents?}], default: the cart) with stripe or wallet and answers the order, its '
-'payment and where to start it. price_cents is the offer for name-your-price items; for others it guards against a '
-'changed price. The same idempotency_key of the same buyer returns the first order. Errors: invalid_checkout, '
-'empty_checkout, item_not_available, item_sold, item_reserved, already_owned, duplicate_item, own_item, '
-'quantity_not_allowed, price_too_low, price_changed, amount_out_of_range, insufficient_funds, provider_not_available.';
+'Buys items ([{item_id, quantity?, offered_price_cents?}], default: the cart) with stripe or wallet and answers the '
+'order, its payment and where to start it. offered_price_cents is the offer for name-your-price items; for others the '
+'price that was shown: more is not taken (price_changed), less is. The cart remembers what it showed. The same '
+'idempotency_key with the same request answers the first order, also when that was cancelled since. An earlier open '
+'order of one of the items is superseded. Errors: invalid_checkout, empty_checkout, too_many_items, '
+'item_not_available, item_sold, item_reserved, already_owned, duplicate_item, own_item, quantity_not_allowed, '
+'price_too_low, price_changed, amount_out_of_range, insufficient_funds, provider_not_available, hold_paused, '
+'too_many_holds, payments_not_set_up, idempotency_key_invalid, idempotency_key_reused.';
 grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text) to authenticated;
 
 create function public.cancel_order(order_id uuid) returns jsonb
@@ -309,6 +563,7 @@ set search_path = ''
 as $$
 declare
     attempt public.payments;
+    owned text;
     number text;
 begin
     perform private.require_active(start_payment.user_id);
@@ -318,9 +573,17 @@ begin
     if attempt.id is null then
         perform private.fail('payment_not_found');
     end if;
-    if attempt.provider = 'wallet' or attempt.status not in ('requires_payment', 'processing', 'failed')
+    if attempt.provider = 'wallet' or not attempt.is_open
         or attempt.expires_at <= now() or attempt.cancel_requested_at is not null then
         perform private.fail('payment_not_open', attempt.status::text);
+    end if;
+    -- Bought meanwhile by an order that this one replaced too late: its money would only go back.
+    select i.item_id::text into owned from public.order_items as i
+    where i.order_id = attempt.order_id and private.owns_item(attempt.user_id, i.item_id)
+    order by i.line_no
+    limit 1;
+    if owned is not null then
+        perform private.fail('already_owned', owned);
     end if;
     update public.payments as p set started_at = coalesce(p.started_at, now()) where p.id = attempt.id;
     select o.order_number into number from public.orders as o where o.id = attempt.order_id;
@@ -335,7 +598,7 @@ $$;
 
 comment on function private.start_payment(uuid, uuid) is
 'Opens an attempt for its payer and says what to create at the provider (idempotency key: the payment id). Errors: '
-'banned, payment_not_found, payment_not_open.';
+'banned, payment_not_found, payment_not_open, already_owned.';
 grant execute on function private.start_payment(uuid, uuid) to avenue_worker;
 
 create function private.attach_payment_ref(payment_id uuid, provider_ref text) returns text
@@ -391,7 +654,7 @@ declare
 begin
     for attempt in
         select p.id from public.payments as p
-        where p.status in ('requires_payment', 'processing', 'failed') and p.started_at is null and p.expires_at <= now()
+        where p.is_open and p.started_at is null and p.expires_at <= now()
         order by p.expires_at
         limit max_rows
         for no key update skip locked
@@ -409,21 +672,43 @@ grant execute on function private.expire_unstarted_payments(integer) to avenue_w
 
 create function private.payments_to_cancel(max_rows integer)
 returns table (payment_id uuid, provider text, provider_ref text)
-language sql
-stable
+language plpgsql
 security definer
 set search_path = ''
 as $$
-    select p.id, p.provider::text, p.provider_ref from public.payments as p
+#variable_conflict use_column
+begin
+    -- Marked as tried in the same statement, here and in every sweep: what cannot be cancelled now, such as a bank debit
+    -- under way, goes to the end instead of keeping the others back.
+    return query
+    update public.payments as p set checked_at = now()
+    where p.id in (
+        select o.id from public.payments as o
+        where
+            o.is_open and o.started_at is not null
+            and o.provider <> 'wallet' and (o.expires_at <= now() or o.cancel_requested_at is not null)
+        order by o.checked_at nulls first, o.expires_at
+        limit max_rows
+        for no key update skip locked
+    )
+    returning p.id, p.provider::text, p.provider_ref;
+    return query
+    update private.payment_closings as c set tried_at = now()
+    from public.payments as p
     where
-        p.status in ('requires_payment', 'processing', 'failed') and p.started_at is not null
-        and p.provider <> 'wallet' and (p.expires_at <= now() or p.cancel_requested_at is not null)
-    order by p.expires_at
-    limit max_rows
+        p.id = c.payment_id and c.payment_id in (
+            select o.payment_id from private.payment_closings as o
+            order by o.tried_at nulls first
+            limit max_rows
+            for no key update skip locked
+        )
+    returning p.id, p.provider::text, p.provider_ref;
+end
 $$;
 
 comment on function private.payments_to_cancel(integer) is
-'Started attempts that ran out or are no longer wanted: cancel at the provider, then payment_cancelled().';
+'Started attempts that ran out or are no longer wanted, and settled ones whose charge was declined later: cancel at '
+'the provider, then payment_cancelled(). Those tried longest ago first.';
 grant execute on function private.payments_to_cancel(integer) to avenue_worker;
 
 create function private.payment_cancelled(payment_id uuid) returns void
@@ -435,18 +720,37 @@ declare
     attempt public.payments;
 begin
     select * into strict attempt from public.payments as p where p.id = payment_cancelled.payment_id for no key update;
-    if attempt.status in ('requires_payment', 'processing', 'failed') then
+    if attempt.is_open then
         update public.payments as p set status = 'cancelled' where p.id = attempt.id;
         perform private.cancel_pending_order(
             attempt.order_id, case when attempt.expires_at <= now() then 'expired' else 'cancelled_at_provider' end
         );
     end if;
+    delete from private.payment_closings as c where c.payment_id = attempt.id;
 end
 $$;
 
 comment on function private.payment_cancelled(uuid) is
 'The provider confirmed that this attempt can no longer succeed: its order ends and its items are free again.';
 grant execute on function private.payment_cancelled(uuid) to avenue_worker;
+
+create function private.payment_unknown(payment_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    update public.orders as o set status_reason = coalesce(o.status_reason, 'unknown_to_provider')
+    from public.payments as p
+    where p.id = payment_unknown.payment_id and o.id = p.order_id and o.status = 'pending';
+    perform private.payment_cancelled(payment_unknown.payment_id);
+end
+$$;
+
+comment on function private.payment_unknown(uuid) is
+'The provider does not know this attempt: it ends like a cancelled one. Should its success arrive all the same, that '
+'settles or goes back like any late one.';
+grant execute on function private.payment_unknown(uuid) to avenue_worker;
 
 create function private.payments_to_reconcile(max_rows integer)
 returns table (payment_id uuid, provider text, provider_ref text)
@@ -459,7 +763,7 @@ as $$
     where p.id in (
         select o.id from public.payments as o
         where
-            o.status in ('requires_payment', 'processing', 'failed') and o.provider_ref is not null
+            o.is_open and o.provider_ref is not null
             and o.started_at < now() - (select s.reconcile_after from private.settings as s)
             and coalesce(o.checked_at, '-infinity') < now() - (select s.reconcile_after from private.settings as s)
         order by o.checked_at nulls first
@@ -473,9 +777,35 @@ comment on function private.payments_to_reconcile(integer) is
 'Open attempts the provider should be asked about; each at most once per reconcile_after.';
 grant execute on function private.payments_to_reconcile(integer) to avenue_worker;
 
+insert into private.erasure_steps (step, phase, erases, statement) values
+('hold_periods', 'records', '{private.hold_periods}', 'delete from private.hold_periods where user_id = $1'),
+('hold_limits', 'records', '{private.hold_limits}', 'delete from private.hold_limits where user_id = $1');
+
+insert into private.personal_data (section, relation, condition) values
+('hold_periods', 'private.hold_periods', 't.user_id = $1'),
+('hold_limits', 'private.hold_limits', 't.user_id = $1');
+
+-- Who leaves pays nothing any more: what the provider knows is cancelled there, and deliver_order() sends a faster
+-- success back. Before the profile is locked, because settlement locks the payment first.
+insert into private.erasure_steps (step, phase, erases, statement) values
+('payments', 'payments', '{}', $step$
+    select private.stop_payment(p.id, 'account_deleted') from public.payments as p
+    where p.user_id = $1 and p.is_open
+    order by p.id
+$step$);
+
 insert into private.error_codes (code, sqlstate, message, description) values
-('invalid_checkout', 'PT400', 'The checkout request is malformed.', 'The detail names the offending part.'),
-('empty_checkout', 'PT400', 'There is nothing to buy.', 'The cart is empty, or more than 50 items were sent.'),
+('invalid_checkout', 'PT400', 'The checkout request is malformed.',
+'The detail names the offending part, and the keys that are known where another was sent.'),
+('empty_checkout', 'PT400', 'There is nothing to buy.', 'The cart is empty, or no items were sent.'),
+('too_many_items', 'PT400', 'These are too many items for one order.', 'At most 50; split the order.'),
+('hold_paused', 'PT429', 'You held this item a moment ago.',
+'A one-of-a-kind item is held for one buyer at a time, once: whoever did not pay in time waits before the next try. '
+'The detail names the item and says until when (UTC). A wallet pays at once and needs no hold.'),
+('too_many_holds', 'PT429', 'You are holding too many one-of-a-kind items.',
+'The detail says how many may be held and until when the first hold lasts (UTC). Pay or cancel one. Admins can allow '
+'more.'),
+('invalid_hold_limit', 'PT400', 'This limit is not allowed.', 'Between 0 and 1000; null for the platform''s limit.'),
 ('item_sold', 'PT409', 'This item is already sold.',
 'A one-of-a-kind item found its buyer or was taken down. Remove it from the cart.'),
 ('item_reserved', 'PT409', 'Somebody else is buying this item right now.',
@@ -483,12 +813,12 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'later.'),
 ('already_owned', 'PT409', 'You already own this item.', 'Download it instead of buying it again.'),
 ('duplicate_item', 'PT400', 'The same item was sent twice.', 'Use quantity.'),
-('price_changed', 'PT409', 'The price has changed.', 'Show the new price and let the buyer decide.'),
+('price_changed', 'PT409', 'The price has risen.',
+'The detail names the item. Show the new price and let the buyer decide: put the item in the cart again (an upsert), '
+'or send the new price as offered_price_cents. A lower price is charged without asking.'),
 ('amount_out_of_range', 'PT400', 'The amount is too large.', 'One order is at most 999,999.99. Split it.'),
 ('provider_not_available', 'PT400', 'This way to pay is not available.', 'Choose another provider.'),
 ('order_not_open', 'PT409', 'This order can no longer be cancelled.', 'It is not pending, or not the caller''s.'),
 ('payment_not_found', 'PT404', 'There is no such payment.', 'It does not exist or belongs to somebody else.'),
 ('payment_not_open', 'PT409', 'This payment can no longer be started.',
-'It was paid, cancelled, or ran out. Check out again.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'It was paid, cancelled, or ran out. Check out again.');

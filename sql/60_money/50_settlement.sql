@@ -21,12 +21,52 @@ comment on column private.reservations.order_id is 'The order that holds it.';
 
 alter table private.reservations enable row level security;
 
+-- A request of the API may keep a wallet for seconds, by a slow filter on what a refund or a checkout answers. Nobody
+-- else's sale waits for that.
+create function private.free_wallets(user_ids uuid[]) returns void
+language plpgsql
+set search_path = ''
+set lock_timeout = '1100ms'
+as $$
+declare
+    held xid[];
+begin
+    for attempt in 1..5 loop
+        held := array(select w.xmax from public.wallets as w where w.user_id = any (user_ids));
+        begin
+            perform from public.wallets as w where w.user_id = any (user_ids) order by w.user_id for no key update;
+            return;
+        exception when lock_not_available then
+            -- Held all the while, and not because of somebody else.
+            perform private.end_requests(array(
+                select l.pid from unnest(held) as h (holder)
+                inner join pg_catalog.pg_locks as l on l.transactionid = any (private.transactions_of(h.holder))
+                inner join pg_catalog.pg_stat_activity as a on a.pid = l.pid
+                where
+                    l.locktype = 'transactionid' and l.granted and a.wait_event_type is distinct from 'Lock'
+            ));
+        end;
+    end loop;
+end
+$$;
+
+comment on function private.free_wallets(uuid[]) is
+'For the workers: locks these wallets, ending requests of the API that keep one and do not come to an end.';
+
 create function private.lock_wallets(user_ids uuid[]) returns void
 language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 begin
+    -- Not for the API's own: what is locked in a block with an exception handler does not show whose it is. Nor without
+    -- need, as the block costs a transaction of its own: nobody has locked a row that says nothing of it.
+    if
+        session_user <> 'authenticator'
+        and exists (select from public.wallets as w where w.user_id = any (user_ids) and w.xmax <> '0'::xid)
+    then
+        perform private.free_wallets(user_ids);
+    end if;
     perform from public.wallets as w where w.user_id = any (user_ids) order by w.user_id for no key update;
 end
 $$;
@@ -34,41 +74,36 @@ $$;
 comment on function private.lock_wallets(uuid[]) is 'Locks wallets in the one order every flow uses.';
 
 -- Moves the seller's side of a sale by a signed amount and says which accounts it hits.
--- Down: this sale's pending first, then available, then debt (money.md, Flows). Other sales' pending money is left
+-- Down: this sale's pending first, then available, then debt (docs/money.md, Legs). Other sales' pending money is left
 -- alone so that each release is exactly what its sale still holds.
--- Up: back into this sale's pending while it is held, else debt is repaid first and the rest is available.
+-- Up: back into this sale's pending while it is held and stands (not refunded whole, its charge not taken back), else
+-- debt is repaid first and the rest is available.
 create function private.seller_legs(transaction_id uuid, change bigint) returns ledger.leg[]
 language plpgsql
 set search_path = ''
 as $$
 declare
     sale public.transactions;
-    wallet public.wallets;
     pending bigint := 0;
-    available bigint;
-    debt bigint;
+    legs ledger.leg[];
 begin
     select * into strict sale from public.transactions as t where t.id = transaction_id for no key update;
-    select * into strict wallet from public.wallets as w where w.user_id = sale.seller_id for no key update;
     if change < 0 then
         pending := -least(-change, sale.pending_cents);
-        available := -least(pending - change, wallet.balance_available_cents);
-        debt := change - pending - available;
+        legs := private.debit_legs(sale.seller_id, pending - change);
     else
-        if sale.release_journal_id is null then
+        if sale.release_journal_id is null and sale.refunded_cents < sale.amount_total_cents and not exists (
+            select from public.payments as p where p.id = sale.payment_id and p.charge_reversed_at is not null
+        ) then
             pending := least(change, greatest(sale.amount_seller_cents - sale.pending_cents, 0));
         end if;
-        debt := least(change - pending, wallet.debt_cents);
-        available := change - pending - debt;
+        legs := private.credit_legs(sale.seller_id, change - pending);
     end if;
     if pending <> 0 then
         update public.transactions as t set pending_cents = t.pending_cents + pending where t.id = transaction_id;
+        legs := ledger.leg(sale.seller_id, 'pending', pending) || legs;
     end if;
-    return array(
-        select ledger.leg(sale.seller_id, l.account, l.amount)
-        from (values ('pending', pending), ('available', available), ('debt', debt)) as l (account, amount)
-        where l.amount <> 0
-    );
+    return legs;
 end
 $$;
 
@@ -122,7 +157,8 @@ declare
     item uuid;
 begin
     select * into strict sale_order from public.orders as o where o.id = deliver_order.order_id for no key update;
-    if sale_order.status not in ('pending', 'cancelled') then
+    if sale_order.status not in ('pending', 'cancelled')
+        or exists (select from public.profiles as p where p.id = sale_order.user_id and p.deleted_at is not null) then
         return false;
     end if;
 
@@ -149,7 +185,7 @@ begin
     -- Reservations before wallets, as in a checkout that pays from one. What follows looks at what others may have
     -- bought, and they sell through the same wallets.
     perform private.lock_wallets(wallets);
-    -- The buyer may have bought it again while this attempt was on its way (money.md, sharp case 17).
+    -- The buyer may have bought it again while this attempt was on its way (docs/money.md, sharp case 17).
     if exists (
         select from public.order_items as i
         inner join public.purchases as p on p.buyer_id = i.buyer_id and p.item_id = i.item_id
@@ -212,8 +248,8 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     paid public.payments;
-    line record;
-    hold interval;
+    line public.transactions;
+    limits private.settings;
 begin
     select * into strict paid from public.payments as p where p.id = settle_payment.payment_id for no key update;
     if paid.succeeded_at is not null then
@@ -225,7 +261,11 @@ begin
         array(select i.seller_id from public.order_items as i where i.order_id = paid.order_id)
         || case when paid.provider = 'wallet' then paid.user_id end
     ) then
-        -- Money for something that is gone: it belongs to the buyer and goes back (sharp case 17).
+        if paid.provider = 'wallet' then
+            -- Nothing was taken yet.
+            perform private.fail('item_not_available');
+        end if;
+        -- Money for something that is gone: it belongs to the buyer and goes back (docs/money.md, sharp case 17).
         perform ledger.post(
             'unapplied', 'unapplied:' || paid.id,
             array[
@@ -244,12 +284,12 @@ begin
         if settle_payment.charge_id = any (paid.declined_charges) then
             perform private.reverse_charge(paid.id, settle_payment.charge_id);
         else
-            perform private.create_refund(paid.id, null, paid.amount_cents, 'item_not_available', null, null);
+            perform private.create_refund(paid.id, null, paid.amount_cents, 'item_not_available');
         end if;
         return 'refunding';
     end if;
 
-    select s.earnings_hold into strict hold from private.settings as s;
+    select * into strict limits from private.settings;
     for line in
         insert into public.transactions (
             buyer_id, seller_id, transaction_type, related_id, order_item_id, payment_id,
@@ -267,7 +307,7 @@ begin
             case when paid.provider = 'stripe' then settle_payment.charge_id end,
             case when paid.provider = 'paypal' then paid.provider_ref end,
             case when paid.provider = 'paypal' then settle_payment.charge_id end,
-            s.seller, now() + hold
+            s.seller, now() + limits.earnings_hold
         from (
             select
                 l.*,
@@ -296,6 +336,9 @@ begin
             ]),
             line.id, paid.currency
         );
+        if line.amount_total_cents > limits.review_sale_above_cents then
+            perform private.hold_for_review(line.id);
+        end if;
     end loop;
 
     update public.payments as p set
@@ -311,7 +354,7 @@ $$;
 
 comment on function private.settle_payment(uuid, text) is
 'Settles a payment once: entitlements, one transaction and one sale journal per line. Returns settled, '
-'already_settled, or refunding when the goods are gone.';
+'already_settled, or refunding when the goods are gone; a payment from a wallet fails then (item_not_available).';
 
 -- The real fee replaces the estimate, or the fee comes back with a declined charge; the difference is its own journal.
 create function private.set_provider_fee(payment_id uuid, fee_cents bigint, journal_key text) returns void
@@ -325,6 +368,7 @@ declare
     fees bigint[];
     fee_change bigint;
     commission_change bigint;
+    restated bigint;
 begin
     select * into strict paid from public.payments as p where p.id = set_provider_fee.payment_id for no key update;
     update public.payments as p set provider_fee_cents = fee_cents where p.id = paid.id;
@@ -362,25 +406,40 @@ begin
         sale := line.sale;
         fee_change := line.fee_change;
         continue when fee_change = 0;
-        -- Once refunds were computed from the agreed split it stays (sharp case 11); the seller bears the change.
         commission_change := case
-            when sale.refunded_cents > 0 then 0
-            else (private.split_line(
+            when sale.refunded_cents = 0 or paid.charge_reversed_at is not null then (private.split_line(
                 sale.amount_total_cents, sale.amount_tax_cents, sale.amount_fees_cents + fee_change,
                 sale.commission_bps
             )).commission - sale.amount_commission_cents
+            -- Once refunds were computed from the agreed split it stays (docs/money.md, sharp case 11) and the seller
+            -- bears the change: at most what the sale still leaves them. More is the platform's loss, and comes back
+            -- to it first.
+            when fee_change > 0
+                then least(greatest(sale.amount_seller_cents - sale.refunded_seller_cents, 0) - fee_change, 0)
+            else greatest(least(-sale.amount_commission_cents, -fee_change), 0)
         end;
         update public.transactions as t set
             amount_fees_cents = t.amount_fees_cents + fee_change,
             amount_commission_cents = t.amount_commission_cents + commission_change,
             amount_seller_cents = t.amount_seller_cents - fee_change - commission_change
-        where t.id = sale.id;
+        where t.id = sale.id
+        returning * into sale;
+        -- With the charge taken back nobody keeps anything: what was refunded before follows the split without a fee,
+        -- so that the rest ends at zero for the seller and the platform alike.
+        restated := case
+            when paid.charge_reversed_at is not null then (private.split_refund(sale, 0)).commission
+            else 0
+        end;
+        update public.transactions as t set
+            refunded_commission_cents = t.refunded_commission_cents + restated,
+            refunded_seller_cents = t.refunded_seller_cents - restated
+        where t.id = sale.id and restated <> 0;
         perform ledger.post(
             'fee_adjustment', journal_key || ':' || sale.id,
             private.moving_legs(array[
                 ledger.leg(null, 'fees:' || paid.provider, fee_change),
-                ledger.leg(null, 'revenue', commission_change)
-            ]) || private.seller_legs(sale.id, -fee_change - commission_change),
+                ledger.leg(null, 'revenue', commission_change - restated)
+            ]) || private.seller_legs(sale.id, restated - fee_change - commission_change),
             sale.id, paid.currency
         );
     end loop;
@@ -419,18 +478,36 @@ grant execute on function private.record_provider_fee(uuid, text, bigint) to ave
 create function private.payments_missing_fee(max_rows integer)
 returns table (payment_id uuid, provider text, provider_ref text)
 language sql
-stable
 security definer
 set search_path = ''
 as $$
-    select p.id, p.provider::text, p.provider_ref from public.payments as p
-    where p.provider_fee_cents is null and p.succeeded_at is not null and p.provider <> 'wallet'
-    order by p.succeeded_at
-    limit max_rows
+    update public.payments as p set fee_checked_at = now()
+    where p.id in (
+        select o.id from public.payments as o
+        where o.provider_fee_cents is null and o.succeeded_at is not null and o.provider <> 'wallet'
+        order by o.fee_checked_at nulls first, o.succeeded_at
+        limit max_rows
+        for no key update skip locked
+    )
+    returning p.id, p.provider::text, p.provider_ref
 $$;
 
-comment on function private.payments_missing_fee(integer) is 'Settled payments whose real fee was not read yet.';
+comment on function private.payments_missing_fee(integer) is
+'Settled payments whose real fee was not read yet, those asked about longest ago first.';
 grant execute on function private.payments_missing_fee(integer) to avenue_worker;
+
+create function private.keep_estimated_fee(payment_id uuid) returns void
+language sql
+security definer
+set search_path = ''
+as $$
+    select private.record_provider_fee(p.id, null, p.fee_estimate_cents) from public.payments as p
+    where p.id = keep_estimated_fee.payment_id
+$$;
+
+comment on function private.keep_estimated_fee(uuid) is
+'The provider does not know this payment any more: the estimate is the fee.';
+grant execute on function private.keep_estimated_fee(uuid) to avenue_worker;
 
 -- Held money becomes available: one journal for a batch, set-based, restartable at any point.
 create function private.release_matured_earnings(max_rows integer) returns integer
@@ -443,12 +520,16 @@ declare
     released_journal bigint;
     legs ledger.leg[];
 begin
-    -- A banned seller's money is held, not lost (sharp case 24): the rows wait for the ban's end.
+    -- A banned seller's money is held, not lost (docs/money.md, sharp case 24): the rows wait for the ban's end. So do
+    -- sales under review.
     ready := array(
         select t.id from public.transactions as t
         where
             t.release_journal_id is null and t.release_at <= now()
             and not exists (select from public.bans as b where b.user_id = t.seller_id)
+            and not exists (
+                select from public.sale_reviews as r where r.transaction_id = t.id and r.released_at is null
+            )
         order by t.release_at
         limit max_rows
         for no key update skip locked

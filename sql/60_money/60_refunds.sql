@@ -4,6 +4,11 @@ create type public.refund_status as enum ('requested', 'pending', 'succeeded', '
 comment on type public.refund_status is
 'requested: not at the provider yet. pending: the provider works on it. Nothing is booked before succeeded.';
 
+create type public.refund_origin as enum ('seller', 'admin', 'automatic', 'provider');
+comment on type public.refund_origin is
+'Who asked for a refund: the line''s seller, an admin (audit_log names which), the platform by itself, or somebody at '
+'the provider.';
+
 create table public.refunds (
     id uuid not null default gen_random_uuid(),
     payment_id uuid not null,
@@ -11,19 +16,21 @@ create table public.refunds (
     amount_cents bigint not null,
     currency character(3) not null default 'USD',
     reason text not null,
-    requested_by uuid,
-    idempotency_key text,
+    origin public.refund_origin not null default 'provider',
+    paid_outside boolean not null default false,
     provider public.payment_provider not null,
     provider_ref text,
     status public.refund_status not null default 'requested',
+    is_open boolean not null generated always as (status in ('requested', 'pending')) stored,
     failure_reason text,
+    sent_at timestamptz,
     booked_at timestamptz,
     reversed_at timestamptz,
+    checked_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint refunds_pkey primary key (id),
     constraint refunds_provider_ref_key unique (provider_ref, provider),
-    constraint refunds_idempotency_key_key unique (requested_by, idempotency_key),
     constraint refunds_payment_id_fkey foreign key (payment_id) references public.payments (id),
     constraint refunds_order_item_id_fkey foreign key (order_item_id) references public.order_items (id),
     constraint refunds_amount_check check (amount_cents between 1 and 99999999),
@@ -32,7 +39,8 @@ create table public.refunds (
 
 create index refunds_payment_id_idx on public.refunds (payment_id);
 create index refunds_order_item_id_idx on public.refunds (order_item_id);
-create index refunds_unsent_idx on public.refunds (created_at) where status in ('requested', 'pending');
+create index refunds_unsent_idx on public.refunds (created_at) where is_open;
+create index refunds_failed_idx on public.refunds (updated_at) where status in ('failed', 'cancelled');
 
 comment on table public.refunds is 'Refunds of payments, whole or part. Payer, sellers of the payment and admins read.';
 comment on column public.refunds.payment_id is 'The payment given back.';
@@ -41,18 +49,26 @@ comment on column public.refunds.order_item_id is
 comment on column public.refunds.amount_cents is 'Cents.';
 comment on column public.refunds.currency is 'ISO 4217.';
 comment on column public.refunds.reason is 'Why, for people; item_not_available when automatic.';
-comment on column public.refunds.requested_by is 'Seller or admin; null when automatic or made at the provider.';
-comment on column public.refunds.idempotency_key is 'Given by the client: the same key is the same refund.';
+comment on column public.refunds.origin is 'Who asked for it; persons are not named.';
+comment on column public.refunds.paid_outside is
+'Paid to the buyer in another way than through the provider, after it had failed there; provider_ref names how.';
 comment on column public.refunds.provider is 'Who pays it back.';
-comment on column public.refunds.provider_ref is 'Provider''s refund.';
+comment on column public.refunds.provider_ref is
+'Provider''s refund; outside:<reference> when paid outside; declined:<charge> when the charge was taken back.';
+comment on column public.refunds.is_open is 'Whether it may still succeed or fail.';
 comment on column public.refunds.status is
-'State; only ever moves to the right of requested, pending, succeeded, failed.';
+'State; only ever moves to the right of requested, pending, succeeded, failed. Swept by refunds_to_resume().';
 comment on column public.refunds.failure_reason is 'Provider''s word for it.';
+comment on column public.refunds.sent_at is
+'When a worker first took it to send: from then on the provider may know it.';
 comment on column public.refunds.booked_at is 'When it went into the books.';
 comment on column public.refunds.reversed_at is 'When a booked one that failed later was taken back.';
+comment on column public.refunds.checked_at is 'Last time a sweep took it up.';
 
 create trigger touch_updated_at before update on public.refunds
 for each row execute function private.touch_updated_at();
+create trigger forget_delay after update of status on public.refunds
+for each row when (old.status is distinct from new.status) execute function private.forget_delay();
 
 create table public.refund_lines (
     refund_id uuid not null,
@@ -70,13 +86,18 @@ create table public.refund_lines (
 create index refund_lines_transaction_id_idx on public.refund_lines (transaction_id);
 
 comment on table public.refund_lines is
-'What a booked refund took from each sale: a reversal needs exactly this. That line''s buyer and seller read it.';
+'What a booked refund took from each sale when it was booked. That line''s buyer and seller read it.';
 comment on column public.refund_lines.refund_id is 'The refund.';
 comment on column public.refund_lines.transaction_id is 'The sale.';
 comment on column public.refund_lines.amount_cents is 'Given back on this line, cents.';
 comment on column public.refund_lines.tax_cents is 'Part from tax, cents.';
 comment on column public.refund_lines.commission_cents is 'Part from the platform, cents.';
 comment on column public.refund_lines.seller_cents is 'Part from the seller, cents.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of reason on public.refunds
+for each row execute function private.tidy_texts('reason body required');
 
 alter table public.refunds enable row level security;
 revoke all on public.refunds from anon, authenticated, service_role;
@@ -102,7 +123,12 @@ comment on policy refund_lines_select on public.refund_lines is
 'Whoever sees the transaction sees what was refunded of it.';
 
 create function private.create_refund(
-    payment_id uuid, order_item_id uuid, amount_cents bigint, reason text, requested_by uuid, idempotency_key text
+    payment_id uuid,
+    order_item_id uuid,
+    amount_cents bigint,
+    reason text,
+    origin public.refund_origin default 'automatic',
+    paid_outside text default null
 ) returns uuid
 language plpgsql
 set search_path = ''
@@ -115,11 +141,11 @@ begin
     -- Open refunds count: two half refunds of three quarters each must not both pass.
     if amount_cents is null or amount_cents <= 0 or amount_cents > paid.amount_cents - coalesce((
         select sum(r.amount_cents) from public.refunds as r
-        where r.payment_id = paid.id and r.status in ('requested', 'pending', 'succeeded')
+        where r.payment_id = paid.id and (r.is_open or r.status = 'succeeded')
     ), 0) or amount_cents > (
         select i.total_cents + i.tax_cents - t.refunded_cents - coalesce((
             select sum(r.amount_cents) from public.refunds as r
-            where r.order_item_id = i.id and r.status in ('requested', 'pending')
+            where r.order_item_id = i.id and r.is_open
         ), 0)
         from public.order_items as i
         inner join public.transactions as t on t.order_item_id = i.id
@@ -128,12 +154,14 @@ begin
         perform private.fail('refund_amount_invalid');
     end if;
     insert into public.refunds (
-        payment_id, order_item_id, amount_cents, currency, reason, requested_by, idempotency_key, provider
+        payment_id, order_item_id, amount_cents, currency, reason, origin, paid_outside, provider
     ) values (
         paid.id, create_refund.order_item_id, create_refund.amount_cents, paid.currency, create_refund.reason,
-        create_refund.requested_by, create_refund.idempotency_key, paid.provider
+        create_refund.origin, create_refund.paid_outside is not null, paid.provider
     ) returning id into refund_id;
-    if paid.provider = 'wallet' then
+    if create_refund.paid_outside is not null then
+        perform private.record_refund(refund_id, 'outside:' || create_refund.paid_outside, 'succeeded');
+    elsif paid.provider = 'wallet' then
         perform private.record_refund(refund_id, null, 'succeeded');
     else
         perform private.enqueue('send_refund', jsonb_build_object('refund_id', refund_id), null, 'refund:' || refund_id);
@@ -142,11 +170,12 @@ begin
 end
 $$;
 
-comment on function private.create_refund(uuid, uuid, bigint, text, uuid, text) is
-'Asks for a refund: at once for wallet payments, through the provider otherwise. Error: refund_amount_invalid.';
+comment on function private.create_refund(uuid, uuid, bigint, text, public.refund_origin, text) is
+'Asks for a refund: at once for wallet payments and for one paid outside (under that reference), through the provider '
+'otherwise. Error: refund_amount_invalid.';
 
--- Shares of the running total, so that parts and rest add up to the whole to the cent (sharp case 11). A negative
--- commission was the platform's loss and stays it.
+-- Shares of the running total, so that parts and rest add up to the whole to the cent, in any order and with any of
+-- them taken back (docs/money.md, sharp case 11). A negative commission was the platform's loss and stays it.
 create function private.split_refund(
     sale public.transactions, amount_cents bigint, out tax bigint, out commission bigint, out seller bigint
 )
@@ -166,7 +195,8 @@ end
 $$;
 
 comment on function private.split_refund(public.transactions, bigint) is
-'Divides the next refund of a sale (cents, at most what is left of it) into tax, commission and the seller''s part.';
+'Divides the next refund of a sale (cents, at most what is left of it; negative to take back as much) into tax, '
+'commission and the seller''s part.';
 
 -- Takes a succeeded refund into the books: each line gives back its part of what was agreed at purchase.
 create function private.book_refund(refund_id uuid) returns void
@@ -188,11 +218,15 @@ begin
     if refund.booked_at is not null then
         return;
     end if;
+    if refund.amount_cents > paid.amount_cents - paid.refunded_cents and paid.charge_reversed_at is not null then
+        -- Unknown when the charge was taken back: booked as part of that, the provider moved the same money.
+        return;
+    end if;
     -- An earlier refund may have failed since, and its report be on its way.
     if refund.amount_cents > paid.amount_cents - paid.refunded_cents then
         perform private.fail('event_too_early', 'refund exceeds what is left of the payment');
     end if;
-    money_account := 'clearing:' || paid.provider;
+    money_account := case when refund.paid_outside then 'bank' else 'clearing:' || paid.provider end;
 
     perform from public.transactions as t where t.payment_id = paid.id for no key update;
     if not found then
@@ -209,8 +243,8 @@ begin
             array(select t.seller_id from public.transactions as t where t.payment_id = paid.id)
             || case when paid.provider = 'wallet' then paid.user_id end
         );
-        -- A refund of one line is that line's as far as it goes. One made in the dashboard meanwhile may have taken from
-        -- it too: the money is gone all the same, and the other lines bear the rest.
+        -- A refund of one line is that line's as far as it goes. One made in the dashboard meanwhile may have taken
+        -- from it too: the money is gone all the same, and the other lines bear the rest.
         own := coalesce((
             select least(refund.amount_cents, t.amount_total_cents - t.refunded_cents) from public.transactions as t
             where t.order_item_id = refund.order_item_id
@@ -244,16 +278,16 @@ begin
             perform ledger.post(
                 'refund', 'refund:' || refund.id || ':' || sale.id,
                 private.moving_legs(array[
-                    case
-                        when paid.provider = 'wallet' then ledger.leg(paid.user_id, 'available', part)
-                        else ledger.leg(null, money_account, part)
-                    end,
                     ledger.leg(null, 'tax_payable', -line.tax_cents),
                     ledger.leg(null, 'revenue', -line.commission_cents)
-                ]) || private.seller_legs(sale.id, -line.seller_cents),
+                ]) || private.seller_legs(sale.id, -line.seller_cents) || case
+                    when paid.provider = 'wallet' and not refund.paid_outside
+                        then private.credit_legs(paid.user_id, part)
+                    else array[ledger.leg(null, money_account, part)]
+                end,
                 refund.id, paid.currency
             );
-            perform private.apply_refund_line(line, 1);
+            perform private.apply_refund_line(line);
         end loop;
     end if;
     update public.refunds as r set booked_at = now() where r.id = refund.id;
@@ -265,7 +299,7 @@ comment on function private.book_refund(uuid) is
 'Books a refund once: pro rata on tax and commission, the rest (with the fee the provider keeps) from the seller. '
 'Error: event_too_early when it exceeds what is left.';
 
-create function private.apply_refund_line(line public.refund_lines, direction integer) returns void
+create function private.apply_refund_line(line public.refund_lines) returns void
 language plpgsql
 set search_path = ''
 as $$
@@ -275,14 +309,14 @@ declare
     one_of_a_kind boolean;
 begin
     update public.transactions as t set
-        refunded_cents = t.refunded_cents + direction * line.amount_cents,
-        refunded_tax_cents = t.refunded_tax_cents + direction * line.tax_cents,
-        refunded_commission_cents = t.refunded_commission_cents + direction * line.commission_cents,
-        refunded_seller_cents = t.refunded_seller_cents + direction * line.seller_cents,
-        refunded_at = case when direction > 0 then now() else t.refunded_at end,
+        refunded_cents = t.refunded_cents + line.amount_cents,
+        refunded_tax_cents = t.refunded_tax_cents + line.tax_cents,
+        refunded_commission_cents = t.refunded_commission_cents + line.commission_cents,
+        refunded_seller_cents = t.refunded_seller_cents + line.seller_cents,
+        refunded_at = case when line.amount_cents > 0 then now() else t.refunded_at end,
         status = case
-            when t.refunded_cents + direction * line.amount_cents = 0 then 'completed'
-            when t.refunded_cents + direction * line.amount_cents = t.amount_total_cents then 'refunded'
+            when t.refunded_cents + line.amount_cents = 0 then 'completed'
+            when t.refunded_cents + line.amount_cents = t.amount_total_cents then 'refunded'
             else 'partially_refunded'
         end::public.transaction_status
     where t.id = line.transaction_id
@@ -302,17 +336,33 @@ begin
             price_cents = coalesce(other.amount_total_cents - other.amount_tax_cents, p.price_cents),
             revoked_at = case when other.id is null then now() end
         where p.order_item_id = sale.order_item_id and p.revoked_at is null;
+        select c.is_unique into strict one_of_a_kind from public.catalog_items as c where c.id = sale.related_id;
         -- Not when it was sold to somebody else meanwhile.
-        if not exists (
+        if one_of_a_kind and not exists (
             select from public.purchases as p where p.item_id = sale.related_id and p.revoked_at is null
         ) then
-            perform private.relist_item(sale.related_id);
+            -- Whoever paid for it and got nothing, because the refund failed after the item was sold again, comes
+            -- before the shop.
+            select t.* into other from public.order_items as i
+            inner join public.transactions as t on t.order_item_id = i.id
+            inner join public.profiles as f on f.id = t.buyer_id and f.deleted_at is null
+            where i.item_id = sale.related_id and t.id <> sale.id and t.refunded_cents < t.amount_total_cents
+            order by t.completed_at, t.id
+            limit 1;
+            if other.id is null then
+                perform private.relist_item(sale.related_id);
+            else
+                update public.purchases as p set
+                    order_item_id = other.order_item_id,
+                    price_cents = other.amount_total_cents - other.amount_tax_cents, revoked_at = null
+                where p.buyer_id = other.buyer_id and p.item_id = sale.related_id;
+            end if;
         end if;
-    elsif direction < 0 and sale.refunded_cents + line.amount_cents = sale.amount_total_cents then
+    elsif line.amount_cents < 0 and sale.refunded_cents - line.amount_cents = sale.amount_total_cents then
         select c.is_unique into strict one_of_a_kind from public.catalog_items as c where c.id = sale.related_id;
         if one_of_a_kind and not private.mark_item_sold(sale.related_id) then
             -- Sold to somebody else in between: money is booked as the provider reports it, people must settle it.
-            perform private.audit('refund_failed_after_resale', 'transactions', sale.id, to_jsonb(line));
+            perform private.audit('refund_failed_after_resale', 'transaction', sale.id, to_jsonb(line));
         else
             update public.purchases as p set
                 order_item_id = sale.order_item_id, price_cents = sale.amount_total_cents - sale.amount_tax_cents,
@@ -323,8 +373,8 @@ begin
 end
 $$;
 
-comment on function private.apply_refund_line(public.refund_lines, integer) is
-'Adds (1) or takes back (-1) a refund line on its sale: amounts, status, entitlement, listing.';
+comment on function private.apply_refund_line(public.refund_lines) is
+'Adds a refund line, or with negative amounts takes one back, on its sale: amounts, status, entitlement, listing.';
 
 create function private.refresh_refund_status(payment_id uuid, change bigint) returns void
 language plpgsql
@@ -353,7 +403,8 @@ $$;
 comment on function private.refresh_refund_status(uuid, bigint) is
 'Adds a signed amount of cents to a payment''s refunds and lets its and the order''s status follow.';
 
--- A refund that succeeded and failed later (bank account closed…) gives money and entitlement back (sharp case 9).
+-- A refund that succeeded and failed later (bank account closed…) gives money and entitlement back (docs/money.md,
+-- sharp case 9).
 create function private.reverse_refund(refund_id uuid) returns void
 language plpgsql
 set search_path = ''
@@ -362,6 +413,7 @@ declare
     refund public.refunds;
     paid public.payments;
     line public.refund_lines;
+    sale public.transactions;
     money_account text;
 begin
     select * into strict refund from public.refunds as r where r.id = reverse_refund.refund_id for no key update;
@@ -370,6 +422,8 @@ begin
     end if;
     select * into strict paid from public.payments as p where p.id = refund.payment_id for no key update;
     money_account := 'clearing:' || paid.provider;
+    -- Sales before wallets, as earnings are released.
+    perform from public.transactions as t where t.payment_id = paid.id order by t.id for no key update;
     perform private.lock_wallets(array(
         select t.seller_id from public.transactions as t where t.payment_id = paid.id
     ));
@@ -384,14 +438,17 @@ begin
         );
     end if;
     for line in select * from public.refund_lines as l where l.refund_id = refund.id order by l.transaction_id loop
-        perform private.apply_refund_line(line, -1);
+        select * into strict sale from public.transactions as t where t.id = line.transaction_id for no key update;
+        select refund.id, sale.id, -line.amount_cents, s.tax, s.commission, s.seller into line
+        from private.split_refund(sale, -line.amount_cents) as s;
+        perform private.apply_refund_line(line);
         perform ledger.post(
             'refund_reversal', 'refund_reversal:' || refund.id || ':' || line.transaction_id,
             private.moving_legs(array[
-                ledger.leg(null, money_account, -line.amount_cents),
-                ledger.leg(null, 'tax_payable', line.tax_cents),
-                ledger.leg(null, 'revenue', line.commission_cents)
-            ]) || private.seller_legs(line.transaction_id, line.seller_cents),
+                ledger.leg(null, money_account, line.amount_cents),
+                ledger.leg(null, 'tax_payable', -line.tax_cents),
+                ledger.leg(null, 'revenue', -line.commission_cents)
+            ]) || private.seller_legs(line.transaction_id, -line.seller_cents),
             refund.id, paid.currency
         );
     end loop;
@@ -438,6 +495,12 @@ begin
             perform private.book_refund(refund.id);
         elsif reported in ('failed', 'cancelled') then
             perform private.reverse_refund(refund.id);
+            -- The provider never knew of it, so a charge that was taken back meanwhile was taken back with this part.
+            if refund.provider_ref is null and provider_refund_id is null and exists (
+                select from public.payments as p where p.id = refund.payment_id and p.charge_reversed_at is not null
+            ) then
+                perform private.book_decline(refund.payment_id, refund.id::text, refund.amount_cents);
+            end if;
         end if;
     end if;
 end
@@ -450,102 +513,173 @@ grant execute on function private.record_refund(uuid, text, text, text) to avenu
 
 create function private.claim_refund(refund_id uuid) returns jsonb
 language sql
-stable
 security definer
 set search_path = ''
 as $$
-    select jsonb_build_object(
+    update public.refunds as r set sent_at = coalesce(r.sent_at, now())
+    from public.payments as p
+    left join private.provider_delays as d on d.object_id = claim_refund.refund_id
+    where
+        r.id = claim_refund.refund_id and r.status = 'requested' and p.id = r.payment_id
+        and coalesce(d.retry_at <= now(), true)
+    returning jsonb_build_object(
         'refund_id', r.id, 'provider', r.provider, 'provider_ref', p.provider_ref, 'amount_cents', r.amount_cents,
         'currency', r.currency,
         'metadata', jsonb_build_object('refund_id', r.id, 'payment_id', p.id, 'order_item_id', r.order_item_id)
-    )
-    from public.refunds as r
-    inner join public.payments as p on p.id = r.payment_id
-    where r.id = claim_refund.refund_id and r.status = 'requested'
+    ) || case
+        when d.object_id is null then '{}' else jsonb_build_object('idempotency_key', private.provider_key(r.id))
+    end
 $$;
 
 comment on function private.claim_refund(uuid) is
-'What the worker sends to the provider (idempotency key: the refund id); null when there is nothing to send.';
+'What the worker sends to the provider (idempotency key: the refund id, unless it says another), the same every time, '
+'and notes that it may be there from now on; null when there is nothing to send now.';
 grant execute on function private.claim_refund(uuid) to avenue_worker;
 
 create function private.refunds_to_resume(max_rows integer)
-returns table (refund_id uuid, payment_id uuid, sent boolean)
+returns table (refund_id uuid, payment_id uuid, sent boolean, provider_ref text)
 language sql
-stable
 security definer
 set search_path = ''
 as $$
-    select r.id, r.payment_id, r.status = 'pending' from public.refunds as r
-    where
-        (r.status = 'requested' and r.created_at < now() - interval '1 minute')
-        or (r.status = 'pending' and r.updated_at < now() - (select s.reconcile_after from private.settings as s))
-    order by r.created_at
-    limit max_rows
+    update public.refunds as r set checked_at = now()
+    where r.id in (
+        select o.id from public.refunds as o
+        where
+            (
+                o.status = 'requested' and o.created_at < now() - interval '1 minute'
+                and not exists (
+                    select from private.provider_delays as d where d.object_id = o.id and d.retry_at > now()
+                )
+            )
+            or (
+                o.status = 'pending'
+                and coalesce(o.checked_at, o.updated_at) < now() - (select s.reconcile_after from private.settings as s)
+            )
+        order by o.checked_at nulls first, o.created_at
+        limit max_rows
+        for no key update skip locked
+    )
+    returning r.id, r.payment_id, r.status = 'pending', r.provider_ref
 $$;
 
 comment on function private.refunds_to_resume(integer) is
-'Refunds whose job was lost (send again) or whose outcome is overdue (sync the payment''s refunds).';
+'Refunds whose job was lost (send again) or whose outcome is overdue (sync the payment''s refunds), those taken up '
+'longest ago first.';
 grant execute on function private.refunds_to_resume(integer) to avenue_worker;
 
--- A charge declined after it succeeded (sharp case 6) is a full reversal of what is left.
+create function private.book_decline(payment_id uuid, declined text, amount_cents bigint) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    refund_id uuid;
+begin
+    insert into public.refunds (payment_id, amount_cents, currency, reason, provider, provider_ref, status)
+    select
+        p.id, book_decline.amount_cents, p.currency, 'charge_declined', p.provider, 'declined:' || declined, 'succeeded'
+    from public.payments as p
+    where p.id = book_decline.payment_id
+    on conflict do nothing
+    returning id into refund_id;
+    if refund_id is not null then
+        perform private.book_refund(refund_id);
+    end if;
+end
+$$;
+
+comment on function private.book_decline(uuid, text, bigint) is
+'Books cents that the provider took back with a declined charge as a refund, once for each name.';
+
+-- A charge declined after it succeeded (docs/money.md, sharp case 6) is a full reversal of what is left: refunds that
+-- the provider made or has begun stay with the buyer, those it never heard of are not sent any more.
 create function private.reverse_charge(payment_id uuid, charge_id text) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
     paid public.payments;
-    refund_id uuid;
+    rest bigint;
 begin
     select * into strict paid from public.payments as p where p.id = reverse_charge.payment_id for no key update;
-    if paid.amount_cents = paid.refunded_cents then
+    if paid.charge_reversed_at is not null then
         return;
     end if;
-    insert into public.refunds (payment_id, amount_cents, currency, reason, provider, provider_ref, status)
-    values (
-        paid.id, paid.amount_cents - paid.refunded_cents, paid.currency, 'charge_declined', paid.provider,
-        'declined:' || reverse_charge.charge_id, 'succeeded'
-    )
-    on conflict do nothing
-    returning id into refund_id;
-    if refund_id is not null then
-        -- Unlike a refund, a declined charge costs nothing: the provider gives its fee back with it.
-        perform private.set_provider_fee(paid.id, 0, 'fee_returned');
-        perform private.book_refund(refund_id);
+    update public.payments as p set charge_reversed_at = now() where p.id = paid.id;
+    update public.refunds as r set status = 'cancelled', failure_reason = 'charge_declined'
+    where r.payment_id = paid.id and r.status = 'requested' and r.sent_at is null;
+    -- Unlike a refund, a declined charge costs nothing: the provider gives its fee back with it.
+    perform private.set_provider_fee(paid.id, 0, 'fee_returned');
+    rest := paid.amount_cents - paid.refunded_cents - coalesce((
+        select sum(r.amount_cents) from public.refunds as r
+        where r.payment_id = paid.id and r.is_open
+    ), 0);
+    if rest > 0 then
+        perform private.book_decline(paid.id, reverse_charge.charge_id, rest);
     end if;
 end
 $$;
 
 comment on function private.reverse_charge(uuid, text) is
-'Books a charge that the provider took back after success as a full refund of the rest, once, its fee included.';
+'Books a charge that the provider took back after success, once: its fee comes back, what was neither refunded nor is '
+'on its way to the buyer is refunded.';
 
 -- Refunds under way are not booked yet, but what they will take is no longer the seller's to spend, pay out or give
 -- back a second time.
 create function private.promised_back(seller uuid, line uuid default null, more_cents bigint default 0) returns bigint
 language sql
 stable
+security definer
 set search_path = ''
 as $$
+    with promises as (
+        select r.order_item_id, r.amount_cents
+        from public.refunds as r
+        where r.is_open and r.order_item_id is not null
+        union all
+        -- One of a whole payment will be spread over its lines by what is left of them.
+        select t.order_item_id, ceil(
+            r.amount_cents * (t.amount_total_cents - t.refunded_cents)
+            / nullif(sum(t.amount_total_cents - t.refunded_cents) over (partition by r.id), 0)
+        )::bigint
+        from public.refunds as r
+        inner join public.transactions as t on t.payment_id = r.payment_id
+        where r.is_open and r.order_item_id is null
+        union all
+        select promised_back.line, promised_back.more_cents
+    ),
+
+    lines as (
+        select p.order_item_id, sum(p.amount_cents)::bigint as cents from promises as p group by p.order_item_id
+    )
+
     select coalesce(sum(greatest(
-        (private.split_refund(t, least(o.cents, t.amount_total_cents - t.refunded_cents))).seller
-        - t.pending_cents - t.amount_fees_cents, 0
+        (private.split_refund(t, least(l.cents, t.amount_total_cents - t.refunded_cents))).seller - t.pending_cents, 0
     )), 0)::bigint
-    from (
-        select l.order_item_id, sum(l.cents)::bigint as cents
-        from (
-            select r.order_item_id, r.amount_cents as cents from public.refunds as r
-            where r.status in ('requested', 'pending')
-            union all
-            select promised_back.line, more_cents
-        ) as l
-        group by l.order_item_id
-    ) as o
-    inner join public.transactions as t on t.order_item_id = o.order_item_id
+    from lines as l
+    inner join public.transactions as t on t.order_item_id = l.order_item_id
     where t.seller_id = promised_back.seller
 $$;
 
 comment on function private.promised_back(uuid, uuid, bigint) is
-'Cents of a seller''s available balance that refunds of lines under way will take, with more_cents of one more line: '
-'the seller''s part beyond what each sale still holds, short of the fee the provider keeps.';
+'Cents that refunds under way will take from a seller beyond what each sale still holds, with more_cents of one more '
+'line.';
+
+create function private.spendable_cents(user_id uuid, line uuid default null, more_cents bigint default 0)
+returns bigint
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select w.balance_available_cents - w.debt_cents - private.promised_back(w.user_id, line, more_cents)
+    from public.wallets as w
+    where w.user_id = spendable_cents.user_id
+$$;
+
+comment on function private.spendable_cents(uuid, uuid, bigint) is
+'What a member can spend or have paid out now, cents: available less debt and less what refunds under way (and '
+'more_cents of one more line) will take. Negative: what would become debt. Lock the wallet before it is relied on.';
 
 create function public.refund_order_item(
     order_item_id uuid, amount_cents bigint default null, reason text default 'requested_by_seller',
@@ -558,71 +692,254 @@ as $$
 #variable_conflict use_column
 declare
     member uuid := private.require_member();
+    answered jsonb := private.claim_request(
+        member, 'refund_order_item', refund_order_item.idempotency_key,
+        jsonb_build_object(
+            'order_item_id', refund_order_item.order_item_id, 'amount_cents', refund_order_item.amount_cents,
+            'reason', refund_order_item.reason
+        )
+    );
     sale public.transactions;
-    wallet public.wallets;
     refund public.refunds;
-    wanted bigint;
     new_refund uuid;
 begin
+    if answered is not null then
+        select * into strict refund from public.refunds as r where r.id = (answered #>> '{}')::uuid;
+        return refund;
+    end if;
     select * into sale from public.transactions as t
     where t.order_item_id = refund_order_item.order_item_id and (t.seller_id = member or private.is_admin());
     if sale.id is null then
         perform private.fail('sale_not_found');
+    elsif sale.buyer_id = member then
+        perform private.fail('own_wallet');
     end if;
-    -- In the order of book_refund(), which a wallet payment reaches from here.
-    perform from public.payments as p where p.id = sale.payment_id for no key update;
-    perform from public.transactions as t where t.payment_id = sale.payment_id for no key update;
-    perform private.lock_wallets(
-        array(select t.seller_id from public.transactions as t where t.payment_id = sale.payment_id)
-        || case when sale.payment_processor = 'wallet' then sale.buyer_id end
-    );
-    select * into refund from public.refunds as r
-    where r.requested_by = member and r.idempotency_key = refund_order_item.idempotency_key;
-    if refund.id is not null then
-        return refund;
-    end if;
-    select * into sale from public.transactions as t where t.id = sale.id;
-    if char_length(trim(coalesce(refund_order_item.reason, ''))) not between 1 and 500 then
-        perform private.fail('reason_required');
-    end if;
-    wanted := coalesce(refund_order_item.amount_cents, sale.amount_total_cents - sale.refunded_cents);
-    if sale.seller_id = member and not private.is_admin() then
-        -- A seller gives back what the seller has, short of the fee the provider keeps: that much may become debt, or
-        -- nobody could ever take back a first sale. More debt than this only an admin may make.
-        select * into wallet from public.wallets as w where w.user_id = member;
-        if wanted between 1 and sale.amount_total_cents - sale.refunded_cents
-            and private.promised_back(member, sale.order_item_id, wanted) > wallet.balance_available_cents then
-            perform private.fail('insufficient_funds');
-        end if;
-    end if;
-    new_refund := private.create_refund(
-        sale.payment_id, sale.order_item_id, wanted, refund_order_item.reason, member,
-        refund_order_item.idempotency_key
+    new_refund := private.refund_line(
+        sale.id, refund_order_item.amount_cents, refund_order_item.reason,
+        case when sale.seller_id = member then 'seller' else 'admin' end::public.refund_origin
     );
     select * into strict refund from public.refunds as r where r.id = new_refund;
-    if sale.seller_id <> member then
-        perform private.audit('refund', 'refunds', refund.id, jsonb_build_object('amount_cents', wanted, 'reason', refund_order_item.reason));
+    if refund.origin = 'admin' then
+        perform private.audit(
+            'refund', 'refund', refund.id,
+            jsonb_build_object('amount_cents', refund.amount_cents, 'reason', refund.reason)
+        );
     end if;
+    perform private.answer_request(
+        member, 'refund_order_item', refund_order_item.idempotency_key, to_jsonb(refund.id)
+    );
     return refund;
 end
 $$;
 
 comment on function public.refund_order_item(uuid, bigint, text, text) is
-'Refunds one sold line, by its seller or an admin; amount in cents, null for all that is left. The same '
-'idempotency_key of the same caller returns the first refund. Errors: sale_not_found, refund_amount_invalid, '
-'insufficient_funds, reason_required.';
+'Refunds one sold line, by its seller or an admin; amount in cents, null for all that is left. A seller may go into '
+'debt by it up to settings.seller_debt_cents. The same idempotency_key and request return the first refund. Errors: '
+'sale_not_found, own_wallet (an admin who bought it), refund_amount_invalid, insufficient_funds, reason_required, '
+'idempotency_key_invalid, idempotency_key_reused.';
 grant execute on function public.refund_order_item(uuid, bigint, text, text) to authenticated;
+
+create function private.refund_line(
+    transaction_id uuid, amount_cents bigint, reason text, origin public.refund_origin
+) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+declare
+    sale public.transactions;
+    debt_limit bigint := (select s.seller_debt_cents from private.settings as s);
+    wanted bigint;
+begin
+    if char_length(private.tidy_body(coalesce(reason, ''))) not between 1 and 500 then
+        perform private.fail('reason_required');
+    end if;
+    select * into strict sale from public.transactions as t where t.id = transaction_id;
+    -- In the order of book_refund(), which a wallet payment reaches from here.
+    perform from public.payments as p where p.id = sale.payment_id for no key update;
+    perform from public.transactions as t where t.payment_id = sale.payment_id for no key update;
+    -- A refund through the provider is booked later: until then it is this seller's alone.
+    perform private.lock_wallets(case
+        when sale.payment_processor = 'wallet'
+            then array(select t.seller_id from public.transactions as t where t.payment_id = sale.payment_id) || sale.buyer_id
+        else array[sale.seller_id]
+    end);
+    select * into strict sale from public.transactions as t where t.id = transaction_id;
+    wanted := coalesce(refund_line.amount_cents, sale.amount_total_cents - sale.refunded_cents);
+    -- The provider keeps its fee, so giving back a first sale makes a debt: a small one, or each sale to a friend that
+    -- is given back burns another fee at the platform's cost.
+    if origin = 'seller' and wanted between 1 and sale.amount_total_cents - sale.refunded_cents
+        and private.spendable_cents(sale.seller_id, sale.order_item_id, wanted) < -debt_limit then
+        perform private.fail('insufficient_funds', format(
+            'a seller may owe at most %s cents after a refund; ask an admin', debt_limit
+        ));
+    end if;
+    return private.create_refund(sale.payment_id, sale.order_item_id, wanted, reason, origin);
+end
+$$;
+
+comment on function private.refund_line(uuid, bigint, text, public.refund_origin) is
+'Asks for a refund of a sale within the limits of who asks; null is all that is left. Errors: reason_required, '
+'refund_amount_invalid, insufficient_funds.';
+
+-- A refund that failed at the provider leaves the buyer without money and without goods: it is made again there, or
+-- paid in another way.
+create function private.redo_refund(
+    refund_id uuid, outside_reference text, actor uuid default null, actor_label text default null
+) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    refund public.refunds;
+    paid public.payments;
+    new_refund uuid;
+begin
+    select p.* into paid from public.payments as p
+    where p.id = (select r.payment_id from public.refunds as r where r.id = redo_refund.refund_id)
+    for no key update;
+    select * into refund from public.refunds as r where r.id = redo_refund.refund_id for no key update;
+    if refund.id is null or refund.status not in ('failed', 'cancelled') then
+        perform private.fail('refund_not_failed');
+    end if;
+    if paid.user_id = actor then
+        perform private.fail('own_wallet');
+    end if;
+    new_refund := private.create_refund(
+        paid.id, refund.order_item_id, refund.amount_cents, refund.reason,
+        case when refund.origin = 'automatic' then 'automatic' else 'admin' end::public.refund_origin,
+        outside_reference
+    );
+    perform private.audit(
+        case when outside_reference is null then 'retry_refund' else 'pay_refund_outside' end, 'refund', new_refund,
+        jsonb_strip_nulls(jsonb_build_object(
+            'failed_refund_id', refund.id, 'amount_cents', refund.amount_cents, 'reference', outside_reference
+        )),
+        redo_refund.actor_label
+    );
+    return new_refund;
+end
+$$;
+
+comment on function private.redo_refund(uuid, text, uuid, text) is
+'Makes a failed refund again as a new one: through the provider, or, with a reference, as paid outside. actor: the '
+'admin, who is not the payer; actor_label: the operator. Errors: refund_not_failed, refund_amount_invalid, own_wallet.';
+
+create function private.retry_refund(refund_id uuid, retried_by text) returns uuid
+language sql
+security definer
+set search_path = ''
+as $$
+    select private.redo_refund(retry_refund.refund_id, null, null, retried_by)
+$$;
+comment on function private.retry_refund(uuid, text) is 'Operator: makes a failed refund again; the new one''s id.';
+grant execute on function private.retry_refund(uuid, text) to avenue_worker;
+
+create function private.pay_refund_outside(refund_id uuid, reference text, paid_by text) returns uuid
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    named text := private.tidy_name(reference);
+begin
+    if char_length(coalesce(named, '')) not between 1 and 200 then
+        perform private.fail('reference_required');
+    end if;
+    if exists (select from public.refunds as r where r.provider_ref = 'outside:' || named) then
+        perform private.fail('reference_used', named);
+    end if;
+    return private.redo_refund(refund_id, named, auth.uid(), paid_by);
+end
+$$;
+comment on function private.pay_refund_outside(uuid, text, text) is
+'Operator: books a failed refund as paid to the buyer outside the provider, under the payment''s reference. Errors: '
+'reference_required, reference_used and redo_refund()''s.';
+grant execute on function private.pay_refund_outside(uuid, text, text) to avenue_worker;
+
+create function public.retry_refund(refund_id uuid) returns public.refunds
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    admin uuid := private.require_admin();
+    made uuid := private.redo_refund(refund_id, null, admin);
+    refund public.refunds;
+begin
+    select * into strict refund from public.refunds as r where r.id = made;
+    return refund;
+end
+$$;
+comment on function public.retry_refund(uuid) is
+'Admin: makes a failed refund again, as a new one. Errors: admin_only, refund_not_failed, refund_amount_invalid when '
+'it was made good already, own_wallet.';
+grant execute on function public.retry_refund(uuid) to authenticated;
+
+create function public.pay_refund_outside(refund_id uuid, reference text) returns public.refunds
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    admin uuid := private.require_admin();
+    made uuid := private.pay_refund_outside(refund_id, reference, null);
+    refund public.refunds;
+begin
+    select * into strict refund from public.refunds as r where r.id = made;
+    return refund;
+end
+$$;
+comment on function public.pay_refund_outside(uuid, text) is
+'Admin: books a failed refund as paid to the buyer in another way; reference names that payment and counts once. '
+'Errors: '
+'admin_only, refund_not_failed, refund_amount_invalid when it was made good already, reference_required, '
+'reference_used, own_wallet.';
+grant execute on function public.pay_refund_outside(uuid, text) to authenticated;
+
+create function private.list_refunds(status text default null, max_rows integer default 50)
+returns table (
+    id uuid, payment_id uuid, order_item_id uuid, amount_cents bigint, status text, origin text,
+    created_at timestamptz, provider_ref text, failure_reason text
+)
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select
+        r.id, r.payment_id, r.order_item_id, r.amount_cents, r.status::text, r.origin::text, r.created_at,
+        r.provider_ref, r.failure_reason
+    from public.refunds as r
+    where list_refunds.status is null or r.status::text = list_refunds.status
+    order by r.created_at desc
+    limit max_rows
+$$;
+comment on function private.list_refunds(text, integer) is 'Refunds for operators, newest first.';
+grant execute on function private.list_refunds(text, integer) to avenue_worker;
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('refund', 'public.refunds', null, null, '{}');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('refunds', 'public.refunds',
+    't.payment_id in (select p.id from public.payments as p where p.user_id = $1)',
+    '{reason, provider_ref, failure_reason}', 'the books: who paid whom for what');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('refund_amount_invalid', 'PT400', 'This amount cannot be refunded.',
 'Zero, negative, or more than is left of the sale, counting refunds that are still under way.'),
 ('sale_not_found', 'PT404', 'There is no such sale.', 'The line was not sold, or not by the caller.'),
 ('insufficient_funds', 'PT402', 'The balance is not sufficient.',
-'The wallet does not hold enough available money for this payment, payout or refund.'),
-('reason_required', 'PT400', 'A reason of 1 to 500 characters is required.', 'Give people a reason they can read.'),
+'The wallet does not hold enough money for this payment, payout or refund: debts and refunds under way count. A '
+'seller''s refund may make a small debt, the detail says how much; beyond it ask an admin.'),
+('reason_required', 'PT400', 'A reason is required.',
+'Give people 1 to 500 characters they can read; for a report, one of the values of report_reason.'),
+('refund_not_failed', 'PT409', 'This refund has not failed.', 'Only a failed or cancelled refund is made again.'),
+('reference_required', 'PT400', 'A reference of 1 to 200 characters is required.',
+'Name the payment by which the buyer got the money.'),
+('reference_used', 'PT409', 'This reference was used before.', 'One payment makes one refund good.'),
 ('event_rejected', 'AV001', 'The provider''s report contradicts our books.',
 'A webhook event that must not be applied: it is dead-lettered with its reason and looked at by an admin.'),
 ('event_too_early', 'AV002', 'The provider''s report needs an earlier one.',
-'A webhook event that is retried with backoff until what it refers to exists.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'A webhook event that is retried with backoff until what it refers to exists.');

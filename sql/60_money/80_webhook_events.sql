@@ -17,13 +17,18 @@ create table private.webhook_events (
     next_attempt_at timestamptz not null default now(),
     processed_at timestamptz,
     last_error text,
+    foreign_mode boolean not null default false,
+    user_id uuid,
     constraint webhook_events_pkey primary key (id),
-    constraint webhook_events_event_id_key unique (event_id, provider)
+    constraint webhook_events_event_id_key unique (event_id, provider),
+    constraint webhook_events_event_id_check check (char_length(event_id) between 1 and 255),
+    constraint webhook_events_type_check check (char_length(type) between 1 and 255)
 )
 with (fillfactor = 80);
 
 create index webhook_events_due_idx on private.webhook_events (next_attempt_at) where status = 'pending';
 create index webhook_events_dead_idx on private.webhook_events (id) where status = 'dead';
+create index webhook_events_user_id_idx on private.webhook_events (user_id) where user_id is not null;
 
 comment on table private.webhook_events is
 'Verified provider events. The unique event id makes repeats harmless; the row is marked done only in the transaction '
@@ -32,7 +37,9 @@ comment on column private.webhook_events.provider is 'stripe or paypal.';
 comment on column private.webhook_events.event_id is
 'The provider''s id; reconcile:<object>:<status> when a job read the provider instead.';
 comment on column private.webhook_events.type is 'The provider''s event type.';
-comment on column private.webhook_events.payload is 'The whole event as received.';
+comment on column private.webhook_events.payload is
+'The whole event as received, but for what PostgreSQL cannot hold (a NUL, half a surrogate pair, numbers beyond '
+'numeric, more than 64 levels). After event_personal_period, or when the person leaves, only what is not personal.';
 comment on column private.webhook_events.occurred_at is 'The provider''s clock.';
 comment on column private.webhook_events.received_at is 'Our clock.';
 comment on column private.webhook_events.status is 'State.';
@@ -40,8 +47,27 @@ comment on column private.webhook_events.attempts is 'Failed tries so far.';
 comment on column private.webhook_events.next_attempt_at is 'Not tried before this time.';
 comment on column private.webhook_events.processed_at is 'When its work was done.';
 comment on column private.webhook_events.last_error is 'Why it was not applied.';
+comment on column private.webhook_events.foreign_mode is
+'A test event while our key is a live one, or the other way round: never applied.';
+comment on column private.webhook_events.user_id is
+'Payer or seller it is about, once processed; no foreign key, the row outlives the profile.';
 
 alter table private.webhook_events enable row level security;
+
+create table private.cursors (
+    name text not null,
+    position bigint not null default floor(extract(epoch from now()))::bigint,
+    constraint cursors_pkey primary key (name)
+);
+
+comment on table private.cursors is 'How far jobs have come that read something from its beginning to its end.';
+comment on column private.cursors.name is 'What is read: events:<provider>, or event_persons.';
+comment on column private.cursors.position is
+'Until where: seconds since 1970 of the provider''s clock, or the id of the last event without personal parts.';
+alter table private.cursors enable row level security;
+
+insert into private.cursors (name) values ('events:stripe');
+insert into private.cursors (name, position) values ('event_persons', 0);
 
 create function private.store_webhook_events(provider text, events jsonb) returns integer
 language plpgsql
@@ -53,10 +79,13 @@ declare
     new_ids bigint[];
 begin
     with stored as (
-        insert into private.webhook_events (provider, event_id, type, payload, occurred_at)
+        insert into private.webhook_events (provider, event_id, type, payload, occurred_at, foreign_mode)
         select
             store_webhook_events.provider, e.event ->> 'id', e.event ->> 'type', e.event -> 'payload',
-            to_timestamp((e.event ->> 'created')::double precision)
+            to_timestamp((e.event ->> 'created')::double precision),
+            -- Whatever else than our mode is said, in whatever form, is not ours.
+            coalesce(nullif(e.event #> '{payload,livemode}', 'null') <> e.event -> 'live', false)
+            or coalesce(nullif(e.event #> '{payload,data,object,livemode}', 'null') <> e.event -> 'live', false)
         from jsonb_array_elements(events) as e (event)
         order by e.event ->> 'id'
         on conflict (event_id, provider) do nothing
@@ -74,43 +103,128 @@ end
 $$;
 
 comment on function private.store_webhook_events(text, jsonb) is
-'Stores verified events [{id, type, created (epoch), payload}] and one job for the new ones, in one transaction; '
-'returns how many were new.';
+'Stores verified events [{id, type, created (epoch), payload, live (whether our key is a live one)}] and one job for '
+'the new ones, in one transaction; returns how many were new.';
 grant execute on function private.store_webhook_events(text, jsonb) to avenue_worker;
 
--- Finds the payment an object of the provider is about: by our id in its metadata, else by the provider's.
+-- Finds the payment an object of the provider is about: by the charge, or by the intent we asked for. Metadata alone
+-- proves nothing, anybody with access to the provider writes it: it only names a payment whose intent we have asked for
+-- and not noted yet, and only money of exactly that amount makes it that intent. Less than that can wait until it is
+-- noted.
 create function private.payment_of(object jsonb) returns public.payments
 language plpgsql
 set search_path = ''
 as $$
 declare
+    is_intent boolean := coalesce(object ->> 'object' = 'payment_intent', false);
     named text := object #>> '{metadata,payment_id}';
-    intent text := case when object ->> 'object' = 'payment_intent' then object ->> 'id' else object ->> 'payment_intent' end;
+    intent text := case
+        when is_intent then object ->> 'id' else coalesce(object #>> '{payment_intent,id}', object ->> 'payment_intent')
+    end;
+    charge text := case
+        when is_intent then null
+        when object ->> 'object' = 'charge' then object ->> 'id'
+        else coalesce(object #>> '{charge,id}', object ->> 'charge')
+    end;
     found public.payments;
+    claimed public.payments;
 begin
-    if named ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
-        select * into found from public.payments as p where p.id = named::uuid for no key update;
-    else
+    if charge is not null then
         select * into found from public.payments as p
-        where p.provider_ref = intent and p.provider = 'stripe'
+        where p.provider_ref = charge and p.provider = 'stripe'
         for no key update;
     end if;
     if found.id is null then
-        perform private.fail('event_too_early', 'no such payment: ' || coalesce(named, intent, 'unnamed'));
+        select * into found from public.payments as p
+        where p.provider_ref = intent and p.provider = 'stripe'
+        for no key update;
+        if found.id::text <> lower(named) then
+            perform private.fail('event_rejected', format('payment %s is %s, the event names %s', found.id, intent, named));
+        end if;
+        -- Paid a second time: what is about the second charge waits until that is booked.
+        if charge <> found.charge_id and found.succeeded_at is not null then
+            perform private.fail('event_too_early', format('payment %s was paid by %s', found.id, found.charge_id));
+        end if;
     end if;
-    if found.provider_ref <> intent or (found.provider_ref is null and exists (
-        select from public.payments as p where p.provider_ref = intent and p.provider = 'stripe'
-    )) then
-        perform private.fail('event_rejected', format(
-            'payment %s is %s, the event is about %s', found.id, found.provider_ref, intent
-        ));
+    if found.id is null and named ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+        select * into claimed from public.payments as p where p.id = named::uuid for no key update;
+        if claimed.provider_ref is not null then
+            perform private.fail('event_rejected', format(
+                'payment %s is %s, the event is about %s', claimed.id, claimed.provider_ref, coalesce(intent, 'nothing')
+            ));
+        elsif claimed.id is not null and (claimed.provider <> 'stripe' or claimed.started_at is null) then
+            perform private.fail('event_rejected', format(
+                'payment %s was never started, the event is about %s', claimed.id, coalesce(intent, 'nothing')
+            ));
+        elsif is_intent and intent is not null
+            and (object ->> 'amount_received')::bigint = claimed.amount_cents
+            and upper(object ->> 'currency') = claimed.currency::text then
+            found := claimed;
+        end if;
+    end if;
+    if found.id is null then
+        perform private.fail('event_too_early', 'no such payment: ' || coalesce(named, intent, 'unnamed'));
     end if;
     return found;
 end
 $$;
 
 comment on function private.payment_of(jsonb) is
-'The payment of a Stripe object, locked. Errors: event_too_early when unknown, event_rejected when two candidates.';
+'The payment of a Stripe object, locked. Errors: event_too_early when unknown, event_rejected when it names a payment '
+'that was never started or is another.';
+
+-- Success is judged by charge. An intent whose charge was declined after success can be paid again: that is another
+-- sale of the same lines, delivered if they can be, given back if not, as for any late success.
+create function private.settle_further_charge(first public.payments, charge text) returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    new_order uuid;
+    new_payment uuid;
+    promised text;
+begin
+    if charge = any (first.declined_charges)
+        or exists (select from public.payments as p where p.provider_ref = charge and p.provider = first.provider) then
+        return 'already_settled';
+    end if;
+    if not first.charge_id = any (first.declined_charges) then
+        perform private.fail('event_too_early', format(
+            'payment %s was paid by %s, which must have been declined before %s', first.id, first.charge_id, charge
+        ));
+    end if;
+    insert into public.orders (
+        user_id, subtotal_cents, tax_cents, shipping_cents, discount_cents, total_cents, currency, shipping_address, notes
+    )
+    select
+        o.user_id, o.subtotal_cents, o.tax_cents, o.shipping_cents, o.discount_cents, o.total_cents, o.currency,
+        o.shipping_address, o.notes
+    from public.orders as o
+    where o.id = first.order_id
+    returning id into new_order;
+    -- Whatever a line promises is promised again: every column but its identity.
+    select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into promised
+    from pg_catalog.pg_attribute as a
+    where
+        a.attrelid = 'public.order_items'::regclass and a.attnum > 0 and not a.attisdropped and a.attgenerated = ''
+        and a.attname not in ('id', 'order_id');
+    execute format(
+        'insert into public.order_items (order_id, %1$s) select $1, %1$s from public.order_items where order_id = $2', promised
+    ) using new_order, first.order_id;
+    insert into public.payments (
+        user_id, purpose, order_id, amount_cents, currency, provider, provider_ref, fee_estimate_cents, status,
+        expires_at, started_at
+    ) values (
+        first.user_id, first.purpose, new_order, first.amount_cents, first.currency, first.provider, charge,
+        first.fee_estimate_cents, 'processing', first.expires_at, first.started_at
+    ) returning id into new_payment;
+    return private.settle_payment(new_payment, charge);
+end
+$$;
+
+comment on function private.settle_further_charge(public.payments, text) is
+'Settles a second charge of an intent whose first one was declined after success, as an order and a payment of its '
+'own. Error: event_too_early while that decline is not booked.';
 
 create function private.apply_payment_intent(event_type text, object jsonb) returns text
 language plpgsql
@@ -118,11 +232,17 @@ set search_path = ''
 as $$
 declare
     paid public.payments := private.payment_of(object);
+    further uuid;
     charge text := case
         when jsonb_typeof(object -> 'latest_charge') = 'object' then object #>> '{latest_charge,id}'
         else object ->> 'latest_charge'
     end;
 begin
+    if upper(object ->> 'currency') <> paid.currency::text then
+        perform private.fail('event_rejected', format(
+            'payment %s is in %s, the event in %s', paid.id, paid.currency, object ->> 'currency'
+        ));
+    end if;
     if paid.provider_ref is null then
         update public.payments as p set provider_ref = object ->> 'id' where p.id = paid.id;
     end if;
@@ -135,14 +255,30 @@ begin
                     object ->> 'amount_received', object ->> 'currency'
                 ));
             end if;
-            perform private.settle_payment(paid.id, charge);
+            if paid.succeeded_at is not null and charge <> paid.charge_id then
+                perform private.settle_further_charge(paid, charge);
+                -- What was paid again needs no cancelling; the next decline asks for it anew. A success that was told
+                -- late, after its decline, pays nothing.
+                delete from private.payment_closings as c
+                where c.payment_id = paid.id and charge <> all (paid.declined_charges);
+            else
+                perform private.settle_payment(paid.id, charge);
+            end if;
+            if charge = any (paid.declined_charges) and paid.succeeded_at is null then
+                perform private.close_payment(paid.id);
+            end if;
         when 'payment_intent.payment_failed' then
+            -- Another charge may be under way: a bank debit after a declined card.
             update public.payments as p set
                 declined_charges = case
                     when charge is null or charge = any (p.declined_charges) then p.declined_charges
                     else p.declined_charges || charge
                 end,
-                status = case when p.succeeded_at is null and p.status <> 'cancelled' then 'failed' else p.status end,
+                status = case
+                    when p.succeeded_at is null and p.status <> 'cancelled'
+                        and not (p.status = 'processing' and coalesce(charge <> p.charge_id, false)) then 'failed'
+                    else p.status
+                end,
                 failure_reason = case
                     when p.succeeded_at is null then coalesce(
                         object #>> '{last_payment_error,decline_code}', object #>> '{last_payment_error,code}', 'declined'
@@ -153,21 +289,45 @@ begin
             -- The charge that had succeeded was taken back (sharp case 6).
             if paid.succeeded_at is not null and charge = paid.charge_id then
                 perform private.reverse_charge(paid.id, charge);
+                perform private.close_payment(paid.id);
+                -- A second charge may have waited for this.
+                update private.webhook_events as e set status = 'pending', attempts = 0, next_attempt_at = now()
+                where
+                    e.status = 'dead' and e.type = 'payment_intent.succeeded'
+                    and e.payload #>> '{data,object,id}' = object ->> 'id' and not e.foreign_mode;
+            else
+                select p.id into further from public.payments as p
+                where p.provider_ref = charge and p.provider = 'stripe' and p.succeeded_at is not null
+                for no key update;
+                if further is not null then
+                    perform private.reverse_charge(further, charge);
+                    perform private.close_payment(paid.id);
+                end if;
             end if;
         when 'payment_intent.processing' then
-            update public.payments as p set status = 'processing'
-            where p.id = paid.id and p.status = 'requires_payment';
+            update public.payments as p set status = 'processing', charge_id = coalesce(charge, p.charge_id)
+            where
+                p.id = paid.id and p.status in ('requires_payment', 'failed')
+                and coalesce(charge <> all (p.declined_charges), true);
         when 'payment_intent.canceled' then
             perform private.payment_cancelled(paid.id);
-        else
-            return 'ignored';
     end case;
     return 'processed';
 end
 $$;
 
 comment on function private.apply_payment_intent(text, jsonb) is
-'payment_intent.*: settle, decline, cancel. A success is final whatever else arrives; the amount must be exact.';
+'payment_intent.*: settle, decline, cancel. A success is final until its charge is declined; the amount must be exact.';
+
+create function private.close_payment(payment_id uuid) returns void
+language sql
+set search_path = ''
+as $$
+    insert into private.payment_closings (payment_id) values (close_payment.payment_id) on conflict do nothing
+$$;
+
+comment on function private.close_payment(uuid) is
+'Has a settled attempt cancelled at the provider, where it is payable again.';
 
 create function private.apply_refund(object jsonb) returns text
 language plpgsql
@@ -179,6 +339,11 @@ declare
     ours text := object #>> '{metadata,refund_id}';
 begin
     paid := private.payment_of(object);
+    if upper(object ->> 'currency') is distinct from paid.currency::text then
+        perform private.fail('event_rejected', format(
+            'payment %s is in %s, refund %s in %s', paid.id, paid.currency, object ->> 'id', object ->> 'currency'
+        ));
+    end if;
     if ours ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
         select r.id into known from public.refunds as r where r.id = ours::uuid and r.payment_id = paid.id;
         if known is null then
@@ -192,7 +357,9 @@ begin
         insert into public.refunds (payment_id, amount_cents, currency, reason, provider, provider_ref, status)
         values (
             paid.id, (object ->> 'amount')::bigint, paid.currency,
-            coalesce(object ->> 'reason', 'made_at_provider'), paid.provider, object ->> 'id', 'pending'
+            -- The money moved, whatever somebody wrote.
+            coalesce(nullif(left(private.tidy_body(object ->> 'reason'), 500), ''), 'made_at_provider'), paid.provider,
+            object ->> 'id', 'pending'
         )
         on conflict (provider_ref, provider) do nothing;
         select r.id into known from public.refunds as r
@@ -218,6 +385,11 @@ as $$
 declare
     paid public.payments := private.payment_of(object);
 begin
+    if upper(object ->> 'currency') <> paid.currency::text then
+        perform private.fail('event_rejected', format(
+            'payment %s is in %s, charge %s in %s', paid.id, paid.currency, object ->> 'id', object ->> 'currency'
+        ));
+    end if;
     -- The charge tells a total only. When it is more than we know of, the refunds themselves are read.
     if (object ->> 'amount_refunded')::bigint > coalesce((
         select sum(r.amount_cents) from public.refunds as r where r.payment_id = paid.id and r.status = 'succeeded'
@@ -236,24 +408,50 @@ set search_path = ''
 as $$
 declare
     ours text := object #>> '{metadata,payout_id}';
+    destination text := coalesce(object #>> '{destination,id}', object ->> 'destination');
+    payout public.payouts;
 begin
     if ours is null or ours !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
         return 'ignored';
     end if;
-    -- In any order and however often: the transfer exists, so it was made; a reversal is a return of it.
+    select * into payout from public.payouts as p where p.id = ours::uuid for no key update;
+    if payout.id is not null and (
+        upper(object ->> 'currency') is distinct from payout.currency::text
+        or destination is distinct from payout.destination
+    ) then
+        perform private.fail('event_rejected', format(
+            'payout %s is in %s to %s, the transfer in %s to %s', payout.id, payout.currency, payout.destination,
+            object ->> 'currency', destination
+        ));
+    end if;
+    -- In any order and however often: the transfer exists, so it was made; a reversal is a return of it, or of a part.
     perform private.complete_payout(ours::uuid, object ->> 'id', (object ->> 'amount')::bigint);
     if event_type = 'transfer.reversed' then
-        if (object ->> 'amount_reversed')::bigint is distinct from (object ->> 'amount')::bigint then
-            perform private.fail('event_rejected', 'transfer ' || (object ->> 'id') || ' was reversed in part');
-        end if;
-        perform private.fail_payout(ours::uuid, 'transfer_reversed');
+        perform private.return_payout(ours::uuid, (object ->> 'amount_reversed')::bigint);
     end if;
     return 'processed';
 end
 $$;
 
 comment on function private.apply_transfer(text, jsonb) is
-'transfer.*: confirms a payout; a full reversal returns it to the wallet.';
+'transfer.*: confirms a payout; a reversal returns it, or a part of it, to the wallet.';
+
+-- Our account sees events of connected accounts too, and an endpoint of the other mode may know our secret.
+create function private.why_foreign(event private.webhook_events) returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when event.foreign_mode then 'of the other mode, live or test, than our key'
+        when coalesce(event.payload -> 'account', 'null') <> 'null' and event.type !~ '^(account|payout)\.'
+            then 'of connected account ' || (event.payload ->> 'account')
+    end
+$$;
+
+comment on function private.why_foreign(private.webhook_events) is
+'Why an authentic event is not about our objects; null when it is. Only account.* and payout.* may be of a connected '
+'account.';
 
 create function private.apply_stripe_event(event private.webhook_events) returns text
 language plpgsql
@@ -262,10 +460,14 @@ as $$
 declare
     object jsonb := event.payload #> '{data,object}';
 begin
-    if jsonb_typeof(object) is distinct from 'object' then
+    if private.why_foreign(event) is not null then
+        return 'ignored';
+    elsif jsonb_typeof(object) is distinct from 'object' then
         perform private.fail('event_rejected', 'the event has no object');
     end if;
-    if event.type like 'payment\_intent.%' then
+    if event.type in (
+        'payment_intent.succeeded', 'payment_intent.payment_failed', 'payment_intent.processing', 'payment_intent.canceled'
+    ) then
         return private.apply_payment_intent(event.type, object);
     elsif event.type in ('refund.created', 'refund.updated', 'refund.failed', 'charge.refund.updated') then
         return private.apply_refund(object);
@@ -290,6 +492,166 @@ $$;
 comment on function private.apply_stripe_event(private.webhook_events) is
 'What each type of Stripe event means. Unknown types are stored and ignored.';
 
+-- What an event says about persons (names, addresses, e-mail, cards) nobody needs once it is applied. Kept is what
+-- books and replays need, by name: providers add fields.
+create function private.without_persons(payload jsonb) returns jsonb
+language sql
+immutable
+set search_path = ''
+as $$
+    select jsonb_strip_nulls(jsonb_build_object(
+        'id', payload -> 'id', 'object', payload -> 'object', 'type', payload -> 'type', 'created', payload -> 'created',
+        'api_version', payload -> 'api_version', 'livemode', payload -> 'livemode', 'account', payload -> 'account',
+        'data', case when jsonb_typeof(payload #> '{data,object}') = 'object' then jsonb_build_object('object', (
+            select jsonb_object_agg(k.key, k.value)
+            from jsonb_each(payload #> '{data,object}') as k
+            where
+                k.key in (
+                    'id', 'object', 'created', 'livemode', 'status', 'amount', 'amount_received', 'amount_captured',
+                    'amount_refunded', 'amount_reversed', 'currency', 'reason', 'failure_reason', 'failure_code',
+                    'cancellation_reason', 'canceled_at', 'refunded', 'reversed', 'captured', 'paid', 'disputed',
+                    'payment_intent', 'charge', 'latest_charge', 'balance_transaction', 'destination',
+                    'destination_payment', 'transfer', 'transfer_group', 'type', 'capabilities', 'payouts_enabled',
+                    'charges_enabled', 'details_submitted'
+                )
+                and jsonb_typeof(k.value) <> 'object' and jsonb_typeof(k.value) <> 'array'
+        ) || jsonb_build_object(
+            'metadata', (
+                select jsonb_object_agg(m.key, m.value)
+                from jsonb_each(case
+                    when jsonb_typeof(payload #> '{data,object,metadata}') = 'object'
+                        then payload #> '{data,object,metadata}'
+                    else '{}'
+                end) as m
+                where m.key in ('payment_id', 'order_id', 'order_item_id', 'refund_id', 'payout_id', 'user_id')
+            ),
+            'payment_intent', coalesce(
+                payload #> '{data,object,payment_intent,id}', payload #> '{data,object,payment_intent}'
+            ),
+            'charge', coalesce(payload #> '{data,object,charge,id}', payload #> '{data,object,charge}'),
+            'latest_charge', coalesce(
+                payload #> '{data,object,latest_charge,id}', payload #> '{data,object,latest_charge}'
+            ),
+            'last_payment_error', jsonb_build_object(
+                'code', payload #> '{data,object,last_payment_error,code}',
+                'decline_code', payload #> '{data,object,last_payment_error,decline_code}'
+            )
+        )) end
+    ))
+$$;
+
+comment on function private.without_persons(jsonb) is
+'A Stripe event reduced to ids, amounts and states: it can still be applied.';
+
+create function private.person_of(payload jsonb) returns uuid
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    object jsonb := payload #> '{data,object}';
+    person uuid;
+begin
+    select p.user_id into person from public.payments as p
+    where
+        p.provider = 'stripe'
+        and p.provider_ref = case
+            when object ->> 'object' = 'payment_intent' then object ->> 'id'
+            else coalesce(object #>> '{payment_intent,id}', object ->> 'payment_intent')
+        end;
+    if person is null then
+        select w.user_id into person from public.wallets as w
+        where w.stripe_account_id = coalesce(
+            case when object ->> 'object' = 'account' then object ->> 'id' end, object ->> 'destination',
+            payload ->> 'account'
+        );
+    end if;
+    return person;
+end
+$$;
+
+comment on function private.person_of(jsonb) is
+'Payer or seller that a Stripe event is about; null when it is nobody of ours.';
+
+create function private.forget_event_persons(user_id uuid) returns void
+language sql
+security definer
+set search_path = ''
+as $$
+    update private.webhook_events as e set payload = private.without_persons(e.payload)
+    where e.user_id = forget_event_persons.user_id
+$$;
+
+comment on function private.forget_event_persons(uuid) is 'Erasure: takes a person out of the events about them.';
+
+insert into private.erasure_steps (step, phase, erases, statement) values
+('webhook_events', 'records', '{private.webhook_events.payload}', 'select private.forget_event_persons($1)');
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('webhook_event', 'private.webhook_events', null, null, '{}');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('webhook_events', 'private.webhook_events',
+    null, '{user_id, provider, event_id, type, last_error}',
+    'the provider''s messages about the books, reduced to ids, amounts and states');
+
+create function private.forget_old_event_persons(max_rows integer) returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    start bigint;
+    forgotten bigint[];
+begin
+    select c.position into strict start from private.cursors as c where c.name = 'event_persons' for no key update;
+    with old as (
+        select e.id from private.webhook_events as e
+        where
+            e.id > start and e.received_at < now() - (select s.event_personal_period from private.settings as s)
+        order by e.id
+        limit max_rows
+    ),
+
+    changed as (
+        update private.webhook_events as e set payload = private.without_persons(e.payload)
+        from old
+        where e.id = old.id
+        returning e.id
+    )
+
+    select array_agg(c.id) into forgotten from changed as c;
+    update private.cursors as c set position = (select max(f.id) from unnest(forgotten) as f (id))
+    where c.name = 'event_persons' and forgotten is not null;
+    return coalesce(cardinality(forgotten), 0);
+end
+$$;
+
+comment on function private.forget_old_event_persons(integer) is
+'Takes persons out of up to max_rows events older than event_personal_period; returns how many. Call until 0.';
+grant execute on function private.forget_old_event_persons(integer) to avenue_worker;
+
+create function private.events_read_until(provider text, until timestamptz default null) returns timestamptz
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    cursor_name text := 'events:' || events_read_until.provider;
+begin
+    insert into private.cursors as c (name, position)
+    values (cursor_name, floor(extract(epoch from coalesce(until, now())))::bigint)
+    on conflict on constraint cursors_pkey do update
+    set position = greatest(c.position, coalesce(floor(extract(epoch from until))::bigint, c.position));
+    return to_timestamp((select c.position from private.cursors as c where c.name = cursor_name));
+end
+$$;
+
+comment on function private.events_read_until(text, timestamptz) is
+'Until when the provider''s own list of events was read; with until, notes that it was read so far.';
+grant execute on function private.events_read_until(text, timestamptz) to avenue_worker;
+
 create function private.process_webhook_event(event_id bigint) returns text
 language plpgsql
 security definer
@@ -302,6 +664,7 @@ declare
     detail text;
     code text;
     tries integer;
+    person uuid;
 begin
     select * into event from private.webhook_events as e where e.id = process_webhook_event.event_id for no key update;
     if event.id is null then
@@ -315,7 +678,14 @@ begin
             perform private.fail('event_rejected', 'unknown provider');
         end if;
         outcome := private.apply_stripe_event(event)::private.webhook_status;
-        update private.webhook_events as e set status = outcome, processed_at = now(), last_error = null
+        person := private.person_of(event.payload);
+        update private.webhook_events as e set
+            status = outcome, processed_at = now(), last_error = private.why_foreign(event), user_id = person,
+            payload = case
+                when exists (select from public.profiles as p where p.id = person and p.deleted_at is null)
+                    or person is null then e.payload
+                else private.without_persons(e.payload)
+            end
         where e.id = event.id;
         return outcome;
     exception when others then
@@ -355,12 +725,19 @@ declare
     due bigint[];
 begin
     -- The minute of grace leaves fresh events to the job that was queued with them.
-    due := array(
-        select e.id from private.webhook_events as e
-        where e.status = 'pending' and e.next_attempt_at < now() - interval '1 minute'
-        order by e.next_attempt_at
-        limit 500
-    );
+    with queued as (
+        update private.webhook_events as e set next_attempt_at = now() + interval '1 minute'
+        where e.id in (
+            select w.id from private.webhook_events as w
+            where w.status = 'pending' and w.next_attempt_at < now() - interval '1 minute'
+            order by w.next_attempt_at
+            limit 500
+            for no key update skip locked
+        )
+        returning e.id
+    )
+
+    select coalesce(array_agg(q.id order by q.id), '{}') into due from queued as q;
     if cardinality(due) > 0 then
         perform private.enqueue('process_events', jsonb_build_object('ids', to_jsonb(due)));
     end if;
@@ -435,7 +812,8 @@ end
 $$;
 
 comment on function public.list_webhook_events(text, integer) is
-'Admin: provider events by status (pending, processed, ignored, dead), newest first, without payloads.';
+'Admin: provider events by status (pending, processed, ignored, dead), newest first, without payloads. last_error says '
+'why one was not applied, ignored ones that are not about us too.';
 grant execute on function public.list_webhook_events(text, integer) to authenticated;
 
 create function public.replay_webhook_event(event_id bigint) returns text
@@ -445,7 +823,7 @@ set search_path = ''
 as $$
 begin
     perform private.require_admin();
-    perform private.audit('replay_webhook_event', 'webhook_events', null, jsonb_build_object('event_id', event_id));
+    perform private.audit('replay_webhook_event', 'webhook_event', null, jsonb_build_object('event_id', event_id));
     return private.replay_webhook_event(event_id);
 end
 $$;

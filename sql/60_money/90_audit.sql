@@ -1,4 +1,4 @@
--- Proof that the books are right: every invariant of money.md as a query that finds nothing.
+-- Proof that the books are right: every invariant of docs/money.md as a query that finds nothing.
 
 create function ledger.audit() returns table (invariant text, subject text, detail text)
 language sql
@@ -50,6 +50,12 @@ as $$
     select '2 entries have a wallet', 'owner ' || b.owner_id, format('%s/%s/%s', b.available, b.pending, b.debt)
     from balances as b
     where not exists (select from public.wallets as w where w.user_id = b.owner_id)
+    union all
+    select
+        '2 nobody has money beside a debt', 'owner ' || b.owner_id,
+        format('available %s, debt %s', b.available, b.debt)
+    from balances as b
+    where b.available > 0 and b.debt > 0
     union all
     select '2 pending equals the held sales', 'wallet ' || w.user_id, format('%s, sales hold %s', w.balance_pending_cents, t.held)
     from public.wallets as w
@@ -134,7 +140,7 @@ as $$
     ) as s
     cross join (
         select coalesce(sum(p.amount_cents), 0) as open from public.payouts as p
-        where p.status in ('requested', 'approved', 'processing')
+        where p.is_open
     ) as o
     where s.balance <> o.open
     union all
@@ -152,7 +158,7 @@ as $$
     union all
     select '5 journals have a source', 'journal ' || j.id, j.kind || ' ' || j.idempotency_key
     from ledger.journal as j
-    where not case j.kind
+    where not case j.kind::text
         when 'sale' then exists (select from public.transactions as t where t.id = j.source_id)
         when 'fee_adjustment' then
             exists (select from public.transactions as t where t.id = j.source_id)
@@ -163,20 +169,37 @@ as $$
             then exists (select from public.refunds as r where r.id = j.source_id and r.reversed_at is not null)
         when 'release' then exists (select from public.transactions as t where t.release_journal_id = j.id)
         when 'adjustment' then j.memo is not null
+        when 'correction' then exists (
+            select from public.book_corrections as c
+            where c.id = j.source_id and c.status = 'approved' and c.decided_by <> c.proposed_by
+        )
         else exists (select from public.payouts as p where p.id = j.source_id)
     end
     union all
     select '5 payouts are booked as they stand', 'payout ' || p.id, p.status::text
     from public.payouts as p
     where array(
-        select j.kind::text from ledger.journal as j where j.source_id = p.id order by j.id
+        -- A transfer may be taken back in parts.
+        select j.kind::text from ledger.journal as j where j.source_id = p.id group by j.kind order by min(j.id)
     ) <> case p.status
-        when 'completed' then array['payout_requested', 'payout_completed']
+        when 'completed' then
+            array['payout_requested', 'payout_completed']
+            || case when p.returned_cents > 0 then array['payout_returned'] else '{}' end
         when 'returned' then array['payout_requested', 'payout_completed', 'payout_returned']
         when 'failed' then array['payout_requested', 'payout_failed']
         when 'cancelled' then array['payout_requested', 'payout_failed']
         else array['payout_requested']
     end
+    union all
+    select '5 payouts came back as booked', 'payout ' || p.id, format('%s, booked %s', p.returned_cents, b.cents)
+    from public.payouts as p
+    cross join lateral (
+        select coalesce(-sum(e.amount_cents), 0) as cents from ledger.journal as j
+        inner join ledger.entries as e on e.journal_id = j.id
+        inner join ledger.accounts as a on a.id = e.account_id and a.code = 'clearing:' || p.payout_method
+        where j.source_id = p.id and j.kind = 'payout_returned'
+    ) as b
+    where p.returned_cents <> b.cents
     union all
     select '5 a one-of-a-kind item has one owner', 'item ' || p.item_id, count(*)::text
     from public.purchases as p
@@ -187,7 +210,7 @@ as $$
 $$;
 
 comment on function ledger.audit() is
-'Every violated invariant of the books (docs: money, Invariants 1 to 5); no rows means they are right. Invariant 6, '
+'Every violated invariant of the books (docs/money.md, Invariants 1 to 5); no rows means they are right. Invariant 6, '
 'the provider''s balance, is compared by the worker with private.provider_position().';
 
 create function private.audit_books() returns table (invariant text, subject text, detail text)
@@ -240,6 +263,77 @@ comment on function private.account_balances() is
 'The books on one page: each platform account, and users'' accounts summed by kind. Adds up to zero.';
 grant execute on function private.account_balances() to avenue_worker;
 
+create function private.money_waiting()
+returns table (
+    account text, subject text, amount_cents bigint, since timestamptz, problem text, needs_person boolean
+)
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    with waiting as (
+        select
+            'refunds_payable' as account, 'payment ' || p.id as subject,
+            p.amount_cents - p.refunded_cents as amount_cents,
+            p.succeeded_at as since,
+            case when o.is_open then 'refund under way' else 'taken, not delivered, not given back' end as problem,
+            not o.is_open as failed
+        from public.payments as p
+        cross join lateral (
+            select exists (
+                select from public.refunds as r where r.payment_id = p.id and r.is_open
+            ) as is_open
+        ) as o
+        where
+            p.failure_reason = 'item_not_available' and p.succeeded_at is not null
+            and p.refunded_cents < p.amount_cents
+        union all
+        select
+            'payouts_in_transit', 'payout ' || p.id, p.amount_cents, p.requested_at,
+            case p.status when 'requested' then 'waits for an admin' else 'waits for the provider: ' || p.status end,
+            false
+        from public.payouts as p
+        where p.is_open
+        union all
+        select 'refunds', 'refund ' || r.id, r.amount_cents, r.created_at, 'waits for the provider: ' || r.status, false
+        from public.refunds as r
+        where r.is_open
+        union all
+        -- Promised to a buyer, failed, and not made good since; undeliverable goods are above.
+        select 'refunds', 'refund ' || r.id, r.amount_cents, r.updated_at, 'failed, not made again', true
+        from public.refunds as r
+        inner join public.payments as p on p.id = r.payment_id
+        where
+            r.status in ('failed', 'cancelled') and p.refunded_cents < p.amount_cents and p.charge_reversed_at is null
+            and p.failure_reason is distinct from 'item_not_available'
+            and not exists (
+                select from public.refunds as n
+                where
+                    n.payment_id = r.payment_id and n.order_item_id is not distinct from r.order_item_id
+                    and n.created_at > r.created_at and (n.is_open or n.status = 'succeeded')
+            )
+        union all
+        select
+            'sale_reviews', 'transaction ' || v.transaction_id, t.pending_cents, v.created_at, 'held for review', false
+        from public.sale_reviews as v
+        inner join public.transactions as t on t.id = v.transaction_id
+        where v.released_at is null and t.pending_cents > 0
+    )
+
+    select
+        w.account, w.subject, w.amount_cents, w.since, w.problem,
+        w.failed or w.since < now() - (select s.stuck_money_after from private.settings as s)
+    from waiting as w
+    order by w.since
+$$;
+
+comment on function private.money_waiting() is
+'Money that should not stay where it is: what refunds_payable and payouts_in_transit hold, refunds under way or '
+'failed, '
+'held sales; oldest first. needs_person: it failed, or is older than settings.stuck_money_after.';
+grant execute on function private.money_waiting() to avenue_worker;
+
 create function private.metrics() returns table (name text, labels jsonb, value double precision)
 language sql
 stable
@@ -260,10 +354,29 @@ as $$
     left join public.payouts as p on p.status = s.status
     group by s.status
     union all
-    select 'avenue_refunds_open', '{}', count(*) from public.refunds as r where r.status in ('requested', 'pending')
+    select 'avenue_refunds_open', '{}', count(*) from public.refunds as r where r.is_open
+    union all
+    select 'avenue_provider_delays', jsonb_build_object('kind', k.kind), count(d.object_id)
+    from unnest(array['payout', 'refund']) as k (kind)
+    left join private.provider_delays as d on d.kind = k.kind
+    group by k.kind
     union all
     select 'avenue_payments_open', '{}', count(*) from public.payments as p
-    where p.status in ('requires_payment', 'processing', 'failed')
+    where p.is_open
+    union all
+    select 'avenue_money_waiting_' || m.name, jsonb_build_object('account', a.account), m.value
+    from unnest(array['refunds_payable', 'payouts_in_transit', 'refunds', 'sale_reviews']) as a (account)
+    left join (
+        select
+            w.account, sum(w.amount_cents) as cents, count(*) filter (where w.needs_person) as stuck,
+            extract(epoch from now() - min(w.since)) as age
+        from private.money_waiting() as w
+        group by w.account
+    ) as s on s.account = a.account
+    cross join lateral (
+        values
+        ('cents', coalesce(s.cents, 0)), ('oldest_seconds', coalesce(s.age, 0)), ('stuck', coalesce(s.stuck, 0))
+    ) as m (name, value)
 $$;
 
 comment on function private.metrics() is 'Gauges for /metrics; each reads a partial index, not a history.';
@@ -278,56 +391,58 @@ as $$
 declare
     admin uuid := private.require_admin();
     wallet public.wallets;
+    answered jsonb;
     journal bigint;
+    memo text := private.tidy_body(adjust_wallet.reason);
 begin
     if admin = adjust_wallet.user_id then
         perform private.fail('own_wallet');
     end if;
-    if char_length(trim(coalesce(reason, ''))) not between 1 and 500 then
+    if char_length(coalesce(memo, '')) not between 1 and 500 then
         perform private.fail('reason_required');
     end if;
-    if amount_cents is null or amount_cents = 0 or abs(amount_cents) > 99999999
+    if coalesce(amount_cents, 0) = 0 or amount_cents not between -99999999 and 99999999
         or coalesce(idempotency_key, '') = '' then
         perform private.fail('adjustment_invalid');
     end if;
-    select * into wallet from public.wallets as w where w.user_id = adjust_wallet.user_id for no key update;
-    select j.id into journal from ledger.journal as j
-    where j.idempotency_key = 'adjustment:' || adjust_wallet.idempotency_key;
-    if journal is not null then
-        return journal;
+    answered := private.claim_request(admin, 'adjust_wallet', adjust_wallet.idempotency_key, jsonb_build_object(
+        'user_id', adjust_wallet.user_id, 'amount_cents', adjust_wallet.amount_cents, 'reason', memo
+    ));
+    if answered is not null then
+        return (answered #>> '{}')::bigint;
     end if;
+    -- Its owner does not keep a chargeback from being booked.
+    perform private.hold_rows('public.wallets', 't.user_id = $1', adjust_wallet.user_id);
+    select * into wallet from public.wallets as w where w.user_id = adjust_wallet.user_id;
     if wallet.user_id is null then
         perform private.fail('wallet_not_found');
     end if;
-    if wallet.balance_available_cents + amount_cents < 0 then
-        perform private.fail('insufficient_funds');
-    end if;
     journal := ledger.post(
-        'adjustment', 'adjustment:' || idempotency_key,
-        array[
-            ledger.leg(adjust_wallet.user_id, 'available', amount_cents),
-            ledger.leg(null, 'promotions', -amount_cents)
-        ],
-        null, wallet.currency, format('%s (by %s)', trim(reason), admin)
+        'adjustment', 'adjustment:' || gen_random_uuid(),
+        ledger.leg(null, 'promotions', -amount_cents) || case
+            when amount_cents > 0 then private.credit_legs(adjust_wallet.user_id, amount_cents)
+            else private.debit_legs(adjust_wallet.user_id, -amount_cents)
+        end,
+        null, wallet.currency, memo
     );
     perform private.audit(
-        'adjust_wallet', 'wallets', adjust_wallet.user_id,
-        jsonb_build_object('amount_cents', amount_cents, 'reason', reason, 'journal_id', journal)
+        'adjust_wallet', 'wallet', adjust_wallet.user_id,
+        jsonb_build_object('amount_cents', amount_cents, 'reason', memo, 'journal_id', journal)
     );
+    perform private.answer_request(admin, 'adjust_wallet', adjust_wallet.idempotency_key, to_jsonb(journal));
     return journal;
 end
 $$;
 
 comment on function public.adjust_wallet(uuid, bigint, text, text) is
-'Admin: goodwill or correction of another''s available balance, signed cents, with a reason the owner can read. The '
-'same key posts once. Errors: admin_only, own_wallet, reason_required, adjustment_invalid, wallet_not_found, '
-'insufficient_funds.';
+'Admin: goodwill or correction of another''s balance at the platform''s cost, signed cents, with a reason the owner '
+'can read. What is given repays debt first; what is taken and not available becomes debt, repaid by later earnings. '
+'The same key and request post once. Errors: admin_only, own_wallet, reason_required, adjustment_invalid, '
+'wallet_not_found, idempotency_key_invalid, idempotency_key_reused.';
 grant execute on function public.adjust_wallet(uuid, bigint, text, text) to authenticated;
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('own_wallet', 'PT403', 'Admins do not adjust their own wallet.', 'Ask another admin.'),
 ('adjustment_invalid', 'PT400', 'The adjustment is not valid.',
 'A non-zero amount of at most 999,999.99 and an idempotency key are required.'),
-('wallet_not_found', 'PT404', 'There is no such wallet.', 'The user does not exist.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+('wallet_not_found', 'PT404', 'There is no such wallet.', 'The user does not exist.');

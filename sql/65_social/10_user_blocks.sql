@@ -13,6 +13,12 @@ create table public.user_blocks (
 
 create index user_blocks_blocked_id_idx on public.user_blocks (blocked_id);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint user_blocks_self_check on public.user_blocks is
+'cannot_block_yourself: Blocks are between two people.';
+comment on constraint user_blocks_blocked_id_fkey on public.user_blocks is 'user_not_found: There is no such account.';
+comment on constraint user_blocks_pkey on public.user_blocks is 'already_done: The account is blocked already.';
+
 comment on table public.user_blocks is 'Blocks; each is read and written by who blocked only.';
 comment on column public.user_blocks.blocker_id is 'Who blocked; the caller.';
 comment on column public.user_blocks.blocked_id is 'Who is blocked.';
@@ -39,6 +45,16 @@ comment on function public.blocked_profiles() is
 'Whom the caller blocked, latest first: their profiles cannot be read any more, and one must know whom to unblock.';
 grant execute on function public.blocked_profiles() to authenticated;
 
+create function private.pair(one uuid, other uuid) returns uuid
+language sql
+immutable
+strict
+set search_path = ''
+as $$
+    select md5(least(one, other)::text || greatest(one, other)::text)::uuid
+$$;
+comment on function private.pair(uuid, uuid) is 'Two people as one id, whoever comes first: names their gate.';
+
 -- Who ends an account takes its conversations, then its blocks; who takes a block back, the block, then conversations.
 create function private.hold_accounts(one uuid, other uuid) returns boolean
 language plpgsql
@@ -54,24 +70,50 @@ comment on function private.hold_accounts(uuid, uuid) is
 'Keeps both accounts from ending until the transaction does; true. For the policy on taking a block back.';
 grant execute on function private.hold_accounts(uuid, uuid) to authenticated;
 
+create function private.has_blocked(user_id uuid) returns boolean
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select exists (
+        select from public.user_blocks as b where b.blocker_id = auth.uid() and b.blocked_id = has_blocked.user_id
+    )
+$$;
+comment on function private.has_blocked(uuid) is 'Whether the caller blocked this account.';
+grant execute on function private.has_blocked(uuid) to authenticated;
+
+create trigger keep_row before update on public.user_blocks
+for each row execute function private.keep_row();
+
 alter table public.user_blocks enable row level security;
 revoke all on public.user_blocks from anon, authenticated, service_role;
 grant select, delete on public.user_blocks to authenticated;
 grant insert (blocked_id) on public.user_blocks to authenticated;
+-- For upserts, see keep_row().
+grant update (blocked_id) on public.user_blocks to authenticated;
 grant select on public.user_blocks to service_role;
 
 create policy user_blocks_select on public.user_blocks for select to authenticated
 using (blocker_id = (select private.member_id()));
--- Who cannot be seen cannot be blocked: an answer would tell that they exist.
+-- Who cannot be seen cannot be blocked: an answer would tell that they exist. But again who is blocked already, as an
+-- upsert does.
 create policy user_blocks_insert on public.user_blocks for insert to authenticated
-with check (blocker_id = (select private.member_id()) and private.can_see(blocked_id));
+with check (
+    blocker_id = (select private.member_id())
+    and (private.can_see(blocked_id) or private.has_blocked(blocked_id))
+);
+create policy user_blocks_update on public.user_blocks for update to authenticated
+using (blocker_id = (select private.member_id())) with check (blocker_id = (select private.member_id()));
 create policy user_blocks_delete on public.user_blocks for delete to authenticated
 using (blocker_id = (select private.member_id()) and private.hold_accounts(blocker_id, blocked_id));
 
 insert into private.personal_data (section, relation, condition) values
-('blocks', 'public.user_blocks', 't.blocker_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('blocks', 'public.user_blocks', 't.blocker_id = $1');
 
-insert into private.erasure_steps (step, position, statement) values
-('user_blocks', 10, 'delete from public.user_blocks where $1 in (blocker_id, blocked_id)')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+-- Not in batches: what a block hides is counted anew by nobody when it goes with its account, so the conversations
+-- go in
+-- the same transaction.
+insert into private.erasure_steps (step, phase, erases, statement) values
+('user_blocks', 'standing', '{public.user_blocks}',
+    'delete from public.user_blocks where $1 in (blocker_id, blocked_id)');

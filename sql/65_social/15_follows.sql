@@ -16,6 +16,11 @@ on public.follows (following_id, created_at desc, follower_id desc);
 create index follows_follower_id_created_at_idx
 on public.follows (follower_id, created_at desc, following_id desc);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint follows_self_check on public.follows is 'cannot_follow_yourself: Follows are between two people.';
+comment on constraint follows_following_id_fkey on public.follows is 'user_not_found: There is no such account.';
+comment on constraint follows_pkey on public.follows is 'already_done: The account is followed already.';
+
 comment on table public.follows is
 'Follows, readable when both people are. Members insert and delete their own; a block in either direction ends them.';
 comment on column public.follows.follower_id is 'Who follows; the caller.';
@@ -30,8 +35,10 @@ begin
     if new.follower_id = new.following_id then
         perform private.fail('cannot_follow_yourself');
     end if;
+    perform private.bound_activity('follow');
     -- A block or the end of either account at this instant is waited for, or waits for this.
     perform private.lock_gates('account', array[new.follower_id, new.following_id]);
+    perform private.lock_gates('pair', array[private.pair(new.follower_id, new.following_id)]);
     perform private.require_active(new.follower_id);
     if not private.is_visible_to(new.following_id, new.follower_id) then
         perform private.fail('user_not_found', new.following_id::text);
@@ -56,14 +63,12 @@ declare
     target record;
     change integer;
 begin
-    -- The row of an account that is just ending is locked last and set to zero there.
     select array_agg(t.id order by t.id) into targets
     from (
         select c.follower_id as id from changed as c
         union
         select c.following_id from changed as c
-    ) as t
-    where not exists (select from private.file_erasures as e where e.user_id = t.id);
+    ) as t;
 
     if (select count(*) from (select from changed limit 2) as c) = 1 then
         for target in
@@ -84,20 +89,10 @@ begin
         end loop;
     elsif cardinality(targets) > 0 then
         perform from public.profiles as p where p.id = any(targets) order by p.id for no key update;
-        update public.profiles as p set
-            followers_count = p.followers_count + sign * d.followers,
-            following_count = p.following_count + sign * d.following
-        from (
-            select s.id, sum(s.followers)::integer as followers, sum(s.following)::integer as following
-            from (
-                select c.following_id as id, 1 as followers, 0 as following from changed as c
-                union all
-                select c.follower_id, 0, 1 from changed as c
-            ) as s
-            where s.id = any(targets)
-            group by s.id
-        ) as d
-        where p.id = d.id;
+        perform private.add_counts('profiles.followers_count', array_agg(c.following_id), array_agg(sign))
+        from changed as c;
+        perform private.add_counts('profiles.following_count', array_agg(c.follower_id), array_agg(sign))
+        from changed as c;
     end if;
     return null;
 end
@@ -112,22 +107,56 @@ create trigger total_follows_delete after delete on public.follows
 referencing old table as changed
 for each statement execute function private.count_follows();
 
--- A block ends following in both directions. The blocker's gate is exclusive: a follow at the same instant is either
--- seen here or sees the block.
+create trigger within_limit after insert on public.follows
+referencing new table as changed
+for each statement execute function private.limit_inserts('follow');
+
+create trigger within_limit after insert on public.user_blocks
+referencing new table as changed
+for each statement execute function private.limit_inserts('block');
+
+-- A block ends following in both directions. The gate of the two is exclusive: a follow at the same instant is either
+-- seen here or sees the block. At the end of the statement: a request that takes its time is not at the gate meanwhile,
+-- which others share.
 create function private.check_block() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 begin
-    perform private.lock_gates('account', array[new.blocked_id], array[new.blocker_id]);
-    return new;
+    -- Each person is a lock of their own for those who write to them.
+    if auth.uid() is not null and pg_trigger_depth() = 1 and (select count(*) from changed) > 500 then
+        perform private.fail('too_many_actions', private.utc(clock_timestamp()));
+    end if;
+    if tg_op = 'INSERT' then
+        perform private.lock_gates('account', array(
+            select c.blocker_id from changed as c union select c.blocked_id from changed as c
+        ));
+        perform private.lock_gates('pair', '{}', array(
+            select private.pair(c.blocker_id, c.blocked_id) from changed as c
+        ));
+        -- Somebody who stops following just now, slowly.
+        perform private.hold_rows('public.follows', 't.follower_id = $1 and t.following_id = $2', w.one, w.other)
+        from (
+            select c.blocker_id as one, c.blocked_id as other from changed as c
+            union all
+            select c.blocked_id, c.blocker_id from changed as c
+        ) as w
+        inner join public.follows as f on f.follower_id = w.one and f.following_id = w.other;
+    end if;
+    return null;
 end
 $$;
-comment on function private.check_block() is 'Trigger: a block and a follow of the same two people take turns.';
+comment on function private.check_block() is
+'Trigger: a block and a follow of the same two people take turns; one request begins or ends at most 500 blocks.';
 
-create trigger check_block before insert on public.user_blocks
-for each row execute function private.check_block();
+-- Named to fire first.
+create trigger begin_block after insert on public.user_blocks
+referencing new table as changed
+for each statement execute function private.check_block();
+create trigger begin_unblock after delete on public.user_blocks
+referencing old table as changed
+for each statement execute function private.check_block();
 
 create function private.end_follows() returns trigger
 language plpgsql
@@ -253,10 +282,15 @@ comment on function public.connections(uuid, timestamptz, uuid, integer) is
 'followed them; for the next page pass the last row''s created_at and id.';
 grant execute on function public.connections(uuid, timestamptz, uuid, integer) to authenticated;
 
+create trigger keep_row before update on public.follows
+for each row execute function private.keep_row();
+
 alter table public.follows enable row level security;
 revoke all on public.follows from anon, authenticated, service_role;
 grant select on public.follows to anon, authenticated, service_role;
 grant insert (following_id), delete on public.follows to authenticated;
+-- For upserts, see keep_row().
+grant update (following_id) on public.follows to authenticated;
 
 -- The profiles' own policies decide, by their key: a scalar subquery stays a look-up for each row shown, where
 -- exists (…) could become a hash of all profiles.
@@ -272,6 +306,8 @@ using (
 );
 create policy follows_insert on public.follows for insert to authenticated
 with check (follower_id = (select private.member_id()));
+create policy follows_update on public.follows for update to authenticated
+using (follower_id = (select private.member_id())) with check (follower_id = (select private.member_id()));
 create policy follows_delete on public.follows for delete to authenticated
 using (follower_id = (select private.member_id()));
 
@@ -279,19 +315,15 @@ insert into private.counters (counter, relation, key, count_column, truth) value
 ('profiles.followers_count', 'public.profiles', 'id', 'followers_count',
     'select following_id, count(*) from public.follows group by 1'),
 ('profiles.following_count', 'public.profiles', 'id', 'following_count',
-    'select follower_id, count(*) from public.follows group by 1')
-on conflict (counter) do update set
-    relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+    'select follower_id, count(*) from public.follows group by 1');
 
 insert into private.personal_data (section, relation, condition) values
-('follows', 'public.follows', 't.follower_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('follows', 'public.follows', 't.follower_id = $1');
 
-insert into private.erasure_steps (step, position, statement) values
-('follows', -20, 'select private.erase_follows($1)')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('follows', 'people', '{public.follows}',
+    'select private.erase_follows($1)',
+    'select private.erase_rows(''public.follows'', ''t.follower_id = $1 or t.following_id = $1'', $1, $2)');
 
 insert into private.error_codes (code, sqlstate, message, description) values
-('cannot_follow_yourself', 'PT400', 'You cannot follow yourself.', 'Follows are between two people.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+('cannot_follow_yourself', 'PT400', 'You cannot follow yourself.', 'Follows are between two people.');

@@ -19,7 +19,7 @@ create table public.groups (
     owner_id uuid not null default auth.uid(),
     name text not null,
     -- text, not citext: behind a policy only leakproof comparisons use an index.
-    slug text not null,
+    slug text not null default '',
     description text,
     avatar_url public.http_url,
     banner_url public.http_url,
@@ -40,10 +40,7 @@ create table public.groups (
     constraint groups_slug_key unique (slug),
     -- Who deletes their account passes their groups on first.
     constraint groups_owner_id_fkey foreign key (owner_id) references public.profiles (id),
-    -- The override characters would let a name display another one backwards.
-    constraint groups_name_check check (
-        char_length(name) between 1 and 100 and name !~ '[[:cntrl:]\u202A-\u202E\u2066-\u2069]'
-    ),
+    constraint groups_name_check check (char_length(name) between 1 and 100),
     constraint groups_slug_check check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100),
     constraint groups_description_check check (char_length(description) <= 5000),
     constraint groups_rules_check check (char_length(rules) <= 5000),
@@ -56,6 +53,14 @@ create index groups_owner_id_idx on public.groups (owner_id);
 create index groups_created_at_id_idx on public.groups (created_at desc, id desc);
 create index groups_popularity_id_idx on public.groups (popularity desc, id desc);
 create index groups_tags_idx on public.groups using gin (tags);
+
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint groups_description_check on public.groups is
+'invalid_description: A description has at most 5,000 characters.';
+comment on constraint groups_name_check on public.groups is
+'invalid_name: The name of a group has 1 to 100 characters.';
+comment on constraint groups_rules_check on public.groups is
+'invalid_rules: The rules of a group have at most 5,000 characters.';
 
 comment on table public.groups is
 'Groups. Everybody reads public and private ones, members and invited people secret ones. Members create by insert; '
@@ -79,7 +84,8 @@ comment on column public.groups.posts_count is 'Approved posts that are not hidd
 comment on column public.groups.popularity is
 'members_count in steps of about a fifth (4 × log2), to sort by: with the exact count in an index every join would '
 'rewrite all of the row''s index entries.';
-comment on column public.groups.is_verified is 'Official. Written by verify_group() only.';
+comment on column public.groups.is_verified is
+'Official. Written by verify_group() only; another name or picture takes it away.';
 
 create table public.group_members (
     group_id uuid not null,
@@ -200,9 +206,6 @@ as $$
 declare
     base text;
 begin
-    new.name := btrim(new.name);
-    new.description := nullif(btrim(new.description), '');
-    new.rules := nullif(btrim(new.rules), '');
     new.tags := private.clean_tags(new.tags);
     if tg_op = 'INSERT' then
         -- The end of the owner's account at this instant is waited for, or waits for this.
@@ -211,26 +214,29 @@ begin
         -- The owner, so that insert … returning shows them; count_group_members() does not count owners again.
         new.members_count := 1;
     end if;
+    -- The badge vouches for a name and a face.
+    if tg_op = 'UPDATE' and (new.name, new.avatar_url) is distinct from (old.name, old.avatar_url) then
+        new.is_verified := false;
+    end if;
     if tg_op = 'UPDATE' and private.is_admin() and coalesce(private.group_role(new.id), 'member') < 'admin' then
-        perform private.audit('edit_group', 'groups', new.id);
+        perform private.audit('edit_group', 'group', new.id);
     end if;
     base := nullif(btrim(left(private.slugify(new.name), 80), '-'), '');
     if new.visibility = 'secret' and (tg_op = 'INSERT' or old.visibility <> 'secret') then
         new.slug := concat_ws('-', base, left(replace(new.id::text, '-', ''), 10));
     elsif tg_op = 'INSERT' then
-        base := coalesce(base, 'group');
-        -- Two groups of one name founded together take turns; the second sees the first.
-        perform pg_advisory_xact_lock(hashtextextended('public.groups:' || base, 0));
-        new.slug := base;
-        if exists (select from public.groups as g where g.slug = base) then
-            new.slug := concat_ws('-', base, left(replace(new.id::text, '-', ''), 10));
-        end if;
+        new.slug := private.free_slug(coalesce(base, 'group'), null, 'public.groups', new.id);
     end if;
     return new;
 end
 $$;
 comment on function private.check_group() is
-'Trigger: tidies texts, gives the group its address, and audits what admins of the platform edit.';
+'Trigger: gives the group its address, takes the badge of a renamed one, and audits what admins of the platform edit.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of name, description, rules on public.groups
+for each row execute function private.tidy_texts('name line required', 'description body', 'rules body');
 
 create trigger check_group
 before insert or update of
@@ -263,6 +269,14 @@ comment on function private.found_group() is 'Trigger: the owner is the first me
 
 create trigger found_group after insert on public.groups
 for each row execute function private.found_group();
+
+create trigger within_limit after insert on public.groups
+referencing new table as changed
+for each statement execute function private.limit_inserts('group');
+
+create trigger within_limit after insert on public.group_invitations
+referencing new table as changed
+for each statement execute function private.limit_inserts('invitation');
 
 create function private.count_group_members() returns trigger
 language plpgsql
@@ -389,6 +403,7 @@ using (
 
 insert into private.counters (counter, relation, key, count_column, truth) values
 ('groups.members_count', 'public.groups', 'id', 'members_count',
-    'select group_id, count(*) from public.group_members where status = ''active'' group by 1')
-on conflict (counter) do update set
-    relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+    'select group_id, count(*) from public.group_members where status = ''active'' group by 1');
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('group', 'public.groups', 'owner_id', '/groups/{id}', '{can_read,evidence}');

@@ -15,6 +15,8 @@ declare
     entered public.groups;
 begin
     perform private.lock_gates('account', array[caller, enter_group.user_id]);
+    -- A block of the two ends invitations.
+    perform private.lock_gates('pair', array[private.pair(caller, nullif(enter_group.user_id, caller))]);
     if exclusive then
         perform private.lock_gates('group', '{}', array[enter_group.group_id]);
     else
@@ -58,7 +60,7 @@ begin
             perform private.fail('group_role_too_low', 'needs ' || minimum);
         end if;
         perform private.audit(
-            action, 'groups', manage_group.group_id, jsonb_build_object('user_id', manage_group.user_id)
+            action, 'group', manage_group.group_id, jsonb_build_object('user_id', manage_group.user_id)
         );
         acting := 'owner'::public.group_role;
     end if;
@@ -68,6 +70,32 @@ $$;
 comment on function private.manage_group(uuid, public.group_role, text, uuid, boolean) is
 'Enters a group to manage it: the role the caller acts with. Admins of the platform act like owners, audited. Fails '
 'with group_not_found or group_role_too_low.';
+
+create function private.require_group_rank_over(group_id uuid, user_id uuid) returns void
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    acting public.group_role := private.group_role(require_group_rank_over.group_id);
+begin
+    -- Whoever is no active member ranks like a plain one.
+    if acting <= coalesce(
+        (
+            select m.role from public.group_members as m
+            where
+                m.group_id = require_group_rank_over.group_id and m.user_id = require_group_rank_over.user_id
+                and m.status = 'active'
+        ), 'member'
+    ) then
+        perform private.fail('group_role_too_low', 'acts as ' || acting);
+    end if;
+end
+$$;
+comment on function private.require_group_rank_over(uuid, uuid) is
+'Members of a group act on people of lower role only; else fails with group_role_too_low. Not asked of platform '
+'admins, who are in no group.';
 
 create function private.lock_member(group_id uuid, user_id uuid) returns public.group_members
 language plpgsql
@@ -352,6 +380,11 @@ declare
     caller uuid := private.require_member();
 begin
     perform private.enter_group(cancel_invitation.group_id);
+    perform private.require_group_rank_over(i.group_id, i.invited_by)
+    from public.group_invitations as i
+    where
+        i.group_id = cancel_invitation.group_id and i.user_id = cancel_invitation.user_id
+        and i.invited_by <> caller and private.group_role(i.group_id) >= 'moderator';
     delete from public.group_invitations as i
     where
         i.group_id = cancel_invitation.group_id and i.user_id = cancel_invitation.user_id
@@ -359,7 +392,7 @@ begin
 end
 $$;
 comment on function public.cancel_invitation(uuid, uuid) is
-'Takes an invitation back: who invited, or moderators of the group. None, no effect.';
+'Takes an invitation back: who invited, or moderators of the group above them (group_role_too_low). None, no effect.';
 grant execute on function public.cancel_invitation(uuid, uuid) to authenticated;
 
 create function private.give_group(group_id uuid, user_id uuid) returns void
@@ -410,8 +443,6 @@ security definer
 set search_path = ''
 as $$
 begin
-    -- As whoever deletes posts, before any gate, see change_posts_in_turn().
-    perform pg_advisory_xact_lock_shared(hashtextextended('avenue:standing', 0));
     perform private.manage_group(delete_group.group_id, 'owner', 'delete_group', exclusive => true);
     perform private.hold_posts_of_group(delete_group.group_id);
     delete from public.groups as g where g.id = delete_group.group_id;
@@ -434,7 +465,7 @@ begin
         perform private.fail('group_not_found', verify_group.group_id::text);
     end if;
     perform private.audit(
-        'verify_group', 'groups', verify_group.group_id, jsonb_build_object('is_verified', verify_group.is_verified)
+        'verify_group', 'group', verify_group.group_id, jsonb_build_object('is_verified', verify_group.is_verified)
     );
 end
 $$;
@@ -531,19 +562,21 @@ comment on function public.my_role(public.groups) is
 'Computed field: the caller''s role in the group, null when not an active member. select=*,my_role.';
 grant execute on function public.my_role(public.groups) to anon, authenticated;
 
-insert into private.erasure_steps (step, position, statement) values
-('group_gates', -30, 'select private.lock_groups_of($1)'),
-('group_members', 50, 'select private.leave_groups($1)')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement) values
+('group_gates', 'lock_gates', '{}', 'select private.lock_groups_of($1)'),
+('group_members', 'traces', '{public.groups.owner_id, public.group_members, public.group_invitations}',
+    'select private.leave_groups($1)');
 
 -- Who was kept out of a secret group is not told that it goes on.
-insert into private.personal_data (section, relation, condition) values
-('groups', 'public.groups', 't.owner_id = $1'),
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('groups', 'public.groups',
+    't.owner_id = $1', '{name, slug, description, avatar_url, banner_url, rules, tags}',
+    'the group''s, which goes on with another owner'),
 ('group_members', 'public.group_members',
     't.user_id = $1 and (t.status = ''active'' or exists (select from public.groups as g where g.id = t.group_id and '
-    'g.visibility <> ''secret''))'),
-('group_invitations', 'public.group_invitations', 't.user_id = $1 or t.invited_by = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+    'g.visibility <> ''secret''))',
+    '{}', null),
+('group_invitations', 'public.group_invitations', 't.user_id = $1 or t.invited_by = $1', '{}', null);
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('group_not_found', 'PT404', 'This group does not exist.',
@@ -556,6 +589,4 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('banned_from_group', 'PT403', 'You are banned from this group.', 'A moderator of the group can end the ban.'),
 ('member_is_banned', 'PT409', 'This person is banned from the group.', 'End the ban before inviting.'),
 ('owner_must_transfer', 'PT409', 'The owner cannot leave the group.',
-'Give it to a member with transfer_group(), or delete it.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'Give it to a member with transfer_group(), or delete it.');

@@ -1,24 +1,27 @@
--- Finding people and groups by name: how it begins, words in it, and with typing errors. The work is bounded: each way
--- to match contributes a limited number of candidates, which are then ranked. Definer functions, because the index of
--- trigrams cannot be used behind a policy; they filter as the policies do.
+-- Finding people and groups by name: how it begins, words and pairs of CJK letters in it, with typing errors. Each way
+-- to match gives a limited number of candidates, which are then ranked: the work is bounded. Definer functions, because
+-- the index of trigrams cannot be used behind a policy; they filter as the policies do.
 
 create index profiles_username_prefix_idx on public.profiles (lower(username::text) text_pattern_ops);
 create index profiles_display_name_prefix_idx on public.profiles (lower(display_name) text_pattern_ops, id);
 create index profiles_names_trgm_idx on public.profiles using gin (
     lower(username::text) extensions.gin_trgm_ops, lower(display_name) extensions.gin_trgm_ops
 );
+create index profiles_display_name_words_idx
+on public.profiles using gin (private.search_vector(display_name, null, null));
 create index groups_name_prefix_idx on public.groups (lower(name) text_pattern_ops, id);
 create index groups_name_trgm_idx on public.groups using gin (lower(name) extensions.gin_trgm_ops);
+create index groups_name_words_idx on public.groups using gin (private.search_vector(name, null, null));
 
 create function private.search_term(query text) returns text
 language sql
 immutable
 set search_path = ''
 as $$
-    select lower(ltrim(btrim(left(regexp_replace(query, '[[:space:][:cntrl:]]+', ' ', 'g'), 100)), '@#'))
+    select lower(ltrim(left(private.tidy_name(left(query, 200)), 100), '@# '))
 $$;
 comment on function private.search_term(text) is
-'What is searched for names: lower case, at most 100 characters, single spaces, without a leading @ or #.';
+'What is searched for names: tidied, lower case, at most 100 characters, without a leading @ or #.';
 
 create function public.search_profiles(
     query text, after_score double precision default null, after_id uuid default null, max_rows integer default 20
@@ -33,6 +36,7 @@ set search_path = ''
 as $$
 declare
     term text := private.search_term(query);
+    words tsquery := private.search_query(term);
     -- Bytewise the last text that begins with it.
     term_end text := term || U&'\+10FFFF';
     caller uuid := private.member_id();
@@ -52,7 +56,7 @@ begin
             and (
                 is_admin
                 or p.id = caller
-                or not p.is_banned
+                or not p.is_banned and p.is_confirmed
                 and (p.profile_visibility = 'public' or p.profile_visibility = 'members_only' and caller is not null)
                 and p.id <> all(blocked)
             )
@@ -80,6 +84,12 @@ begin
         union all
         (
             select s.id from seen as s
+            where private.search_vector(s.display_name, null, null) operator(pg_catalog.@@) words
+            limit 200
+        )
+        union all
+        (
+            select s.id from seen as s
             where
                 fuzzy
                 and (
@@ -96,6 +106,7 @@ begin
                 when lower(p.username::text) = term then 4
                 when starts_with(lower(p.username::text), term) then 3
                 when starts_with(lower(p.display_name), term) then 2
+                when position(term in lower(p.display_name)) > 0 then 1
                 else 0
             end
             -- How well a word in the name fits, and how little else the name has.
@@ -125,7 +136,7 @@ end
 $$;
 comment on function public.search_profiles(text, double precision, uuid, integer) is
 'People whose username or display name is, begins with, contains or resembles the query, best first; only those the '
-'caller may see. At most some 600 matches are ranked. For the next page pass the last row''s score and id.';
+'caller may see. At most some 800 matches are ranked. For the next page pass the last row''s score and id.';
 grant execute on function public.search_profiles(text, double precision, uuid, integer) to anon, authenticated;
 
 create function public.search_groups(
@@ -142,7 +153,9 @@ set search_path = ''
 as $$
 declare
     term text := private.search_term(query);
+    words tsquery := private.search_query(term);
     term_end text := term || U&'\+10FFFF';
+    tag text := private.tag_form(term);
     is_admin boolean := private.is_admin();
     -- Secret groups the caller may know of.
     known uuid [] := array(select private.my_group_ids() union all select private.my_invitations());
@@ -166,7 +179,13 @@ begin
         )
         union all
         (
-            select g.id from seen as g where g.tags @> array[term]
+            select g.id from seen as g where g.tags @> array[tag]
+            limit 200
+        )
+        union all
+        (
+            select g.id from seen as g
+            where private.search_vector(g.name, null, null) operator(pg_catalog.@@) words
             limit 200
         )
         union all
@@ -184,7 +203,8 @@ begin
             case
                 when lower(g.name) = term then 3
                 when starts_with(lower(g.name), term) then 2
-                when g.tags @> array[term] then 1
+                when g.tags @> array[tag] then 1
+                when position(term in lower(g.name)) > 0 then 1
                 else 0
             end
             + (

@@ -5,7 +5,7 @@ create table public.articles (
     id uuid not null default gen_random_uuid(),
     author_id uuid not null default auth.uid(),
     title text not null,
-    slug text not null,
+    slug text not null default '',
     content text not null default '',
     excerpt text,
     thumbnail_url public.http_url,
@@ -18,23 +18,23 @@ create table public.articles (
     published_at timestamptz,
     is_hidden boolean not null default false,
     hidden_reason text,
-    author_audience public.audience not null,
+    author_audience public.audience not null default 'owner',
     audience public.audience not null generated always as (
         case when is_hidden or not is_published then 'owner'::public.audience else author_audience end
     ) stored,
-    search tsvector not null,
+    search tsvector not null default '',
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint articles_pkey primary key (id),
     constraint articles_slug_key unique (slug),
     constraint articles_author_id_fkey foreign key (author_id) references public.profiles (id) on delete cascade,
-    constraint articles_title_check check (char_length(title) between 1 and 200 and title !~ '[[:cntrl:]]'),
+    constraint articles_title_check check (char_length(title) between 1 and 200),
     constraint articles_slug_check check (
         slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100
     ),
     constraint articles_content_check check (char_length(content) <= 200000),
     constraint articles_excerpt_check check (char_length(excerpt) <= 1000),
-    constraint articles_category_check check (char_length(category) between 1 and 80 and category !~ '[[:cntrl:]]'),
+    constraint articles_category_check check (char_length(category) between 1 and 80),
     constraint articles_published_at_check check (not is_published or published_at is not null),
     constraint articles_hidden_reason_check check (char_length(hidden_reason) <= 1000),
     constraint articles_counts_check check (views_count >= 0 and likes_count >= 0 and comments_count >= 0)
@@ -50,11 +50,27 @@ create index articles_author_id_created_at_id_idx on public.articles (author_id,
 create index articles_tags_idx on public.articles using gin (tags) where is_published;
 create index articles_search_idx on public.articles using gin (search) where is_published;
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint articles_category_check on public.articles is
+'invalid_category: A category has 1 to 80 characters.';
+comment on constraint articles_content_check on public.articles is
+'invalid_content: An article has at most 200,000 characters.';
+comment on constraint articles_excerpt_check on public.articles is
+'invalid_excerpt: An excerpt has at most 1,000 characters.';
+comment on constraint articles_published_at_check on public.articles is
+'invalid_article: A published article has a date.';
+comment on constraint articles_slug_check on public.articles is
+'invalid_slug: A slug is made of a-z, 0-9 and single hyphens, at most 100 characters.';
+comment on constraint articles_title_check on public.articles is 'invalid_title: A title has 1 to 200 characters.';
+comment on constraint articles_slug_key on public.articles is
+'slug_taken: Another article just took this address; try again.';
+
 comment on table public.articles is
 'News and tutorials. Written by authors and admins, each their own; readable by others once published.';
 comment on column public.articles.author_id is 'Who wrote it; the caller. Needs the role author, admin or super_admin.';
 comment on column public.articles.title is 'Title, at most 200 characters.';
-comment on column public.articles.slug is 'Address part, unique; made from the title when missing.';
+comment on column public.articles.slug is
+'Address part, unique; made from the title when missing. A taken one gets an ending.';
 comment on column public.articles.content is 'Rich text, at most 200,000 characters. Render it sanitised.';
 comment on column public.articles.excerpt is 'Teaser, at most 1,000 characters.';
 comment on column public.articles.thumbnail_url is 'Picture to show in lists, http(s) only.';
@@ -98,16 +114,9 @@ security definer
 set search_path = ''
 as $$
 begin
-    new.title := btrim(new.title);
-    new.category := nullif(btrim(new.category), '');
-    new.excerpt := nullif(btrim(new.excerpt), '');
-    new.slug := nullif(lower(btrim(new.slug)), '');
-    if new.slug is null then
-        new.slug := private.free_slug(new.title, 'public.articles', new.id);
-    elsif (tg_op = 'INSERT' or new.slug <> old.slug) and exists (
-        select from public.articles as a where a.slug = new.slug and a.id <> new.id
-    ) then
-        perform private.fail('slug_taken', new.slug);
+    new.content := coalesce(new.content, '');
+    if tg_op = 'INSERT' or new.slug is distinct from old.slug then
+        new.slug := private.free_slug(new.slug, new.title, 'public.articles', new.id);
     end if;
     new.tags := private.clean_tags(new.tags);
     new.published_at := coalesce(new.published_at, case when new.is_published then now() end);
@@ -121,6 +130,12 @@ $$;
 comment on function private.check_article() is
 'Trigger: completes an article: slug, tags, the date of its first publishing, search vector, its author''s audience.';
 
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of title, content, excerpt, category on public.articles
+for each row
+execute function private.tidy_texts('title line required', 'content body', 'excerpt body', 'category line');
+
 create trigger check_article
 before insert or update of title, slug, content, excerpt, category, tags, is_published on public.articles
 for each row execute function private.check_article();
@@ -130,24 +145,36 @@ create trigger touch_updated_at
 before update of title, slug, content, excerpt, thumbnail_url, category, tags, is_published on public.articles
 for each row execute function private.touch_updated_at();
 
-create function private.follow_article_author() returns trigger
+create function private.follow_article_author(user_id uuid, max_rows integer) returns integer
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    allowed public.audience := (
+        select private.author_audience(p) from public.profiles as p
+        -- Of an account that ends they are deleted.
+        where p.id = follow_article_author.user_id and p.deleted_at is null
+    );
+    changed integer;
 begin
-    if private.author_audience(new) <> private.author_audience(old) then
-        update public.articles as a set author_audience = private.author_audience(new) where a.author_id = new.id;
-    end if;
-    return null;
+    update public.articles as a set author_audience = allowed
+    where a.id = any(array(
+        select o.id from public.articles as o
+        where o.author_id = follow_article_author.user_id and o.author_audience <> allowed
+        order by o.id
+        limit max_rows
+        for no key update
+    ));
+    get diagnostics changed = row_count;
+    return changed;
 end
 $$;
-comment on function private.follow_article_author() is
-'Trigger on profiles: what a banned, deleted or private author wrote is nobody else''s to read.';
+comment on function private.follow_article_author(uuid, integer) is
+'Step of advance_account(): what a banned or private author wrote is nobody else''s to read.';
 
-create trigger follow_article_author
-after update of is_banned, deleted_at, profile_visibility on public.profiles
-for each row execute function private.follow_article_author();
+insert into private.standing_steps (step, position, statement) values
+('articles', 15, 'select private.follow_article_author($1, $2)');
 
 create function private.is_author() returns boolean
 language plpgsql
@@ -159,8 +186,7 @@ begin
     return exists (
         select from public.profiles as p
         where
-            p.id = auth.uid() and p.deleted_at is null and not p.is_banned
-            and p.role in ('author', 'admin', 'super_admin')
+            p.id = (select private.member_id()) and p.role in ('author', 'admin', 'super_admin')
     );
 end
 $$;
@@ -178,18 +204,22 @@ security definer
 set search_path = ''
 as $$
 declare
-    wanted tsquery := websearch_to_tsquery(
-        'pg_catalog.english',
-        extensions.unaccent('extensions.unaccent'::regdictionary, left(coalesce(search_articles.query, ''), 200))
-    );
+    wanted tsquery := private.search_query(search_articles.query);
     member uuid := case when auth.uid() is not null then private.member_id() end;
 begin
+    if numnode(wanted) = 0 then
+        return;
+    end if;
     return query
     select a.* from public.articles as a
     where
         a.search @@ wanted and a.is_published
         and (a.audience = 'public' or (a.audience = 'members' and member is not null))
-        and (auth.uid() is null or a.author_id <> all (array(select private.blocked_ids())))
+        and a.author_id <> all (
+            case
+                when auth.uid() is null then array(select private.hidden_ids()) else array(select private.blocked_ids())
+            end
+        )
         and (
             before_published_at is null
             or (a.published_at, a.id)
@@ -214,7 +244,7 @@ to authenticated;
 grant delete on public.articles to authenticated;
 
 create policy articles_select_anon on public.articles for select to anon
-using (audience = 'public');
+using (audience = 'public' and author_id <> all(array(select private.hidden_ids())));
 create policy articles_select on public.articles for select to authenticated
 using (
     (
@@ -245,6 +275,11 @@ create table public.article_likes (
 create index article_likes_article_id_created_at_idx
 on public.article_likes (article_id, created_at desc, user_id desc);
 create index article_likes_user_id_created_at_idx on public.article_likes (user_id, created_at desc, article_id desc);
+
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint article_likes_article_id_fkey on public.article_likes is
+'article_not_found: There is no such article.';
+comment on constraint article_likes_pkey on public.article_likes is 'already_done: The article is liked already.';
 
 comment on table public.article_likes is
 'Who likes which article. Readable with the article, as far as the liker is to the reader; written by the liker.';
@@ -334,10 +369,15 @@ $$;
 comment on function public.liked_by_me(public.articles) is 'Computed column of articles: whether the caller likes it.';
 grant execute on function public.liked_by_me(public.articles) to anon, authenticated;
 
+create trigger keep_row before update on public.article_likes
+for each row execute function private.keep_row();
+
 alter table public.article_likes enable row level security;
 revoke all on public.article_likes from anon, authenticated, service_role;
 grant select on public.article_likes to anon, authenticated, service_role;
 grant insert (article_id) on public.article_likes to authenticated;
+-- For upserts, see keep_row().
+grant update (article_id) on public.article_likes to authenticated;
 grant delete on public.article_likes to authenticated;
 
 create policy article_likes_select_anon on public.article_likes for select to anon
@@ -355,6 +395,8 @@ with check (
     user_id = (select private.member_id())
     and exists (select from public.articles as a where a.id = article_likes.article_id)
 );
+create policy article_likes_update on public.article_likes for update to authenticated
+using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
 create policy article_likes_delete on public.article_likes for delete to authenticated
 using (user_id = (select private.member_id()) and private.hold_article(article_id));
 
@@ -362,16 +404,19 @@ insert into private.counters (counter, relation, key, count_column, truth) value
 (
     'articles.likes_count', 'public.articles', 'id', 'likes_count',
     'select l.article_id, count(*) from public.article_likes as l group by l.article_id'
-)
-on conflict (counter) do update set
-relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+);
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('article', 'public.articles', 'author_id', '/articles/{id}', '{can_read,evidence,place,lock,hide}');
 
 insert into private.personal_data (section, relation, condition) values
 ('articles', 'public.articles', 't.author_id = $1'),
-('article_likes', 'public.article_likes', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('article_likes', 'public.article_likes', 't.user_id = $1');
 
-insert into private.erasure_steps (step, position, statement) values
-('article_likes', 20, 'delete from public.article_likes where user_id = $1'),
-('articles', 40, 'delete from public.articles where author_id = $1')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('article_likes', 'reactions', '{public.article_likes}',
+    'delete from public.article_likes where user_id = $1',
+    'select private.erase_rows(''public.article_likes'', ''user_id = $1'', $1, $2)'),
+('articles', 'works', '{public.articles}',
+    'delete from public.articles where author_id = $1',
+    'select 10 * private.erase_rows(''public.articles'', ''author_id = $1'', $1, 1 + $2 / 10)');

@@ -24,7 +24,7 @@ create table public.posts (
     is_hidden boolean not null default false,
     hidden_reason text,
     is_approved boolean not null default true,
-    author_audience public.audience not null,
+    author_audience public.audience not null default 'owner',
     audience public.audience not null generated always as (
         case
             when is_hidden or not is_approved or author_audience = 'owner'::public.audience
@@ -33,7 +33,7 @@ create table public.posts (
             else author_audience
         end
     ) stored,
-    search tsvector not null,
+    search tsvector not null default '',
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint posts_pkey primary key (id),
@@ -55,6 +55,7 @@ create table public.posts (
         and octet_length(link_preview::text) <= 5000
         and link_preview - '{title,description,image}'::text[] = '{}'
         and coalesce(link_preview ->> 'image', 'https://-') ~ '^https?://[^[:space:][:cntrl:]"<>\\^`{|}]+$'
+        and private.hides_nothing(link_preview ->> 'image')
     ),
     constraint posts_poll_ends_at_check check (poll_ends_at is null or post_type = 'poll'),
     constraint posts_hidden_reason_check check (
@@ -86,6 +87,18 @@ create index posts_pending_idx on public.posts (group_id, created_at, id) where 
 -- No pending list: a search reads the index and nothing besides.
 create index posts_search_idx on public.posts using gin (search) with (fastupdate = off);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint posts_content_check on public.posts is
+'invalid_content: A post has 1 to 10,000 characters; text posts and polls need them.';
+comment on constraint posts_link_preview_check on public.posts is
+'invalid_link_preview: A preview belongs to a link and has title, description and image only, at most 5 kB.';
+comment on constraint posts_link_url_check on public.posts is
+'invalid_link_url: Link posts have an address, polls have none.';
+comment on constraint posts_media_urls_check on public.posts is
+'invalid_media_urls: Image and video posts have 1 to 10 addresses, others none.';
+comment on constraint posts_poll_ends_at_check on public.posts is 'invalid_poll: Only polls have an end.';
+comment on constraint posts_group_id_fkey on public.posts is 'group_not_found: There is no such group.';
+
 comment on table public.posts is
 'Posts on profiles and in groups. Everybody may read what audience allows, blocks excepted; authors read their own '
 'whatever became of it. Authors write the descriptive columns; polls are made by create_poll().';
@@ -116,7 +129,7 @@ comment on column public.posts.author_audience is
 'The widest audience the author''s standing and visibility allow: a copy, kept by trigger.';
 comment on column public.posts.audience is
 'Who may read it: author_audience, group for posts in a group, owner while hidden or waiting for approval.';
-comment on column public.posts.search is 'Full-text vector: tags (B), content (C). For search_posts().';
+comment on column public.posts.search is 'Full-text vector: beginning (A), tags (B), content (C). For search_posts().';
 
 create table public.post_likes (
     post_id uuid not null,
@@ -129,6 +142,10 @@ create table public.post_likes (
 
 create index post_likes_user_id_created_at_idx on public.post_likes (user_id, created_at desc, post_id desc);
 create index post_likes_post_id_created_at_idx on public.post_likes (post_id, created_at desc, user_id desc);
+
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint post_likes_post_id_fkey on public.post_likes is 'post_not_found: There is no such post.';
+comment on constraint post_likes_pkey on public.post_likes is 'already_done: The post is liked already.';
 
 comment on table public.post_likes is
 'Who likes which post. Readable with the post, as far as the liker is visible to the reader; written by the liker.';
@@ -147,6 +164,10 @@ create table public.post_shares (
 create index post_shares_user_id_created_at_idx on public.post_shares (user_id, created_at desc, post_id desc);
 create index post_shares_post_id_created_at_idx on public.post_shares (post_id, created_at desc, user_id desc);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint post_shares_post_id_fkey on public.post_shares is 'post_not_found: There is no such post.';
+comment on constraint post_shares_pkey on public.post_shares is 'already_done: The post is shared already.';
+
 comment on table public.post_shares is
 'Who shared which post. Readable with the post, as far as the sharer is visible to the reader; written by the sharer.';
 comment on column public.post_shares.post_id is 'The shared post; one the caller can read.';
@@ -159,15 +180,23 @@ set search_path = ''
 as $$
     select coalesce(array_agg(t.tag order by t.place), '{}')
     from (
-        select lower(m.match[1]) as tag, min(m.place) as place
-        from regexp_matches(hashtags.content, '(?:^|[^[:alnum:]_&/#])#([[:alnum:]_]{1,50})(?![[:alnum:]_])', 'g')
-        with ordinality as m (match, place)
-        where m.match[1] ~ '[^0-9_]'
+        select private.tag_form(m.match[1]) as tag, min(m.place) as place
+        from regexp_matches(
+            hashtags.content,
+            concat(
+                '(?:^|[^[:alnum:]_&/#\uFF03\u200C\u200D', private.marks(), '])[#\uFF03]',
+                '([[:alnum:]_\u200C\u200D', private.marks(), ']+)'
+            ),
+            'g'
+        ) with ordinality as m (match, place)
+        where m.match[1] ~ concat('[^[:digit:]_\u200C\u200D', private.marks(), ']')
         group by 1
     ) as t
+    where char_length(t.tag) <= 50
 $$;
 comment on function private.hashtags(text) is
-'The #hashtags of a text in lower case, in order, without repeats; numbers alone (#1) are none.';
+'The #hashtags of a text in their form, see tag_form(), in order, without repeats. Marks and joiners belong to the '
+'word; numbers alone (#1) and words of more than 50 characters are none.';
 
 create function private.describe_post(post public.posts, named text[]) returns public.posts
 language plpgsql
@@ -175,7 +204,6 @@ stable
 set search_path = ''
 as $$
 begin
-    post.content := nullif(btrim(post.content, e' \t\r\n'), '');
     -- Hashtags never make a post fail: those beyond the twentieth tag are just text.
     named := private.clean_tags(named);
     post.tags := (
@@ -185,7 +213,8 @@ begin
             order by t.place
         )
     )[1:20];
-    post.search := private.search_vector(null, post.tags, post.content);
+    -- The beginning of a post is what comes nearest to a title: names in it are found by their stop words as well.
+    post.search := private.search_vector(left(post.content, 200), post.tags, post.content);
     return post;
 end
 $$;
@@ -215,7 +244,7 @@ begin
         if membership.user_id is null then
             perform private.fail('group_members_only', new.group_id::text);
         end if;
-        new.is_approved := membership.role in ('owner', 'admin', 'moderator') or not (
+        new.is_approved := membership.role >= 'moderator' or not (
             select g.post_approval_required from public.groups as g where g.id = new.group_id
         );
     end if;
@@ -224,6 +253,11 @@ end
 $$;
 comment on function private.prepare_post() is
 'Trigger: copies the author''s audience, lets only active members post in a group, decides on approval, tidies.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of content, link_preview on public.posts
+for each row execute function private.tidy_texts('content body', 'link_preview object');
 
 create trigger prepare_post before insert on public.posts
 for each row execute function private.prepare_post();
@@ -239,7 +273,7 @@ begin
         left join public.group_members as m on m.group_id = g.id and m.user_id = new.user_id and m.status = 'active'
         where
             g.id = new.group_id and g.post_approval_required
-            and (m.role is null or m.role not in ('owner', 'admin', 'moderator'))
+            and (m.role is null or m.role < 'moderator')
     ) then
         -- What was approved is what was read.
         new.is_approved := false;
@@ -267,23 +301,6 @@ execute function private.edit_post();
 -- Counters and moderation do not make a post look edited.
 create trigger touch_updated_at before update of content, media_urls, link_url, link_preview, tags on public.posts
 for each row execute function private.touch_updated_at();
-
--- One request may edit or delete many posts, in any order: not while an account's standing moves counts on many.
-create function private.change_posts_in_turn() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform pg_advisory_xact_lock_shared(hashtextextended('avenue:standing', 0));
-    return null;
-end
-$$;
-comment on function private.change_posts_in_turn() is 'Trigger: waits for take_standing_turn(), not for each other.';
-
-create trigger change_posts_in_turn
-before delete or update of content, media_urls, link_url, link_preview, tags on public.posts
-for each statement execute function private.change_posts_in_turn();
 
 -- groups.posts_count: posts others can read, so the audience decides.
 create function private.count_group_posts() returns trigger
@@ -324,6 +341,10 @@ create trigger count_group_posts_deleted after delete on public.posts
 referencing old table as changed
 for each statement execute function private.count_group_posts();
 
+create trigger within_limit after insert on public.posts
+referencing new table as changed
+for each statement execute function private.limit_inserts('post');
+
 create function private.count_group_post_shown() returns trigger
 language plpgsql
 security definer
@@ -350,27 +371,27 @@ when (
 )
 execute function private.count_group_post_shown();
 
-create function private.follow_author_of_posts() returns trigger
+create function private.follow_author_of_posts(user_id uuid, max_rows integer) returns integer
 language plpgsql
 security definer
 set search_path = ''
 as $$
 declare
-    allowed public.audience := private.author_audience(new);
+    allowed public.audience := (
+        select private.author_audience(p) from public.profiles as p
+        -- Of an account that ends they are deleted.
+        where p.id = follow_author_of_posts.user_id and p.deleted_at is null
+    );
     groups uuid [];
     changes integer [];
+    changed integer;
 begin
-    -- An account that ends deletes its posts in a moment: after what it counts on others' posts, before groups.
-    if
-        allowed = private.author_audience(old)
-        or new.deleted_at is not null and current_setting('avenue.rows_held', true) = 'on'
-    then
-        return null;
-    end if;
-    perform from public.posts as p where p.user_id = new.id order by p.id for no key update;
-    with before as (
+    with before as materialized (
         select p.id, p.group_id, p.audience from public.posts as p
-        where p.user_id = new.id and p.author_audience <> allowed
+        where p.user_id = follow_author_of_posts.user_id and p.author_audience <> allowed
+        order by p.id
+        limit max_rows
+        for no key update
     ),
     after as (
         update public.posts as p set author_audience = allowed
@@ -379,29 +400,26 @@ begin
         returning p.id, p.audience
     ),
     moved as (
-        select b.group_id, sum((a.audience <> 'owner')::integer - (b.audience <> 'owner')::integer) as change
+        select b.group_id, sum((a.audience <> 'owner')::integer - (b.audience <> 'owner')::integer)::integer as change
         from before as b
         inner join after as a on a.id = b.id
         where b.group_id is not null
         group by b.group_id
     )
-    select array_agg(m.group_id), array_agg(m.change) into groups, changes from moved as m where m.change <> 0;
-    if groups is not null then
-        perform private.add_counts('groups.posts_count', groups, changes);
-    end if;
-    return null;
+    select
+        array_agg(m.group_id) filter (where m.change <> 0), array_agg(m.change) filter (where m.change <> 0),
+        (select count(*) from after)
+    into groups, changes, changed
+    from moved as m;
+    perform private.add_counts('groups.posts_count', groups, changes);
+    return changed;
 end
 $$;
-comment on function private.follow_author_of_posts() is
-'Trigger on profiles: posts follow their author''s standing and visibility, the groups'' counters the posts.';
+comment on function private.follow_author_of_posts(uuid, integer) is
+'Step of advance_account(): posts follow their author''s standing and visibility, the groups'' counters the posts.';
 
-create trigger follow_author_of_posts after update of is_banned, deleted_at, profile_visibility on public.profiles
-for each row
-when (
-    (old.is_banned, old.deleted_at, old.profile_visibility)
-    is distinct from (new.is_banned, new.deleted_at, new.profile_visibility)
-)
-execute function private.follow_author_of_posts();
+insert into private.standing_steps (step, position, statement) values
+('posts', 20, 'select private.follow_author_of_posts($1, $2)');
 
 create function private.count_post_likes() returns trigger
 language plpgsql
@@ -487,9 +505,7 @@ insert into private.counters (counter, relation, key, count_column, truth) value
 ('posts.shares_count', 'public.posts', 'id', 'shares_count',
 'select post_id, count(*) from public.post_shares group by 1'),
 ('groups.posts_count', 'public.groups', 'id', 'posts_count',
-'select group_id, count(*) from public.posts where group_id is not null and audience <> ''owner'' group by 1')
-on conflict (counter) do update
-set relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+'select group_id, count(*) from public.posts where group_id is not null and audience <> ''owner'' group by 1');
 
 -- Who likes holds the post (the foreign key does), then counts on it; who deletes the post takes it, then its likes.
 -- Who takes a like back would come the other way round, so they hold the post first as well.
@@ -627,7 +643,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    return private.group_role(group_id) in ('owner', 'admin', 'moderator');
+    return private.group_role(group_id) >= 'moderator';
 end
 $$;
 comment on function private.moderates(uuid) is
@@ -703,7 +719,7 @@ begin
         return;
     end if;
     update public.posts as p set is_approved = true where p.id = post.id;
-    perform private.audit('approve_post', 'posts', post.id, jsonb_build_object('group_id', post.group_id));
+    perform private.audit('approve_post', 'post', post.id, jsonb_build_object('group_id', post.group_id));
 end
 $$;
 comment on function public.approve_post(uuid) is
@@ -727,16 +743,21 @@ begin
     if post.is_hidden then
         return;
     end if;
-    update public.posts as p set is_hidden = true, hidden_reason = nullif(btrim(left(reject_post.reason, 1000)), '')
+    if post.user_id <> auth.uid() and not private.is_admin() then
+        perform private.require_group_rank_over(post.group_id, post.user_id);
+    end if;
+    update public.posts as p set
+        is_hidden = true, hidden_reason = nullif(private.tidy_body(left(reject_post.reason, 1000)), '')
     where p.id = post.id;
     perform private.audit(
-        'reject_post', 'posts', post.id, jsonb_build_object('group_id', post.group_id, 'reason', reject_post.reason)
+        'reject_post', 'post', post.id, jsonb_build_object('group_id', post.group_id, 'reason', reject_post.reason)
     );
 end
 $$;
 comment on function public.reject_post(uuid, text) is
 'Moderators of the post''s group: takes a waiting post out of the queue. Its author still reads it, with the reason '
-'(at most 1,000 characters); restoring it puts it back in the queue. Fails with post_not_found, post_not_pending.';
+'(at most 1,000 characters); restoring it puts it back in the queue. Fails with post_not_found, post_not_pending, '
+'group_role_too_low.';
 grant execute on function public.reject_post(uuid, text) to authenticated;
 
 create function private.set_pinned(post_id uuid, pinned boolean) returns void
@@ -759,6 +780,9 @@ begin
     end if;
     if post.is_pinned = pinned then
         return;
+    end if;
+    if not pinned and post.user_id <> caller then
+        perform private.require_group_rank_over(post.group_id, post.user_id);
     end if;
     -- Two posts pinned at the same instant take turns.
     perform pg_advisory_xact_lock(hashtextextended('avenue:pins:' || coalesce(post.group_id, post.user_id)::text, 0));
@@ -804,7 +828,9 @@ begin
     perform private.set_pinned(post_id, false);
 end
 $$;
-comment on function public.unpin_post(uuid) is 'Ends a pin; who may pin may unpin. Fails with post_not_found.';
+comment on function public.unpin_post(uuid) is
+'Ends a pin. In a group moderators unpin their own posts and those of people of lower role (group_role_too_low). Fails '
+'with post_not_found.';
 grant execute on function public.unpin_post(uuid) to authenticated;
 
 alter table public.posts enable row level security;
@@ -815,7 +841,7 @@ grant update (content, media_urls, link_url, link_preview, tags) on public.posts
 grant delete on public.posts to authenticated;
 
 create policy posts_select_anon on public.posts for select to anon
-using (audience = 'public');
+using (audience = 'public' and user_id <> all(array(select private.hidden_ids())));
 
 -- Nothing here is asked per row but the row itself: the functions are asked once a query. search_posts() repeats it.
 create policy posts_select on public.posts for select to authenticated
@@ -851,10 +877,15 @@ with check (
 create policy posts_delete on public.posts for delete to authenticated
 using (user_id = (select private.member_id()));
 
+create trigger keep_row before update on public.post_likes
+for each row execute function private.keep_row();
+
 alter table public.post_likes enable row level security;
 revoke all on public.post_likes from anon, authenticated, service_role;
 grant select on public.post_likes to anon, authenticated, service_role;
 grant insert (post_id) on public.post_likes to authenticated;
+-- For upserts, see keep_row().
+grant update (post_id) on public.post_likes to authenticated;
 grant delete on public.post_likes to authenticated;
 
 -- The subquery on posts is under its policies: what cannot be read cannot be liked, and its likes cannot be seen. A
@@ -871,13 +902,20 @@ with check (
     user_id = (select private.member_id())
     and (select p.id from public.posts as p where p.id = post_id) is not null
 );
+create policy post_likes_update on public.post_likes for update to authenticated
+using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
 create policy post_likes_delete on public.post_likes for delete to authenticated
 using (user_id = (select private.member_id()) and private.hold_post(post_id));
+
+create trigger keep_row before update on public.post_shares
+for each row execute function private.keep_row();
 
 alter table public.post_shares enable row level security;
 revoke all on public.post_shares from anon, authenticated, service_role;
 grant select on public.post_shares to anon, authenticated, service_role;
 grant insert (post_id) on public.post_shares to authenticated;
+-- For upserts, see keep_row().
+grant update (post_id) on public.post_shares to authenticated;
 grant delete on public.post_shares to authenticated;
 
 create policy post_shares_select_anon on public.post_shares for select to anon
@@ -892,8 +930,42 @@ with check (
     user_id = (select private.member_id())
     and (select p.id from public.posts as p where p.id = post_id) is not null
 );
+create policy post_shares_update on public.post_shares for update to authenticated
+using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
 create policy post_shares_delete on public.post_shares for delete to authenticated
 using (user_id = (select private.member_id()) and private.hold_post(post_id));
+
+create function private.post_evidence(ids uuid[], reader uuid) returns setof private.reported_content
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return query
+    select
+        p.id, p.user_id,
+        to_jsonb(p) - 'search' || jsonb_build_object('poll_options', coalesce((
+            select jsonb_agg(o.option order by o.position) from public.poll_options as o where o.post_id = p.id
+        ), '[]'))
+    from public.posts as p
+    where p.id = any (ids);
+end
+$$;
+comment on function private.post_evidence(uuid[], uuid) is 'Hook evidence: with the options of a poll.';
+
+create function private.post_place(ids uuid[]) returns setof private.content_place
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select p.id, p.user_id, p.group_id from public.posts as p where p.id = any (ids)
+$$;
+comment on function private.post_place(uuid[]) is 'Hook place: posts of groups.';
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('post', 'public.posts', 'user_id', '/posts/{id}', '{can_read,evidence,place,lock,hide}');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('group_members_only', 'PT403', 'Only members of the group can post in it.',
@@ -903,19 +975,21 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('post_not_pending', 'PT409', 'This post was already approved.',
 'Only posts that wait for approval are rejected. Moderation hides what was published.'),
 ('too_many_pins', 'PT409', 'No more posts can be pinned here.',
-'The detail states how many. Unpin another post first.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'The detail states how many. Unpin another post first.');
 
 insert into private.personal_data (section, relation, condition) values
 ('posts', 'public.posts', 't.user_id = $1'),
 ('post_likes', 'public.post_likes', 't.user_id = $1'),
-('post_shares', 'public.post_shares', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('post_shares', 'public.post_shares', 't.user_id = $1');
 
-insert into private.erasure_steps (step, position, statement) values
-('posts_held', -15, 'select private.hold_posts_of_account($1)'),
-('post_likes', 20, 'delete from public.post_likes where user_id = $1'),
-('post_shares', 21, 'delete from public.post_shares where user_id = $1'),
-('posts', 30, 'delete from public.posts where user_id = $1')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('posts_held', 'lock_works', '{}', 'select private.hold_posts_of_account($1)', null),
+('post_likes', 'reactions', '{public.post_likes}',
+    'delete from public.post_likes where user_id = $1',
+    'select private.erase_rows(''public.post_likes'', ''user_id = $1'', $1, $2)'),
+('post_shares', 'reactions', '{public.post_shares}',
+    'delete from public.post_shares where user_id = $1',
+    'select private.erase_rows(''public.post_shares'', ''user_id = $1'', $1, $2)'),
+('posts', 'works', '{public.posts}',
+    'delete from public.posts where user_id = $1',
+    'select 10 * private.erase_rows(''public.posts'', ''user_id = $1'', $1, 1 + $2 / 10)');

@@ -12,9 +12,7 @@ create table public.poll_options (
     constraint poll_options_post_id_id_key unique (post_id, id),
     constraint poll_options_post_id_fkey foreign key (post_id) references public.posts (id) on delete cascade,
     constraint poll_options_position_check check (position between 1 and 10),
-    constraint poll_options_option_check check (
-        char_length(option) between 1 and 200 and option !~ '[[:cntrl:]\u202A-\u202E\u2066-\u2069]'
-    ),
+    constraint poll_options_option_check check (char_length(option) between 1 and 200),
     constraint poll_options_votes_count_check check (votes_count >= 0)
 )
 -- The counter is in no index: room on the page keeps its updates HOT.
@@ -26,7 +24,7 @@ comment on table public.poll_options is
 comment on column public.poll_options.post_id is 'The poll.';
 comment on column public.poll_options.position is 'Place in the list, from 1.';
 comment on column public.poll_options.option is 'The answer, one line of at most 200 characters.';
-comment on column public.poll_options.votes_count is 'Votes for it; kept by triggers.';
+comment on column public.poll_options.votes_count is 'Votes for it; kept by triggers. Final once the poll has ended.';
 
 create table public.poll_votes (
     post_id uuid not null,
@@ -42,11 +40,29 @@ create table public.poll_votes (
 create index poll_votes_post_id_option_id_idx on public.poll_votes (post_id, option_id);
 create index poll_votes_user_id_idx on public.poll_votes (user_id, created_at desc);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint poll_votes_option_id_fkey on public.poll_votes is
+'poll_not_found: There is no such option in this poll.';
+comment on constraint poll_votes_pkey on public.poll_votes is
+'already_done: A vote was given already; upsert to change it.';
+
 comment on table public.poll_votes is
 'One vote per poll and person, until the poll ends: it may be changed and taken back. Only the voter reads it.';
 comment on column public.poll_votes.post_id is 'The poll; one the caller can read.';
 comment on column public.poll_votes.user_id is 'Who voted; the caller.';
 comment on column public.poll_votes.option_id is 'The chosen option of this poll.';
+
+create table private.kept_votes (
+    option_id uuid not null,
+    votes integer not null,
+    constraint kept_votes_pkey primary key (option_id),
+    constraint kept_votes_option_id_fkey foreign key (option_id) references public.poll_options (id) on delete cascade
+);
+comment on table private.kept_votes is
+'Votes in ended polls whose voters deleted their accounts: the result stays, who it was does not.';
+comment on column private.kept_votes.option_id is 'The option they were for.';
+comment on column private.kept_votes.votes is 'How many.';
+alter table private.kept_votes enable row level security;
 
 create function private.count_poll_votes() returns trigger
 language plpgsql
@@ -65,6 +81,25 @@ begin
         where p.id in (select c.post_id from changed as c) and p.poll_ends_at <= clock_timestamp()
     ) then
         perform private.fail('poll_closed');
+    end if;
+    if tg_op = 'DELETE' then
+        -- From an ended poll nobody takes a vote back: an account ends. The time is hold_open_poll()'s, or a vote taken
+        -- back at the last moment would be kept. Options are gone when the poll is.
+        insert into private.kept_votes as k (option_id, votes)
+        select o.id, count(*)
+        from changed as c
+        inner join public.posts as p on p.id = c.post_id and p.poll_ends_at <= statement_timestamp()
+        inner join public.poll_options as o on o.id = c.option_id
+        group by o.id
+        order by o.id
+        on conflict on constraint kept_votes_pkey do update set votes = k.votes + excluded.votes;
+        if found then
+            perform private.add_counts('poll_options.votes_count', array_agg(c.option_id), array_agg(sign))
+            from changed as c
+            inner join public.posts as p
+                on p.id = c.post_id and (p.poll_ends_at is null or p.poll_ends_at > statement_timestamp());
+            return null;
+        end if;
     end if;
     select c.option_id into chosen from changed as c;
     perform from changed as c offset 1;
@@ -87,7 +122,7 @@ begin
 end
 $$;
 comment on function private.count_poll_votes() is
-'Trigger: poll_options.votes_count; fails with poll_closed after the poll''s end.';
+'Trigger: poll_options.votes_count; fails with poll_closed after the poll''s end, whose result stays.';
 
 create trigger count_poll_votes_inserted after insert on public.poll_votes
 referencing new table as changed
@@ -200,9 +235,8 @@ execute function private.keep_question();
 
 insert into private.counters (counter, relation, key, count_column, truth) values
 ('poll_options.votes_count', 'public.poll_options', 'id', 'votes_count',
-'select option_id, count(*) from public.poll_votes group by 1')
-on conflict (counter) do update
-set relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+'select option_id, sum(votes) from (select option_id, 1 as votes from public.poll_votes union all '
+'select option_id, votes from private.kept_votes) as v group by 1');
 
 create function private.hold_open_poll(post_id uuid) returns boolean
 language plpgsql
@@ -210,9 +244,9 @@ security definer
 set search_path = ''
 as $$
 begin
-    -- Held for the reason of hold_post().
+    -- Held for the reason of hold_post(). One time for the policy and the trigger that counts: the statement's.
     perform from public.posts as p
-    where p.id = hold_open_poll.post_id and (p.poll_ends_at is null or p.poll_ends_at > clock_timestamp())
+    where p.id = hold_open_poll.post_id and (p.poll_ends_at is null or p.poll_ends_at > statement_timestamp())
     for key share;
     return found;
 end
@@ -263,13 +297,13 @@ as $$
 declare
     caller uuid := private.require_member();
     answers text [] := array(
-        select btrim(regexp_replace(o.option, '[[:space:]]+', ' ', 'g'))
+        select private.tidy_name(o.option)
         from unnest(options) with ordinality as o (option, position)
         order by o.position
     );
     post public.posts;
 begin
-    if btrim(coalesce(content, ''), e' \t\r\n') = '' then
+    if coalesce(private.tidy_body(content), '') = '' then
         perform private.fail('invalid_poll', 'the question is missing');
     elsif coalesce(cardinality(options), 0) not between 2 and 10 or array_ndims(options) <> 1 then
         perform private.fail('invalid_poll', 'a poll has 2 to 10 options');
@@ -298,6 +332,11 @@ comment on function public.create_poll(text, text[], timestamptz, uuid, text[]) 
 'null: never) and the group it is for (null: the profile). Returns the post. Fails with invalid_poll, '
 'group_members_only, invalid_tags.';
 grant execute on function public.create_poll(text, text[], timestamptz, uuid, text[]) to authenticated;
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of option on public.poll_options
+for each row execute function private.tidy_texts('option line required');
 
 alter table public.poll_options enable row level security;
 revoke all on public.poll_options from anon, authenticated, service_role;
@@ -340,14 +379,13 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'The detail says what is missing or wrong: the question, 2 to 10 different options, an end in the future.'),
 ('poll_closed', 'PT409', 'Voting in this poll has ended.', 'poll_ends_at has passed; the counts are final.'),
 ('poll_has_votes', 'PT409', 'People have voted on this question.',
-'The question of a poll can be corrected until the first vote. Delete the poll and make another one.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'The question of a poll can be corrected until the first vote. Delete the poll and make another one.');
 
 insert into private.personal_data (section, relation, condition) values
-('poll_votes', 'public.poll_votes', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('poll_options', 'public.poll_options', 't.post_id in (select p.id from public.posts as p where p.user_id = $1)'),
+('poll_votes', 'public.poll_votes', 't.user_id = $1');
 
-insert into private.erasure_steps (step, position, statement) values
-('poll_votes', 22, 'delete from public.poll_votes where user_id = $1')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('poll_votes', 'reactions', '{public.poll_votes}',
+    'delete from public.poll_votes where user_id = $1',
+    'select private.erase_rows(''public.poll_votes'', ''user_id = $1'', $1, $2)');

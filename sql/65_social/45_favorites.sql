@@ -13,6 +13,10 @@ create table public.favorites (
 create index favorites_user_id_created_at_idx on public.favorites (user_id, created_at desc, item_id desc);
 create index favorites_item_id_idx on public.favorites (item_id);
 
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint favorites_item_id_fkey on public.favorites is 'item_not_found: There is no such item.';
+comment on constraint favorites_pkey on public.favorites is 'already_done: The item is a favorite already.';
+
 comment on table public.favorites is
 'Favourites: one row per member and item. Owner only. A favourite stays when its item leaves the shop; the embedded '
 'item is null while the owner may not see it.';
@@ -87,16 +91,23 @@ comment on function private.hold_item(uuid) is
 'Keeps an item from being deleted until the transaction ends; true. For policies on deleting what hangs on it.';
 grant execute on function private.hold_item(uuid) to authenticated;
 
+create trigger keep_row before update on public.favorites
+for each row execute function private.keep_row();
+
 alter table public.favorites enable row level security;
 revoke all on public.favorites from anon, authenticated, service_role;
 grant select, delete on public.favorites to authenticated;
 grant insert (item_id) on public.favorites to authenticated;
+-- For upserts, see keep_row().
+grant update (item_id) on public.favorites to authenticated;
 grant select on public.favorites to service_role;
 
 create policy favorites_select on public.favorites for select to authenticated
 using (user_id = (select private.member_id()));
 create policy favorites_insert on public.favorites for insert to authenticated
 with check (user_id = (select private.member_id()));
+create policy favorites_update on public.favorites for update to authenticated
+using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
 create policy favorites_delete on public.favorites for delete to authenticated
 using (user_id = (select private.member_id()) and private.hold_item(item_id));
 
@@ -104,14 +115,12 @@ insert into private.counters (counter, relation, key, count_column, truth) value
 (
     'catalog_items.favorites_count', 'public.catalog_items', 'id', 'favorites_count',
     'select f.item_id, count(*) from public.favorites as f group by f.item_id'
-)
-on conflict (counter) do update set
-relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+);
 
 insert into private.personal_data (section, relation, condition) values
-('favorites', 'public.favorites', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('favorites', 'public.favorites', 't.user_id = $1');
 
-insert into private.erasure_steps (step, position, statement) values
-('favorites', 20, 'delete from public.favorites where user_id = $1')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('favorites', 'reactions', '{public.favorites}',
+    'delete from public.favorites where user_id = $1',
+    'select private.erase_rows(''public.favorites'', ''user_id = $1'', $1, $2)');

@@ -16,16 +16,18 @@ declare
     viewer private.viewer;
 begin
     select
-        p.id, p.role in ('admin', 'super_admin'),
+        p.id, p.role >= 'admin',
         array(
             select b.blocked_id from public.user_blocks as b where b.blocker_id = p.id
             union all
             select b.blocker_id from public.user_blocks as b where b.blocked_id = p.id
+            union all
+            select c.user_id from private.account_changes as c where c.audience = 'owner' and c.user_id <> p.id
         ),
         array(select m.group_id from public.group_members as m where m.user_id = p.id and m.status = 'active')
     into viewer
     from public.profiles as p
-    where p.id = auth.uid() and p.deleted_at is null and not p.is_banned;
+    where p.id = private.member_id();
     if viewer.id is null then
         -- Says why.
         perform private.require_member();
@@ -136,10 +138,7 @@ declare
     page integer := least(greatest(coalesce(max_rows, 20), 1), 100);
     last_at timestamptz := coalesce(before_created_at, 'infinity');
     last_id uuid := coalesce(before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    words tsquery := websearch_to_tsquery(
-        'pg_catalog.english',
-        extensions.unaccent('extensions.unaccent'::regdictionary, left(coalesce(query, ''), 200))
-    );
+    words tsquery := private.search_query(query);
 begin
     if numnode(words) = 0 then
         return;

@@ -30,15 +30,18 @@ create table public.conversations (
         or not is_group and low_id is not null and high_id is not null and low_id < high_id
     ),
     constraint conversations_group_check check (is_group or (group_name is null and group_avatar_url is null)),
-    constraint conversations_group_name_check check (
-        char_length(group_name) between 1 and 80 and group_name !~ '[[:cntrl:]\u202A-\u202E\u2066-\u2069]'
-        and group_name = btrim(group_name)
-    )
+    constraint conversations_group_name_check check (char_length(group_name) between 1 and 80)
 )
 -- Every message counts up last_number; no index holds it.
 with (fillfactor = 80);
 
 create index conversations_created_by_idx on public.conversations (created_by);
+
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint conversations_group_check on public.conversations is
+'invalid_conversation: Only group conversations have a name and a picture.';
+comment on constraint conversations_group_name_check on public.conversations is
+'invalid_group_name: The name of a group conversation has 1 to 80 characters.';
 
 comment on table public.conversations is
 'Conversations, read by their participants only, not by admins. Made by start_conversation().';
@@ -83,10 +86,16 @@ comment on column public.conversation_participants.last_read_number is
 'Number of the last message this participant has read: the read receipt.';
 comment on column public.conversation_participants.joined_at is 'Since when they take part.';
 
+create type public.inbox_state as enum ('accepted', 'requested', 'declined');
+comment on type public.inbox_state is
+'requested: a stranger wrote; nothing rings, and nothing is said to be read, until it is accepted. declined: it was '
+'turned down, which the other one does not learn.';
+
 create table public.inbox_entries (
     user_id uuid not null,
     conversation_id uuid not null,
     is_group boolean not null,
+    state public.inbox_state not null default 'accepted',
     first_number integer not null,
     unread_count integer not null default 0,
     last_message_at timestamptz,
@@ -102,10 +111,10 @@ create table public.inbox_entries (
 with (fillfactor = 70);
 
 create index inbox_entries_conversation_id_idx on public.inbox_entries (conversation_id);
-create index inbox_entries_user_id_last_message_at_conversation_id_idx
-on public.inbox_entries (user_id, last_message_at desc, conversation_id desc) where last_message_at is not null;
+create index inbox_entries_user_id_state_last_message_at_idx
+on public.inbox_entries (user_id, state, last_message_at desc, conversation_id desc) where last_message_at is not null;
 create index inbox_entries_user_id_unread_count_idx
-on public.inbox_entries (user_id) include (unread_count) where unread_count > 0;
+on public.inbox_entries (user_id) include (unread_count) where unread_count > 0 and state = 'accepted';
 
 comment on table public.inbox_entries is
 'A participant''s own view of a conversation, read by that participant only; one for each row of '
@@ -113,15 +122,50 @@ comment on table public.inbox_entries is
 comment on column public.inbox_entries.user_id is 'The participant who owns this view.';
 comment on column public.inbox_entries.conversation_id is 'What it is a view of.';
 comment on column public.inbox_entries.is_group is 'Copy of conversations.is_group, for policies.';
+comment on column public.inbox_entries.state is
+'Whether its owner wants it: see accept_message_request() and decline_message_request().';
 comment on column public.inbox_entries.first_number is
 'The first message number its owner may read: nothing from before their entry.';
 comment on column public.inbox_entries.unread_count is
 'How many messages of others, readable and not deleted, come after the last read number.';
 comment on column public.inbox_entries.last_message_at is
 'When the last message its owner may see was sent; without one, group chats: when they were added, conversations of '
-'two: null, which keeps them out of the list.';
+'two: null, which keeps them out of the list, as declining does.';
 comment on column public.inbox_entries.last_message_preview is
 'First 100 characters of the last message its owner may see; null when there is none or it was deleted.';
+
+create function private.knows(member uuid, other uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.follows as f where f.follower_id = member and f.following_id = other
+    ) or exists (
+        select from public.inbox_entries as m
+        inner join public.inbox_entries as o on o.conversation_id = m.conversation_id and o.user_id = other
+        where m.user_id = member and m.state = 'accepted' and o.state = 'accepted'
+    );
+end
+$$;
+comment on function private.knows(uuid, uuid) is
+'Whether the other one is no stranger to the member: followed, or in a conversation both want.';
+
+create function private.count_strangers(user_ids uuid[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.count_activity(
+        'contact',
+        (select count(*)::integer from unnest(user_ids) as u (id) where not private.knows(u.id, auth.uid()))
+    );
+end
+$$;
+comment on function private.count_strangers(uuid[]) is 'Counts whom the caller approaches without being known to them.';
 
 create function private.open_inbox_entry() returns trigger
 language plpgsql
@@ -129,8 +173,15 @@ security definer
 set search_path = ''
 as $$
 begin
-    insert into public.inbox_entries (user_id, conversation_id, is_group, first_number, last_message_at)
-    select new.user_id, c.id, c.is_group, c.last_number + 1, case when c.is_group then new.joined_at end
+    insert into public.inbox_entries (user_id, conversation_id, is_group, state, first_number, last_message_at)
+    select
+        new.user_id, c.id, c.is_group,
+        -- Somebody a stranger brings in is asked.
+        case
+            when new.user_id = auth.uid() or auth.uid() is null or private.knows(new.user_id, auth.uid()) then 'accepted'
+            else 'requested'
+        end::public.inbox_state,
+        c.last_number + 1, case when c.is_group then new.joined_at end
     from public.conversations as c
     where c.id = new.conversation_id;
     return null;
@@ -157,8 +208,11 @@ begin
     where (p.conversation_id, p.user_id) in (
         select distinct on (o.conversation_id) o.conversation_id, o.user_id
         from public.conversation_participants as o
+        inner join public.profiles as f on f.id = o.user_id and f.deleted_at is null
+        inner join public.inbox_entries as e on e.conversation_id = o.conversation_id and e.user_id = o.user_id
         where o.conversation_id in (select g.conversation_id from gone as g where g.is_manager)
-        order by o.conversation_id, o.joined_at, o.user_id
+        -- Somebody banned, or who has not said yes yet, only when nobody else is left.
+        order by o.conversation_id, f.is_banned, e.state <> 'accepted', o.joined_at, o.user_id
     );
     return null;
 end
@@ -172,6 +226,11 @@ for each statement execute function private.drop_empty_conversations();
 
 create trigger touch_updated_at before update of group_name, group_avatar_url on public.conversations
 for each row execute function private.touch_updated_at();
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of group_name on public.conversations
+for each row execute function private.tidy_texts('group_name line');
 
 alter table public.conversations enable row level security;
 revoke all on public.conversations from anon, authenticated, service_role;
@@ -324,6 +383,7 @@ begin
             return conversation;
         end if;
         perform private.require_contact(others);
+        perform private.count_strangers(others);
         insert into public.conversations (created_by, low_id, high_id)
         values (caller, least(caller, others[1]), greatest(caller, others[1]))
         on conflict on constraint conversations_low_id_high_id_key do nothing
@@ -336,10 +396,10 @@ begin
         end if;
     else
         perform private.require_contact(others);
+        perform private.count_strangers(others);
         insert into public.conversations (is_group, group_name, group_avatar_url, created_by)
         values (
-            true, nullif(btrim(start_conversation.group_name), ''),
-            start_conversation.group_avatar_url::public.http_url, caller
+            true, start_conversation.group_name, start_conversation.group_avatar_url::public.http_url, caller
         )
         returning * into conversation;
     end if;
@@ -350,10 +410,11 @@ begin
 end
 $$;
 comment on function public.start_conversation(uuid[], text, text) is
-'The conversation with these people. One other person: the conversation of the two, the same whoever starts it and '
-'however often. More, up to 99: a new group chat, which the caller manages. Fails with user_not_found (404) for '
-'whoever the caller cannot see, profile_hidden (409) when the caller''s profile is private, no_participants, '
-'too_many_participants, not_a_group_chat (a name for a conversation of two).';
+'The conversation with these people; to strangers it comes as a request. One other person: the conversation of the '
+'two, the same whoever starts it and however often. More, up to 99: a new group chat, which the caller manages. Fails '
+'with user_not_found (404) for whoever the caller cannot see, profile_hidden (409) when the caller''s profile is '
+'private, no_participants, too_many_participants, not_a_group_chat (a name for a conversation of two), '
+'too_many_actions (strangers).';
 grant execute on function public.start_conversation(uuid[], text, text) to authenticated;
 
 create function private.lock_group_chat(conversation_id uuid) returns public.conversations
@@ -376,6 +437,24 @@ comment on function private.lock_group_chat(uuid) is
 'The group chat, locked, if the caller manages it; else fails with conversation_not_found, not_a_group_chat or '
 'manager_only.';
 
+create table private.chat_departures (
+    conversation_id uuid not null,
+    user_id uuid not null,
+    may_return boolean not null default true,
+    created_at timestamptz not null default now(),
+    constraint chat_departures_pkey primary key (conversation_id, user_id),
+    constraint chat_departures_conversation_id_fkey foreign key (conversation_id)
+    references public.conversations (id) on delete cascade,
+    constraint chat_departures_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade
+);
+create index chat_departures_user_id_idx on private.chat_departures (user_id);
+comment on table private.chat_departures is
+'Who left a group chat: nobody brings them back, they come by themselves, see rejoin_conversation().';
+comment on column private.chat_departures.conversation_id is 'The chat.';
+comment on column private.chat_departures.user_id is 'Who left.';
+comment on column private.chat_departures.may_return is 'Until the manager removes them once more.';
+alter table private.chat_departures enable row level security;
+
 create function public.add_participants(conversation_id uuid, user_ids uuid[]) returns void
 language plpgsql
 security definer
@@ -383,11 +462,23 @@ set search_path = ''
 as $$
 declare
     conversation public.conversations := private.lock_group_chat(add_participants.conversation_id);
+    departed text;
 begin
     if cardinality(user_ids) > 99 then
         perform private.fail('too_many_participants');
     end if;
     perform private.require_contact(user_ids);
+    select string_agg(d.user_id::text, ', ' order by d.user_id) into departed
+    from private.chat_departures as d
+    where d.conversation_id = conversation.id and d.user_id = any(user_ids);
+    if departed is not null then
+        perform private.fail('left_chat', departed);
+    end if;
+    perform private.count_strangers(array(
+        select u.id from unnest(user_ids) as u (id)
+        except
+        select p.user_id from public.conversation_participants as p where p.conversation_id = conversation.id
+    ));
     insert into public.conversation_participants as p (conversation_id, user_id, last_read_number)
     select conversation.id, u.id, conversation.last_number
     from unnest(user_ids) as u (id)
@@ -399,8 +490,8 @@ end
 $$;
 comment on function public.add_participants(uuid, uuid[]) is
 'The manager adds people to a group chat; who is in it already stays as they are. They read what is written from now '
-'on. Fails with user_not_found (404) for whoever the caller cannot see, manager_only, not_a_group_chat, '
-'too_many_participants (100 in all).';
+'on; to strangers it is a request. Fails with user_not_found (404) for whoever the caller cannot see, left_chat for '
+'whoever left it, manager_only, not_a_group_chat, too_many_participants (100 in all), too_many_actions (strangers).';
 grant execute on function public.add_participants(uuid, uuid[]) to authenticated;
 
 create function public.remove_participant(conversation_id uuid, user_id uuid) returns void
@@ -413,10 +504,13 @@ declare
 begin
     delete from public.conversation_participants as p
     where p.conversation_id = conversation.id and p.user_id = remove_participant.user_id;
+    update private.chat_departures as d set may_return = false
+    where d.conversation_id = conversation.id and d.user_id = remove_participant.user_id;
 end
 $$;
 comment on function public.remove_participant(uuid, uuid) is
-'The manager removes somebody from a group chat, who reads nothing of it any more. No effect for who is not in it.';
+'The manager removes somebody from a group chat, who reads nothing of it any more. Whoever left it by themselves then '
+'cannot return.';
 grant execute on function public.remove_participant(uuid, uuid) to authenticated;
 
 create function public.leave_conversation(conversation_id uuid) returns void
@@ -430,19 +524,57 @@ begin
     if not conversation.is_group then
         perform private.fail('not_a_group_chat');
     end if;
+    insert into private.chat_departures (conversation_id, user_id) values (conversation.id, auth.uid())
+    on conflict on constraint chat_departures_pkey do nothing;
     delete from public.conversation_participants as p
     where p.conversation_id = conversation.id and p.user_id = auth.uid();
 end
 $$;
 comment on function public.leave_conversation(uuid) is
-'Leaves a group chat: nothing of it is readable any more, added again one reads from then on. When the manager leaves, '
-'the longest participant manages; when the last one leaves, the chat is gone.';
+'Leaves a group chat: nothing of it is readable any more, and nobody adds one again; see rejoin_conversation(). When '
+'the manager leaves, the longest participant manages; when the last one leaves, the chat is gone.';
 grant execute on function public.leave_conversation(uuid) to authenticated;
+
+create function public.rejoin_conversation(conversation_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    caller uuid := private.require_member();
+    conversation public.conversations;
+begin
+    -- Strangers are turned away before any lock.
+    if exists (
+        select from private.chat_departures as d
+        where d.conversation_id = rejoin_conversation.conversation_id and d.user_id = caller and d.may_return
+    ) then
+        select * into conversation from public.conversations as c
+        where c.id = rejoin_conversation.conversation_id
+        for no key update;
+        delete from private.chat_departures as d
+        where d.conversation_id = conversation.id and d.user_id = caller and d.may_return;
+    end if;
+    if conversation.id is null or not found then
+        perform private.fail('conversation_not_found', rejoin_conversation.conversation_id::text);
+    end if;
+    insert into public.conversation_participants (conversation_id, user_id, last_read_number)
+    values (conversation.id, caller, conversation.last_number);
+    if (select count(*) from public.conversation_participants as p where p.conversation_id = conversation.id) > 100 then
+        perform private.fail('too_many_participants');
+    end if;
+end
+$$;
+comment on function public.rejoin_conversation(uuid) is
+'Back into a group chat the caller left, to read from now on. Fails with conversation_not_found after the manager said '
+'no by remove_participant(), too_many_participants.';
+grant execute on function public.rejoin_conversation(uuid) to authenticated;
 
 -- Definer, and the rules of profiles' policies spelled out: the policies here would look up all of one's conversations
 -- once for each table, however short the page.
 create function public.inbox(
-    before timestamptz default null, before_id uuid default null, max_rows integer default 20
+    before timestamptz default null, before_id uuid default null, max_rows integer default 20,
+    requests boolean default false
 ) returns table (
     conversation_id uuid,
     is_group boolean,
@@ -470,6 +602,7 @@ begin
         select * from public.inbox_entries as i
         where
             i.user_id = caller and i.last_message_at is not null
+            and i.state = (case when requests then 'requested' else 'accepted' end)::public.inbox_state
             and (i.last_message_at, i.conversation_id)
             < (coalesce(before, 'infinity'), coalesce(before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
         order by i.last_message_at desc, i.conversation_id desc
@@ -500,11 +633,11 @@ begin
     order by e.last_message_at desc, e.conversation_id desc;
 end
 $$;
-comment on function public.inbox(timestamptz, uuid, integer) is
+comment on function public.inbox(timestamptz, uuid, integer, boolean) is
 'The caller''s conversations, latest first, with up to four of the other participants, as far as the caller sees their '
 'profiles. max_rows from 1 to 100. The next page: before and before_id are last_message_at and conversation_id of the '
-'last row.';
-grant execute on function public.inbox(timestamptz, uuid, integer) to authenticated;
+'last row. With requests: instead those that strangers began and the caller has not accepted.';
+grant execute on function public.inbox(timestamptz, uuid, integer, boolean) to authenticated;
 
 create function public.unread_messages_count() returns integer
 language plpgsql
@@ -518,13 +651,21 @@ begin
     return (
         select coalesce(sum(e.unread_count), 0)
         from public.inbox_entries as e
-        where e.user_id = caller and e.unread_count > 0
+        where e.user_id = caller and e.unread_count > 0 and e.state = 'accepted'
     );
 end
 $$;
 comment on function public.unread_messages_count() is
-'How many messages the caller has not read, in all conversations.';
+'How many messages the caller has not read, in all conversations but requests.';
 grant execute on function public.unread_messages_count() to authenticated;
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('conversation', 'public.conversations', null, '/conversations/{id}', '{}');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('conversation_heads', 'public.conversations',
+    null, '{low_id, high_id, group_name, group_avatar_url}',
+    'the conversation''s, which the others keep; conversations and inbox hand out one''s own part');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('conversation_not_found', 'PT404', 'This conversation does not exist.',
@@ -534,9 +675,9 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('too_many_participants', 'PT400', 'A group chat has at most 100 participants.', 'The caller counts too.'),
 ('not_a_group_chat', 'PT409', 'This is a conversation of two.',
 'Conversations of two have no name and no picture, and nobody enters or leaves them.'),
+('left_chat', 'PT409', 'Who left a chat is not added again.',
+'The detail lists the ids of those who left. They come back by themselves, with rejoin_conversation().'),
 ('manager_only', 'PT403', 'Only the manager of this chat can do this.',
 'Adding and removing people is for the participant whose is_manager is true.'),
 ('profile_hidden', 'PT409', 'Your profile is private.',
-'Nobody gets messages from somebody they cannot see. Make the profile public or members_only to write.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'Nobody gets messages from somebody they cannot see. Make the profile public or members_only to write.');

@@ -4,7 +4,7 @@
 create table public.messages (
     id uuid not null default gen_random_uuid(),
     conversation_id uuid not null,
-    number integer not null,
+    number integer not null default 0,
     sender_id uuid default auth.uid(),
     content text,
     attachments text[] not null default '{}',
@@ -17,7 +17,7 @@ create table public.messages (
     constraint messages_conversation_id_fkey foreign key (conversation_id)
     references public.conversations (id) on delete cascade,
     constraint messages_sender_id_fkey foreign key (sender_id) references public.profiles (id) on delete set null,
-    constraint messages_content_check check (char_length(content) between 1 and 10000 and content ~ '[^[:space:]]'),
+    constraint messages_content_check check (char_length(content) between 1 and 10000),
     constraint messages_attachments_check check (
         cardinality(attachments) <= 10 and array_position(attachments, null) is null
         and char_length(array_to_string(attachments, '')) <= 10000
@@ -32,6 +32,19 @@ create table public.messages (
 
 create index messages_sender_id_conversation_id_idx on public.messages (sender_id, conversation_id);
 create index messages_attachments_idx on public.messages using gin (attachments) where cardinality(attachments) > 0;
+
+-- What a client that breaks these is told, see error_catalog().
+comment on constraint messages_attachments_check on public.messages is
+'invalid_attachments: A message has at most 10 attachments.';
+comment on constraint messages_content_check on public.messages is
+'invalid_content: A message has 1 to 10,000 characters.';
+comment on constraint messages_substance_check on public.messages is
+'invalid_message: A message has a text or an attachment.';
+comment on constraint messages_conversation_id_fkey on public.messages is
+'conversation_not_found: There is no such conversation.';
+comment on constraint messages_pkey on public.messages is 'already_done: A message with this id was sent already.';
+comment on constraint messages_conversation_id_number_key on public.messages is
+'try_again: Another message came at the same instant; try again.';
 
 comment on table public.messages is
 'Messages, read by the participants who were there when they were sent, not by admins. Members insert '
@@ -189,9 +202,9 @@ begin
     ) as m
     cross join lateral (
         select
-            case when b.is_hidden then null when i.is_group then coalesce(m.last_message_at, p.joined_at)
+            case when b.is_hidden or i.state = 'declined' then null when i.is_group then coalesce(m.last_message_at, p.joined_at)
             else m.last_message_at end as last_message_at,
-            case when not b.is_hidden then m.last_message_preview end as last_message_preview
+            case when not b.is_hidden and i.state <> 'declined' then m.last_message_preview end as last_message_preview
         from (
             select not i.is_group and exists (
                 select from public.user_blocks as b
@@ -252,11 +265,28 @@ begin
                 case when sender.profile_visibility = 'private' then 'profile_hidden' else 'cannot_message' end
             );
         end if;
+        -- The same whether it waits or was declined.
+        if exists (
+            select from public.inbox_entries as e
+            where e.conversation_id = conversation.id and e.user_id = other and e.state <> 'accepted'
+        )
+        and not private.knows(other, new.sender_id)
+        and (
+            select count(*) from public.messages as m
+            where m.sender_id = new.sender_id and m.conversation_id = conversation.id
+        ) >= (select s.request_messages from private.settings as s) then
+            perform private.fail('request_pending');
+        end if;
     elsif sender.profile_visibility = 'private' then
         perform private.fail('profile_hidden');
     end if;
 
     if cardinality(new.attachments) > 0 then
+        -- An upload to the same path that is just finishing waits, and then finds this message.
+        perform from storage.objects as o
+        where o.bucket_id = 'attachments' and o.name = any(new.attachments[1:11])
+        order by o.name
+        for share;
         select string_agg(a.path, ', ') into unusable
         from (
             select u.path, row_number() over (partition by u.path) as occurrence
@@ -284,6 +314,11 @@ $$;
 comment on function private.send_message() is
 'Trigger: who may send, what may be attached, and the message''s number.';
 
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of content on public.messages
+for each row execute function private.tidy_texts('content body');
+
 create trigger send_message before insert on public.messages
 for each row execute function private.send_message();
 
@@ -293,9 +328,19 @@ security definer
 set search_path = ''
 as $$
 begin
+    -- Whoever answers a request accepts it, and whoever follows the sender by now knows them.
+    update public.inbox_entries as e set state = 'accepted'
+    where
+        e.conversation_id = new.conversation_id and e.state <> 'accepted'
+        and (
+            e.user_id = new.sender_id
+            or e.state = 'requested' and not e.is_group and private.knows(e.user_id, new.sender_id)
+        );
     update public.inbox_entries as e set
-        last_message_at = new.created_at,
-        last_message_preview = private.message_preview(new.content, new.attachments),
+        last_message_at = case when e.state = 'declined' then e.last_message_at else new.created_at end,
+        last_message_preview = case
+            when e.state <> 'declined' then private.message_preview(new.content, new.attachments)
+        end,
         unread_count = e.unread_count + (e.user_id <> new.sender_id)::integer
     where
         e.conversation_id = new.conversation_id
@@ -311,7 +356,8 @@ begin
 end
 $$;
 comment on function private.deliver_message() is
-'Trigger: a message comes to the top of the inbox of everybody who may read it, unread by all but its sender.';
+'Trigger: a message comes to the top of the inbox of everybody who may read it, unread by all but its sender. Not of '
+'those who declined.';
 
 create trigger deliver_message after insert on public.messages
 for each row execute function private.deliver_message();
@@ -330,7 +376,11 @@ declare
 begin
     select p.last_read_number into previous from public.conversation_participants as p
     where p.conversation_id = conversation.id and p.user_id = caller;
-    if target > previous then
+    -- Looking at a request says nothing to a stranger.
+    if target > previous and exists (
+        select from public.inbox_entries as e
+        where e.user_id = caller and e.conversation_id = conversation.id and e.state = 'accepted'
+    ) then
         update public.conversation_participants as p set last_read_number = target
         where p.conversation_id = conversation.id and p.user_id = caller;
         update public.messages as m set is_read = true, read_at = clock_timestamp()
@@ -354,7 +404,7 @@ end
 $$;
 comment on function public.mark_conversation_read(uuid, integer) is
 'Marks a conversation read up to a message number, null for all there is; returns how many are left unread. Never '
-'goes back. The senders see it: messages.is_read and the caller''s last_read_number.';
+'goes back. The senders see it: messages.is_read and the caller''s last_read_number. No effect on a request.';
 grant execute on function public.mark_conversation_read(uuid, integer) to authenticated;
 
 create function public.delete_message(message_id uuid, for_everyone boolean default false) returns void
@@ -425,6 +475,54 @@ comment on function public.clear_conversation(uuid) is
 'until something new is written; of a group chat the caller stays a participant. Cannot be undone.';
 grant execute on function public.clear_conversation(uuid) to authenticated;
 
+create function public.accept_message_request(conversation_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    conversation public.conversations := private.lock_conversation(accept_message_request.conversation_id);
+begin
+    update public.inbox_entries as e set state = 'accepted'
+    where e.conversation_id = conversation.id and e.user_id = auth.uid() and e.state <> 'accepted';
+    if found then
+        perform private.refresh_inbox(conversation.id, array[auth.uid()]);
+    end if;
+end
+$$;
+comment on function public.accept_message_request(uuid) is
+'Accepts a conversation that a stranger began, or that was declined before: from now on it is one like others. Sending '
+'a message in it does the same. No effect on what is accepted.';
+grant execute on function public.accept_message_request(uuid) to authenticated;
+
+create function public.decline_message_request(conversation_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    conversation public.conversations := private.lock_conversation(decline_message_request.conversation_id);
+begin
+    if not exists (
+        select from public.inbox_entries as e
+        where e.conversation_id = conversation.id and e.user_id = auth.uid() and e.state = 'requested'
+    ) then
+        return;
+    elsif conversation.is_group then
+        perform public.leave_conversation(conversation.id);
+        return;
+    end if;
+    update public.inbox_entries as e set state = 'declined', first_number = conversation.last_number + 1
+    where e.conversation_id = conversation.id and e.user_id = auth.uid();
+    perform private.refresh_inbox(conversation.id, array[auth.uid()]);
+end
+$$;
+comment on function public.decline_message_request(uuid) is
+'Declines a conversation that a stranger began: what was written is gone for the caller, and whatever else the '
+'stranger writes appears nowhere. The stranger learns nothing of it. A group chat is left. No effect on anything but a '
+'request.';
+grant execute on function public.decline_message_request(uuid) to authenticated;
+
 create function private.shared_conversations(one uuid, other uuid) returns setof uuid
 language plpgsql
 stable
@@ -466,13 +564,17 @@ declare
     blockers uuid [];
     blocked uuid [];
 begin
-    -- The end of an account holds its conversations already and leaves nothing to count.
+    -- The end of an account holds its conversations already and leaves nothing to count. Until then its messages are
+    -- there, and whoever takes back a block on somebody who is leaving reads them again.
     select array_agg(c.blocker_id), array_agg(c.blocked_id) into blockers, blocked
     from changed as c
     where not exists (
-        select from public.profiles as p where p.id in (c.blocker_id, c.blocked_id) and p.deleted_at is not null
+        select from public.profiles as p
+        where
+            p.deleted_at is not null
+            and (p.id = c.blocker_id or p.id = c.blocked_id and c.blocker_id is distinct from auth.uid())
     );
-    perform pg_advisory_xact_lock(hashtextextended('sends:' || u.id, 0))
+    perform private.hold_key(hashtextextended('sends:' || u.id, 0))
     from (select distinct p.id from unnest(blockers || blocked) as p (id) order by p.id) as u;
     perform from public.conversations as c
     where c.id in (select private.shared_conversations(p.one, p.other) from unnest(blockers, blocked) as p (one, other))
@@ -501,25 +603,30 @@ create trigger change_inboxes_delete after delete on public.user_blocks
 referencing old table as changed
 for each statement execute function private.refresh_blocked_inboxes();
 
-create function private.message_evidence(message_id uuid, reporter uuid) returns jsonb
+create function private.message_evidence(ids uuid[], reader uuid) returns setof private.reported_content
 language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
 begin
-    return (
-        select jsonb_build_object(
-            'conversation_id', r.conversation_id, 'number', r.number, 'sender_id', r.sender_id,
-            'content', r.content, 'attachments', to_jsonb(r.attachments), 'created_at', r.created_at
+    return query
+    select
+        m.id, m.sender_id,
+        (
+            select jsonb_build_object(
+                'conversation_id', r.conversation_id, 'number', r.number, 'sender_id', r.sender_id,
+                'content', r.content, 'attachments', to_jsonb(r.attachments), 'created_at', r.created_at
+            )
+            from private.readable_messages as r
+            where r.id = m.id and r.viewer_id = reader and not r.is_deleted
         )
-        from private.readable_messages as r
-        where r.id = message_evidence.message_id and r.viewer_id = message_evidence.reporter and not r.is_deleted
-    );
+    from public.messages as m
+    where m.id = any (ids);
 end
 $$;
-comment on function private.message_evidence(uuid, uuid) is
-'A copy of a message for a report, as the reporter may read it; null when there is nothing they may read. Admins read '
+comment on function private.message_evidence(uuid[], uuid) is
+'Hook evidence: a copy of a message as the reporter may read it; null when there is nothing they may read. Admins read '
 'reports, never conversations.';
 
 create function private.lock_written_conversations(user_id uuid) returns setof uuid
@@ -546,6 +653,51 @@ $$;
 comment on function private.lock_written_conversations(uuid) is
 'Locks all conversations somebody takes part in, ever wrote in or started, and names them.';
 
+create function private.erase_some_messages(user_id uuid, max_rows integer) returns integer
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    -- Of one conversation after the other: few are locked at a time.
+    chosen uuid [] := array(
+        select m.id from public.messages as m
+        where m.sender_id = erase_some_messages.user_id
+        order by m.conversation_id
+        limit max_rows
+    );
+begin
+    if chosen = '{}' then
+        return 0;
+    end if;
+    perform from public.conversations as c
+    where c.id in (select m.conversation_id from public.messages as m where m.id = any(chosen))
+    order by c.id
+    for no key update;
+    -- As delete_message() does, for all of these: working out anew what a hundred others have not read of long chats
+    -- would take longer than a step may.
+    update public.inbox_entries as e set unread_count = e.unread_count - u.messages
+    from (
+        select r.viewer_id, r.conversation_id, count(*) as messages
+        from public.messages as m
+        inner join private.unread_messages as r on r.conversation_id = m.conversation_id and r.id = m.id
+        where m.id = any(chosen)
+        group by r.viewer_id, r.conversation_id
+    ) as u
+    where e.user_id = u.viewer_id and e.conversation_id = u.conversation_id;
+    update public.inbox_entries as e set last_message_preview = null
+    from public.messages as m
+    where
+        m.id = any(chosen)
+        and e.conversation_id = m.conversation_id and e.last_message_at = m.created_at;
+    update public.messages as m set sender_id = null, content = null, attachments = '{}', is_deleted = true
+    where m.id = any(chosen);
+    return cardinality(chosen);
+end
+$$;
+comment on function private.erase_some_messages(uuid, integer) is
+'Erases what an account wrote, at most max_rows messages; how many. Empty messages without a sender keep the numbers.';
+
 create function private.erase_messages(user_id uuid) returns void
 language plpgsql
 security definer
@@ -554,53 +706,40 @@ as $$
 begin
     -- Locked already, but for one that somebody started with them in the last moment.
     perform private.lock_written_conversations(erase_messages.user_id);
-    -- As delete_message() does, for all of theirs: working out anew what a hundred others have not read of long chats
-    -- would take longer than a request may.
-    update public.inbox_entries as e set unread_count = e.unread_count - u.messages
-    from (
-        select r.viewer_id, r.conversation_id, count(*) as messages
-        from public.messages as m
-        inner join private.unread_messages as r on r.conversation_id = m.conversation_id and r.id = m.id
-        where m.sender_id = erase_messages.user_id
-        group by r.viewer_id, r.conversation_id
-    ) as u
-    where e.user_id = u.viewer_id and e.conversation_id = u.conversation_id;
-    update public.inbox_entries as e set last_message_preview = null
-    from public.messages as m
-    where
-        m.sender_id = erase_messages.user_id
-        and e.conversation_id = m.conversation_id and e.last_message_at = m.created_at;
-    update public.messages as m set sender_id = null, content = null, attachments = '{}', is_deleted = true
-    where m.sender_id = erase_messages.user_id;
+    perform private.erase_some_messages(erase_messages.user_id, null);
     delete from public.message_deletions as d where d.user_id = erase_messages.user_id;
     delete from public.conversation_participants as p where p.user_id = erase_messages.user_id;
+    delete from private.chat_departures as d where d.user_id = erase_messages.user_id;
     update public.conversations as c set created_by = null where c.created_by = erase_messages.user_id;
 end
 $$;
 comment on function private.erase_messages(uuid) is
-'Takes an account out of its conversations. What it wrote is erased; empty messages without a sender keep the numbers.';
+'Step of erase_rest(): takes an account out of its conversations.';
 
 insert into private.counters (counter, relation, key, count_column, truth) values
 (
     'inbox_entries.unread_count', 'private.unread_counts', 'id', 'unread_count',
     'select md5(u.conversation_id::text || u.viewer_id::text)::uuid, count(*) from private.unread_messages as u '
     'group by u.conversation_id, u.viewer_id'
-)
-on conflict (counter) do update set
-relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+);
 
-insert into private.erasure_steps (step, position, statement) values
-('conversation_locks', -10, 'select private.lock_written_conversations($1)'),
-('messages', 20, 'select private.erase_messages($1)')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('conversation_locks', 'lock_conversations', '{}', 'select private.lock_written_conversations($1)', null),
+('messages', 'reactions',
+    '{public.messages.sender_id, public.messages.content, public.messages.attachments, public.message_deletions, '
+    'public.conversation_participants, private.chat_departures, public.conversations.created_by}',
+    'select private.erase_messages($1)', 'select private.erase_some_messages($1, $2)');
+
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('message', 'public.messages', 'sender_id', null, '{can_read,evidence}');
 
 insert into private.personal_data (section, relation, condition) values
 ('conversations', 'public.conversation_participants', 't.user_id = $1'),
 -- The beginning of what others write: no longer for who is banned.
 ('inbox', 'public.inbox_entries', 't.user_id = $1 and private.member_id() is not null'),
 ('messages', 'public.messages', 't.sender_id = $1'),
-('message_deletions', 'public.message_deletions', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('left_chats', 'private.chat_departures', 't.user_id = $1'),
+('message_deletions', 'public.message_deletions', 't.user_id = $1');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('message_not_found', 'PT404', 'This message does not exist.',
@@ -608,10 +747,11 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('cannot_message', 'PT403', 'You cannot write to this person.',
 'The other one of the conversation cannot be reached: there may be a block, a ban, a private profile, or no account '
 'any more. What was written before stays readable.'),
+('request_pending', 'PT409', 'Please wait for an answer.',
+'The other one does not know the caller and has not accepted the conversation; until then only a few messages go '
+'there.'),
 ('not_message_sender', 'PT403', 'Only the sender can delete a message for everyone.',
 'Others delete it for themselves.'),
 ('attachment_not_found', 'PT400', 'An attachment was not uploaded.',
 'Upload to the bucket attachments as <own id>/<conversation id>/<name> first and name each file once. The detail lists '
-'the paths.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+'the paths.');

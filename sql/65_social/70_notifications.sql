@@ -3,30 +3,15 @@
 -- block, a ban or a hidden post, and an application shows names as it embeds them: actor:profiles!actor_id(username,
 -- …).
 
-create type public.notification_type as enum (
-    'like', 'comment', 'reply', 'mention', 'share', 'follow', 'connected', 'favorite', 'message',
-    'group_request', 'group_approved', 'group_invitation', 'group_role', 'group_ownership', 'group_banned',
-    'group_post_request', 'group_post_approved', 'group_post_rejected',
-    'order', 'purchase', 'refund', 'earnings', 'payout_requested', 'payout', 'payout_failed', 'payout_account',
-    'review', 'commission', 'consultation', 'livestream', 'bid', 'tip',
-    'field_approved', 'field_rejected',
-    'content_hidden', 'content_restored', 'report_resolved', 'report_warning', 'report_ban', 'report_ban_lifted',
-    'role_changed', 'account_banned', 'account_restored',
-    'system'
-);
-comment on type public.notification_type is
-'What happened, and what it is called in profile_settings.notification_preferences. order speaks to the buyer, '
-'purchase to the seller.';
-
 create type private.notification_email as enum ('none', 'digest', 'immediate');
 comment on type private.notification_email is
 'Whether a type is mailed: never, at most daily together with others, or each time at once.';
 
 create table private.notification_types (
-    type public.notification_type not null,
+    type text not null,
     title text not null,
     message text not null,
-    link_template text not null default '/{related_type}/{related_id}',
+    link_template text,
     collapse interval,
     collapse_unread boolean not null default false,
     email private.notification_email not null default 'none',
@@ -35,16 +20,20 @@ create table private.notification_types (
     outlives_content boolean not null default false,
     reaches_banned boolean not null default false,
     constraint notification_types_pkey primary key (type),
+    constraint notification_types_type_check check (type ~ '^[a-z]+(_[a-z]+)*$'),
     -- The unique key that decides races has windows of an hour: a shorter interval would fall into them.
     constraint notification_types_collapse_check check (collapse >= interval '1 hour')
 );
 
-comment on table private.notification_types is 'What each type of notification says and how it travels; page data.';
-comment on column private.notification_types.type is 'The type.';
+comment on table private.notification_types is
+'What each type of notification says and how it travels; a page that tells something new inserts its row.';
+comment on column private.notification_types.type is
+'What happened, and what it is called in profile_settings.notification_preferences. order speaks to the buyer, '
+'purchase to the seller.';
 comment on column private.notification_types.title is 'Headline. No names, no content.';
 comment on column private.notification_types.message is 'One sentence. No names, no content.';
 comment on column private.notification_types.link_template is
-'Path in the application; {related_type}, {related_id} and {actor_id} are replaced.';
+'Path in the application, {id} and {actor_id} replaced; null: the page of the kind it is about.';
 comment on column private.notification_types.collapse is
 'Repeats about the same thing are left out for this long after the first; null tells each.';
 comment on column private.notification_types.collapse_unread is
@@ -63,7 +52,7 @@ alter table private.notification_types enable row level security;
 create table public.notifications (
     id uuid not null default gen_random_uuid(),
     user_id uuid not null,
-    type public.notification_type not null,
+    type text not null,
     title text not null,
     message text not null,
     link_url text,
@@ -100,13 +89,16 @@ comment on table public.notifications is
 'What a member should know of; only they read it. Written by triggers, marked read with mark_notification_read() and '
 'mark_all_notifications_read(), removed by the owner or when what it tells of becomes invisible to them.';
 comment on column public.notifications.user_id is 'Whom it is for.';
-comment on column public.notifications.type is 'What happened.';
+comment on column public.notifications.type is
+'What happened, a row of private.notification_types. notify() holds it and the kind to their words: two foreign keys '
+'would need two more indexes, written again whenever one is read.';
 comment on column public.notifications.title is 'Headline; fixed per type.';
 comment on column public.notifications.message is 'One sentence; fixed per type.';
 comment on column public.notifications.link_url is 'Where it leads: a path in the application.';
 comment on column public.notifications.actor_id is
-'Who did it; the first of them when several collapsed into one, see actors_count(). Null when nobody is named.';
-comment on column public.notifications.related_type is 'Relation in public that related_id is a row of.';
+'Who did it; when several collapsed into one the first of them who is still there, see actors_count(). Null when '
+'nobody is named.';
+comment on column public.notifications.related_type is 'Kind of what it is about: post, product, order.';
 comment on column public.notifications.related_id is 'What it is about.';
 comment on column public.notifications.is_read is 'Whether the member has seen it.';
 comment on column public.notifications.read_at is 'When it was marked read.';
@@ -115,7 +107,7 @@ comment on column public.notifications.read_at is 'When it was marked read.';
 -- can fail but the server.
 create function private.notify(
     recipient uuid,
-    type public.notification_type,
+    type text,
     actor uuid default null,
     related_type text default null,
     related_id uuid default null,
@@ -134,7 +126,7 @@ begin
     if recipient is null or recipient = actor then
         return;
     end if;
-    select * into known from private.notification_types as t where t.type = notify.type;
+    select * into strict known from private.notification_types as t where t.type = notify.type;
 
     if known.collapse is not null or known.collapse_unread then
         select n.created_at, n.is_read into latest from public.notifications as n
@@ -164,6 +156,10 @@ begin
             return;
         end if;
     end if;
+    -- Wherever people are named: each who is told counts.
+    if type = 'mention' and actor = auth.uid() then
+        perform private.count_activity('mention', 1);
+    end if;
     -- The rows the foreign keys need cannot go any more once they are locked. Who is just leaving is not waited for:
     -- their erasure may wait for what this transaction holds. (Renaming locks the same way: that instant loses a
     -- notice.)
@@ -176,13 +172,14 @@ begin
     insert into public.notifications (user_id, type, title, message, link_url, actor_id, related_type, related_id)
     select
         p.id, known.type, known.title, known.message,
-        coalesce(notify.link_url, replace(replace(replace(
-            known.link_template,
-            '{related_type}', coalesce(notify.related_type, '')),
-            '{related_id}', coalesce(notify.related_id::text, '')),
+        coalesce(notify.link_url, replace(replace(
+            coalesce(known.link_template, (select k.page from private.kinds as k where k.kind = notify.related_type)),
+            '{id}', coalesce(notify.related_id::text, '')),
             '{actor_id}', coalesce(actor::text, '')
         )),
-        case when not known.is_anonymous then actor end, notify.related_type, notify.related_id
+        case when not known.is_anonymous then actor end,
+        -- Null for a word that is none, which the table's constraint refuses.
+        (select k.kind from private.kinds as k where k.kind = notify.related_type), notify.related_id
     from public.profiles as p
     where p.id = recipient and p.deleted_at is null and (known.reaches_banned or not p.is_banned)
     for key share skip locked
@@ -193,7 +190,7 @@ begin
     end if;
 end
 $$;
-comment on function private.notify(uuid, public.notification_type, uuid, text, uuid, text) is
+comment on function private.notify(uuid, text, uuid, text, uuid, text) is
 'Tells the recipient, unless it is their own doing, they cannot see who did it, switched it off, or were told of the '
 'same already. The one way notifications come into being.';
 
@@ -211,6 +208,38 @@ begin
 end
 $$;
 comment on function private.delete_notifications(uuid[]) is 'Deletes these notifications.';
+
+-- A collapsed notification speaks of several people who come and go. notice_actors() comes with the events.
+create function private.renew_notifications(ids uuid[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    told public.notifications;
+    named uuid;
+begin
+    for told in select n.* from public.notifications as n where n.id = any (ids) order by n.id for update loop
+        -- Whoever is just leaving is not waited for, as in notify().
+        select p.id into named
+        from private.notice_actors(told) as a
+        inner join public.profiles as p on p.id = a.user_id
+        order by a.user_id is not distinct from told.actor_id desc, a.acted_at, a.user_id
+        limit 1
+        for key share of p skip locked;
+        if named is null then
+            delete from public.notifications as n where n.id = told.id;
+        elsif told.actor_id is distinct from named and not (
+            select t.is_anonymous from private.notification_types as t where t.type = told.type
+        ) then
+            update public.notifications as n set actor_id = named where n.id = told.id;
+        end if;
+    end loop;
+end
+$$;
+comment on function private.renew_notifications(uuid[]) is
+'After somebody these tell of is gone: the first of those who are still there is named instead; with nobody left the '
+'notification goes.';
 
 create function private.forget_notifications(about uuid[], except_user uuid default null) returns void
 language plpgsql
@@ -235,65 +264,109 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.delete_notifications(array(
-        select n.id from public.notifications as n
-        inner join changed as c on n.actor_id = c.blocked_id and n.user_id = c.blocker_id
-        union all
-        select n.id from public.notifications as n
-        inner join changed as c on n.actor_id = c.blocker_id and n.user_id = c.blocked_id
+    perform private.renew_notifications(array(
+        select n.id
+        from (
+            select c.blocked_id as actor_id, c.blocker_id as user_id from changed as c
+            union all
+            select c.blocker_id, c.blocked_id from changed as c
+        ) as t
+        inner join public.notifications as n
+            on n.user_id = t.user_id and (
+                n.actor_id = t.actor_id
+                or n.type = 'favorite' and n.related_id in (
+                    select f.item_id from public.favorites as f where f.user_id = t.actor_id
+                )
+            )
     ));
     return null;
 end
 $$;
 comment on function private.forget_blocked_notifications() is
-'Trigger on user_blocks: what the two were told of each other goes.';
+'Trigger on user_blocks: the two are no longer told of each other.';
 create trigger forget_notifications after insert on public.user_blocks
 referencing new table as changed
 for each statement execute function private.forget_blocked_notifications();
 
-create function private.forget_actor_notifications() returns trigger
+create function private.forget_actor_notifications(user_id uuid, max_rows integer) returns integer
 language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    told uuid [];
 begin
-    perform private.delete_notifications(array(
-        select n.id from public.notifications as n where n.actor_id = new.id
-    ));
-    if new.deleted_at is null then
-        -- Nor of what is theirs and what others said there; what is deleted forgets itself.
-        perform private.forget_notifications(array(
-            with theirs as materialized (
-                select p.id from public.posts as p where p.user_id = new.id
-                union all
-                select a.id from public.articles as a where a.author_id = new.id
-                union all
-                select i.id from public.catalog_items as i where i.seller_id = new.id
-            )
-            select t.id from theirs as t
-            union all
-            select c.id from public.comments as c where c.user_id = new.id
-            union all
-            select c.id from theirs as t inner join public.comments as c on c.post_id = t.id
-            union all
-            select c.id from theirs as t inner join public.comments as c on c.article_id = t.id
-            union all
-            select c.id from theirs as t inner join public.comments as c on c.item_id = t.id
-        ), new.id);
+    if not exists (
+        select from public.profiles as p
+        where
+            p.id = forget_actor_notifications.user_id
+            and (p.is_banned or p.deleted_at is not null or p.profile_visibility = 'private')
+    ) then
+        return 0;
     end if;
-    return null;
+    told := array(
+        select n.id from public.notifications as n
+        where n.actor_id = forget_actor_notifications.user_id
+        limit max_rows
+    );
+    if told <> '{}' then
+        -- Of several people the next one is named; what is left after that tells of nobody else.
+        perform private.renew_notifications(told);
+        perform private.delete_notifications(array(
+            select n.id from public.notifications as n
+            where n.id = any (told) and n.actor_id = forget_actor_notifications.user_id
+        ));
+        return cardinality(told);
+    end if;
+    -- These name nobody: they go when nobody else favors the item.
+    told := array(
+        select n.id from public.favorites as f
+        inner join public.notifications as n on n.related_id = f.item_id and n.type = 'favorite'
+        where
+            f.user_id = forget_actor_notifications.user_id
+            and not exists (select from private.notice_actors(n))
+        limit max_rows
+    );
+    if told = '{}' and exists (
+        select from public.profiles as p where p.id = forget_actor_notifications.user_id and p.deleted_at is null
+    ) then
+        -- Nor of what is theirs and what others said there; what is deleted forgets itself.
+        told := array(
+            with theirs as materialized (
+                select p.id from public.posts as p where p.user_id = forget_actor_notifications.user_id
+                union all
+                select a.id from public.articles as a where a.author_id = forget_actor_notifications.user_id
+                union all
+                select i.id from public.catalog_items as i where i.seller_id = forget_actor_notifications.user_id
+            ),
+            about as (
+                select t.id from theirs as t
+                union all
+                select c.id from public.comments as c where c.user_id = forget_actor_notifications.user_id
+                union all
+                select c.id from theirs as t inner join public.comments as c on c.post_id = t.id
+                union all
+                select c.id from theirs as t inner join public.comments as c on c.article_id = t.id
+                union all
+                select c.id from theirs as t inner join public.comments as c on c.item_id = t.id
+            )
+            select n.id from about as a
+            inner join public.notifications as n on n.related_id = a.id
+            where
+                n.user_id <> forget_actor_notifications.user_id
+                and n.type not in (select t.type from private.notification_types as t where t.outlives_content)
+            limit max_rows
+        );
+    end if;
+    perform private.delete_notifications(told);
+    return cardinality(told);
 end
 $$;
-comment on function private.forget_actor_notifications() is
-'Trigger on profiles: who is banned, deleted or private is no longer told of, nor is what they own.';
-create trigger forget_notifications after update of is_banned, deleted_at, profile_visibility on public.profiles
-for each row
-when (
-    (new.is_banned, new.deleted_at is null, new.profile_visibility)
-    is distinct from (old.is_banned, old.deleted_at is null, old.profile_visibility)
-    and (new.is_banned or new.deleted_at is not null or new.profile_visibility = 'private')
-)
-execute function private.forget_actor_notifications();
+comment on function private.forget_actor_notifications(uuid, integer) is
+'Step of advance_account(): who is banned, deleted or private is no longer told of, nor is what they own.';
+
+insert into private.standing_steps (step, position, statement) values
+('notifications', 90, 'select private.forget_actor_notifications($1, $2)');
 
 create function public.mark_notification_read(ids uuid[]) returns integer
 language plpgsql
@@ -341,7 +414,10 @@ comment on function public.mark_all_notifications_read(timestamptz) is
 'created_at of the newest one shown, so that none is marked unseen.';
 grant execute on function public.mark_all_notifications_read(timestamptz) to authenticated;
 
-create function public.unread_counts(out notifications integer, out messages integer)
+create type public.unread_counts as (notifications integer, messages integer);
+comment on type public.unread_counts is 'The two badges. Named, so that generated types know its columns.';
+
+create function public.unread_counts() returns public.unread_counts
 language plpgsql
 stable
 security definer
@@ -349,17 +425,20 @@ set search_path = ''
 as $$
 declare
     caller uuid := private.require_member();
+    counts public.unread_counts;
 begin
-    select count(*) into notifications from (
+    select count(*) into counts.notifications from (
         select from public.notifications as n where n.user_id = caller and not n.is_read limit 1000
     ) as unread;
-    select coalesce(sum(e.unread_count), 0) into messages
+    select coalesce(sum(e.unread_count), 0) into counts.messages
     from public.inbox_entries as e
-    where e.user_id = caller and e.unread_count > 0;
+    where e.user_id = caller and e.unread_count > 0 and e.state = 'accepted';
+    return counts;
 end
 $$;
 comment on function public.unread_counts() is
-'How many unread notifications (at most 1,000 are counted) and unread messages the caller has: the two badges.';
+'How many unread notifications (at most 1,000 are counted) and unread messages the caller has, requests left out: the '
+'two badges.';
 grant execute on function public.unread_counts() to authenticated;
 
 alter table public.notifications enable row level security;
@@ -380,79 +459,84 @@ insert into private.notification_types (
     type, title, message, link_template, collapse, collapse_unread, email, can_switch_off, is_anonymous,
     outlives_content, reaches_banned
 ) values
-('like', 'New like', 'Somebody likes what you shared.', '/{related_type}/{related_id}', '1 hour', false, 'digest', true,
+('like', 'New like', 'Somebody likes what you shared.', null, '1 hour', false, 'digest', true,
 false, false, false),
-('comment', 'New comment', 'Somebody commented on what you shared.', '/{related_type}/{related_id}', null, false,
+('comment', 'New comment', 'Somebody commented on what you shared.', null, null, false,
 'digest', true, false, false, false),
-('reply', 'New reply', 'Somebody replied to your comment.', '/{related_type}/{related_id}', null, false, 'digest', true,
+('reply', 'New reply', 'Somebody replied to your comment.', null, null, false, 'digest', true,
 false, false, false),
-('mention', 'You were mentioned', 'Somebody mentioned you.', '/{related_type}/{related_id}', null, false, 'digest',
+('mention', 'You were mentioned', 'Somebody mentioned you.', null, null, false, 'digest',
 true, false, false, false),
-('share', 'Shared', 'Somebody shared your post.', '/{related_type}/{related_id}', '1 hour', false, 'digest', true,
+('share', 'Shared', 'Somebody shared your post.', null, '1 hour', false, 'digest', true,
 false, false, false),
 ('follow', 'New follower', 'Somebody follows you now.', '/profiles/{actor_id}', '1 day', false, 'digest', true, false,
 false, false),
 ('connected', 'You are connected', 'You and somebody you follow follow each other now.', '/profiles/{actor_id}',
 '1 day', false, 'digest', true, false, false, false),
 -- Favorites are private to who keeps them.
-('favorite', 'New favorite', 'Somebody added something of yours to their favorites.', '/{related_type}/{related_id}',
+('favorite', 'New favorite', 'Somebody added something of yours to their favorites.', null,
 '1 hour', false, 'digest', true, true, false, false),
-('message', 'New message', 'You have a new message.', '/{related_type}/{related_id}', null, true, 'digest', true, false,
+('message', 'New message', 'You have a new message.', null, null, true, 'digest', true, false,
 false, false),
-('group_request', 'Request to join', 'Somebody asks to join your group.', '/groups/{related_id}/requests', '1 hour',
+('group_request', 'Request to join', 'Somebody asks to join your group.', '/groups/{id}/requests', '1 hour',
 false, 'digest', true, false, false, false),
-('group_approved', 'Welcome to the group', 'Your request to join a group was approved.', '/groups/{related_id}', null,
+('group_approved', 'Welcome to the group', 'Your request to join a group was approved.', null, null,
 false, 'digest', true, false, false, false),
-('group_invitation', 'Invitation to a group', 'You are invited to join a group.', '/groups/{related_id}', null, false,
+('group_invitation', 'Invitation to a group', 'You are invited to join a group.', null, null, false,
 'digest', true, false, false, false),
-('group_role', 'New role in a group', 'Your role in a group was changed.', '/groups/{related_id}', null, false,
+('group_role', 'New role in a group', 'Your role in a group was changed.', null, null, false,
 'digest', true, false, false, false),
-('group_ownership', 'You own a group', 'A group was handed over to you.', '/groups/{related_id}', null, false, 'digest',
+('group_ownership', 'You own a group', 'A group was handed over to you.', null, null, false, 'digest',
 true, false, false, false),
-('group_banned', 'Banned from a group', 'You can no longer take part in a group.', '/groups/{related_id}', null, false,
+('group_banned', 'Banned from a group', 'You can no longer take part in a group.', null, null, false,
 'none', false, false, true, false),
-('group_post_request', 'Post to approve', 'A post in your group waits for approval.', '/{related_type}/{related_id}',
+('group_post_request', 'Post to approve', 'A post in your group waits for approval.', null,
 '1 hour', false, 'digest', true, false, false, false),
-('group_post_approved', 'Post approved', 'Your post in a group was approved.', '/{related_type}/{related_id}', null,
+('group_post_approved', 'Post approved', 'Your post in a group was approved.', null, null,
 false, 'digest', true, false, false, false),
-('group_post_rejected', 'Post not approved', 'Your post in a group was not approved.', '/{related_type}/{related_id}',
+('group_post_rejected', 'Post not approved', 'Your post in a group was not approved.', null,
 null, false, 'digest', false, false, true, false),
-('order', 'Order confirmed', 'Your order is complete. Thank you!', '/orders/{related_id}', null, false, 'digest', false,
+('order', 'Order confirmed', 'Your order is complete. Thank you!', null, null, false, 'digest', false,
 false, true, false),
-('purchase', 'You made a sale', 'Somebody bought from you.', '/{related_type}/{related_id}', null, false, 'digest',
+('purchase', 'You made a sale', 'Somebody bought from you.', null, null, false, 'digest',
 false, false, true, false),
-('refund', 'Refund', 'Something was refunded.', '/{related_type}/{related_id}', null, false, 'immediate', false,
+('refund', 'Refund', 'Something was refunded.', null, null, false, 'immediate', false,
 false, true, false),
+('refund_request', 'Refund asked for', 'A buyer asks for a refund; please answer in time.',
+null,
+null, false, 'immediate', false, false, true, false),
+('refund_request_answered', 'Answer to your refund request', 'Your request for a refund was answered or has expired.',
+null, null, false, 'immediate', false, false, true, false),
 ('earnings', 'Earnings available', 'Earnings were released to your balance.', '/wallet', '1 day', false, 'digest',
 false, false, true, false),
-('payout_requested', 'Payout requested', 'Your payout was requested.', '/payouts/{related_id}', null, false,
+('payout_requested', 'Payout requested', 'Your payout was requested.', null, null, false,
 'immediate', false, false, true, false),
-('payout', 'Payout sent', 'Your payout is on its way to you.', '/payouts/{related_id}', null, false, 'immediate', false,
+('payout', 'Payout sent', 'Your payout is on its way to you.', null, null, false, 'immediate', false,
 false, true, false),
 ('payout_failed', 'Payout failed', 'A payout could not be sent; the amount is back in your balance.',
-'/payouts/{related_id}', null, false, 'immediate', false, false, true, false),
+null, null, false, 'immediate', false, false, true, false),
 ('payout_account', 'Payout account changed', 'The state of your payout account changed.', '/wallet', null, false,
 'immediate', false, false, true, false),
-('review', 'New review', 'Somebody reviewed something of yours.', '/{related_type}/{related_id}', null, false, 'digest',
+('review', 'New review', 'Somebody reviewed something of yours.', null, null, false, 'digest',
 true, false, false, false),
-('commission', 'Commission', 'There is news about a commission.', '/{related_type}/{related_id}', null, false, 'digest',
+('commission', 'Commission', 'There is news about a commission.', null, null, false, 'digest',
 true, false, false, false),
-('consultation', 'Consultation', 'There is news about a consultation.', '/{related_type}/{related_id}', null, false,
+('consultation', 'Consultation', 'There is news about a consultation.', null, null, false,
 'digest', true, false, false, false),
-('livestream', 'Livestream', 'Somebody you follow is live.', '/{related_type}/{related_id}', null, false, 'none', true,
+('livestream', 'Livestream', 'Somebody you follow is live.', null, null, false, 'none', true,
 false, false, false),
-('bid', 'Bid', 'There is news about an auction you take part in.', '/{related_type}/{related_id}', null, false,
+('bid', 'Bid', 'There is news about an auction you take part in.', null, null, false,
 'digest', true, false, false, false),
-('tip', 'Tip', 'Somebody tipped you.', '/{related_type}/{related_id}', null, false, 'digest', false, false, true,
+('tip', 'Tip', 'Somebody tipped you.', null, null, false, 'digest', false, false, true,
 false), ('field_approved', 'Added to the list', 'An entry you asked for was added.', '/settings/profile', null, false,
 'digest', true, false, true, false),
 ('field_rejected', 'Not added to the list', 'An entry you asked for was not added.', '/settings/profile', null, false,
 'digest', true, false, true, false),
 ('content_hidden', 'Your content was hidden', 'A moderator hid something you published.',
-'/{related_type}/{related_id}', null, false, 'immediate', false, false, true, false),
+null, null, false, 'immediate', false, false, true, false),
 ('content_restored', 'Your content is visible again', 'Something of yours that was hidden is visible again.',
-'/{related_type}/{related_id}', null, false, 'immediate', false, false, true, false),
-('report_resolved', 'Your report was decided', 'A moderator decided on your report.', '/reports/{related_id}', null,
+null, null, false, 'immediate', false, false, true, false),
+('report_resolved', 'Your report was decided', 'A moderator decided on your report.', null, null,
 false, 'digest', false, false, true, false),
 ('report_warning', 'A report of yours was unfounded', 'Repeated unfounded reports suspend the right to report.',
 '/settings/reports', null, false, 'immediate', false, false, true, false),
@@ -466,18 +550,14 @@ false, 'digest', false, false, true, false),
 '/account/banned', null, false, 'immediate', false, false, true, true),
 ('account_restored', 'Welcome back', 'Your account is no longer banned.', '/', null, false, 'immediate', false, false,
 true, false),
-('system', 'Announcement', 'There is news from the platform.', '/', null, false, 'none', true, false, true, false)
-on conflict (type) do update set
-title = excluded.title, message = excluded.message, link_template = excluded.link_template,
-collapse = excluded.collapse, collapse_unread = excluded.collapse_unread, email = excluded.email,
-can_switch_off = excluded.can_switch_off, is_anonymous = excluded.is_anonymous,
-outlives_content = excluded.outlives_content, reaches_banned = excluded.reaches_banned;
+('system', 'Announcement', 'There is news from the platform.', '/', null, false, 'none', true, false, true, false);
 
 insert into private.personal_data (section, relation, condition) values
-('notifications', 'public.notifications', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('notifications', 'public.notifications', 't.user_id = $1');
 
-insert into private.erasure_steps (step, position, statement) values
-('notifications', 5, 'select private.delete_notifications(array('
-'select n.id from public.notifications as n where n.user_id = $1 or n.actor_id = $1))')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('notifications', 'notices', '{public.notifications}', $step$
+    select private.delete_notifications(array(
+        select n.id from public.notifications as n where n.user_id = $1 or n.actor_id = $1
+    ))
+$step$, 'select private.erase_rows(''public.notifications'', ''t.user_id = $1 or t.actor_id = $1'', $1, $2)');

@@ -1,6 +1,136 @@
 -- What is told to whom: one trigger for each thing that happens, on the table where it happens. Set-based, and fast
 -- when there is nothing to tell: likes, comments and payments wait for these.
--- Related rows are named by their relation in public, as in audit_log.
+-- What it is about is named by its kind (private.kinds), as in audit_log.
+
+-- Who is there: those who did, in the time a notification stands for, what it tells of, still do, and may be named.
+create function private.notice_actors(told public.notifications) returns table (user_id uuid, acted_at timestamptz)
+language sql
+stable
+security definer
+set search_path = ''
+rows 10
+as $$
+    select a.user_id, a.acted_at
+    from (
+        select s.user_id, min(s.acted_at) as acted_at
+        from (
+            select l.user_id, l.created_at as acted_at from public.post_likes as l
+            where told.type = 'like' and told.related_type = 'post' and l.post_id = told.related_id
+            union all
+            select l.user_id, l.created_at from public.article_likes as l
+            where told.type = 'like' and told.related_type = 'article' and l.article_id = told.related_id
+            union all
+            select l.user_id, l.created_at from public.comment_likes as l
+            where told.type = 'like' and told.related_type = 'comment' and l.comment_id = told.related_id
+            union all
+            select p.user_id, p.created_at from public.post_shares as p
+            where told.type = 'share' and p.post_id = told.related_id
+            union all
+            select f.user_id, f.created_at from public.favorites as f
+            where told.type = 'favorite' and f.item_id = told.related_id
+            union all
+            select m.user_id, m.updated_at from public.group_members as m
+            where told.type = 'group_request' and m.group_id = told.related_id and m.status = 'pending'
+        ) as s
+        where
+            -- Of several at the same instant not always the first tells: requests begin seconds before they end.
+            s.acted_at > told.created_at - interval '10 seconds' and s.acted_at < told.created_at + interval '1 hour'
+        group by s.user_id
+        union all
+        select f.follower_id, f.created_at from public.follows as f
+        where
+            told.type in ('follow', 'connected')
+            and f.follower_id = told.related_id and f.following_id = told.user_id
+            and (
+                told.type = 'follow' or exists (
+                    select from public.follows as b
+                    where b.follower_id = told.user_id and b.following_id = told.related_id
+                )
+            )
+        union all
+        select m.sender_id, min(m.created_at)
+        from private.unread_messages as u
+        inner join public.messages as m on m.id = u.id
+        where told.type = 'message' and u.viewer_id = told.user_id and u.conversation_id = told.related_id
+        group by m.sender_id
+        order by 2, 1
+        -- Sorted first: of a thousand who liked it only a page is asked whether they may be named.
+        offset 0
+    ) as a
+    where
+        a.user_id <> told.user_id and private.is_visible_to(a.user_id, told.user_id)
+        and not exists (
+            select from public.user_blocks as b
+            where
+                b.blocker_id = told.user_id and b.blocked_id = a.user_id
+                or b.blocker_id = a.user_id and b.blocked_id = told.user_id
+        )
+    limit 100
+$$;
+comment on function private.notice_actors(public.notifications) is
+'Whom a notification that collapses speaks of now, the first first, at most 100: those who liked, shared or asked '
+'within its hour, follow, or wrote what is unread, and are visible to its recipient. Nobody for the other types.';
+
+create function private.renew_notices() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    ids uuid [];
+begin
+    -- Also those that name somebody else: of two who leave together each would name the other.
+    execute format(
+        'select array_agg(n.id) from public.notifications as n '
+        'where n.type = %L and n.related_id in (select g.%2$I from gone as g) and exists ('
+        'select from gone as g where g.%2$I = n.related_id '
+        'and g.created_at > n.created_at - interval ''10 seconds'' and g.created_at < n.created_at + interval ''1 hour'')',
+        tg_argv[0], tg_argv[1]
+    ) into ids;
+    perform private.renew_notifications(ids);
+    return null;
+end
+$$;
+comment on function private.renew_notices() is
+'Trigger (type, column of what it is about): whoever took a like and the like back is no longer told of.';
+
+-- After what counts: whoever waits for a notification has counted already.
+create trigger forget_taken_back after delete on public.post_likes referencing old table as gone
+for each statement execute function private.renew_notices('like', 'post_id');
+create trigger forget_taken_back after delete on public.article_likes referencing old table as gone
+for each statement execute function private.renew_notices('like', 'article_id');
+create trigger forget_taken_back after delete on public.comment_likes referencing old table as gone
+for each statement execute function private.renew_notices('like', 'comment_id');
+create trigger forget_taken_back after delete on public.post_shares referencing old table as gone
+for each statement execute function private.renew_notices('share', 'post_id');
+create trigger forget_taken_back after delete on public.favorites referencing old table as gone
+for each statement execute function private.renew_notices('favorite', 'item_id');
+
+create function private.forget_follows() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    -- An account that ends forgets what was told of it later, when it holds no more than it needs.
+    perform private.renew_notifications(array(
+        select n.id
+        from (
+            select g.follower_id as actor_id, g.following_id as user_id, true as followed from gone as g
+            union all
+            select g.following_id, g.follower_id, false from gone as g
+        ) as t
+        inner join public.notifications as n
+            on n.related_id = t.actor_id and n.user_id = t.user_id
+            and (n.type = 'connected' or n.type = 'follow' and t.followed)
+        where not exists (select from private.file_erasures as e where e.user_id in (t.actor_id, t.user_id))
+    ));
+    return null;
+end
+$$;
+comment on function private.forget_follows() is 'Trigger on follows: whoever follows no more is no longer told of.';
+create trigger untell after delete on public.follows referencing old table as gone
+for each statement execute function private.forget_follows();
 
 -- Likes. A like of what was already liked within the hour ends with the first query.
 create function private.tell_post_likes() returns trigger
@@ -9,7 +139,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(t.user_id, 'like', t.actor_id, 'posts', t.id)
+    perform private.notify(t.user_id, 'like', t.actor_id, 'post', t.id)
     from (
         select p.user_id, c.user_id as actor_id, p.id
         from changed as c
@@ -35,7 +165,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(t.author_id, 'like', t.actor_id, 'articles', t.id)
+    perform private.notify(t.author_id, 'like', t.actor_id, 'article', t.id)
     from (
         select a.author_id, c.user_id as actor_id, a.id
         from changed as c
@@ -68,7 +198,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(t.user_id, 'like', t.actor_id, 'comments', t.id, t.link_url)
+    perform private.notify(t.user_id, 'like', t.actor_id, 'comment', t.id, t.link_url)
     from (
         select c.user_id, l.user_id as actor_id, c.id, private.comment_link(c) as link_url
         from changed as l
@@ -88,7 +218,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(t.user_id, 'share', t.actor_id, 'posts', t.id)
+    perform private.notify(t.user_id, 'share', t.actor_id, 'post', t.id)
     from (
         select p.user_id, c.user_id as actor_id, p.id
         from changed as c
@@ -108,9 +238,9 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(t.seller_id, 'favorite', t.actor_id, 'catalog_items', t.id)
+    perform private.notify(t.seller_id, 'favorite', t.actor_id, t.kind, t.id)
     from (
-        select i.seller_id, c.user_id as actor_id, i.id
+        select i.seller_id, c.user_id as actor_id, i.kind, i.id
         from changed as c
         inner join public.catalog_items as i on i.id = c.item_id
         order by i.id, c.user_id
@@ -130,13 +260,12 @@ as $$
 begin
     -- Two who follow each other at the same instant take turns: the second sees the first.
     perform private.lock_gates('connection', '{}', array(
-        select md5(least(c.follower_id, c.following_id)::text || greatest(c.follower_id, c.following_id)::text)::uuid
-        from changed as c
+        select private.pair(c.follower_id, c.following_id) from changed as c
     ));
     perform private.notify(
         t.following_id,
-        case when t.is_mutual then 'connected' else 'follow' end::public.notification_type,
-        t.follower_id, 'profiles', t.follower_id
+        case when t.is_mutual then 'connected' else 'follow' end,
+        t.follower_id, 'profile', t.follower_id
     )
     from (
         select
@@ -169,9 +298,16 @@ as $$
         select lower(m.match[1]) as username, min(m.place) as place
         from regexp_matches(
             coalesce(mentioned.content, ''),
-            '(?:^|[^[:alnum:]_@./-])@([A-Za-z0-9_][A-Za-z0-9_.-]{1,28}[A-Za-z0-9_])',
+            concat(
+                -- Not inside a word, an address or an e-mail …
+                '(?:^|[^[:alnum:]_@./#&=?%+\\\u200C\u200D', private.marks(), '-])',
+                '@([A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?)',
+                -- … and nothing of the name is left over: no letter of another script, no host, no path.
+                '(?![.-]*[[:alnum:]_@\u200C\u200D', private.marks(), ']|[:/\\][[:alnum:]_@/\\])'
+            ),
             'g'
         ) with ordinality as m (match, place)
+        where char_length(m.match[1]) between 3 and 30
         group by 1
         order by 2
         limit 20
@@ -179,7 +315,55 @@ as $$
     inner join public.profiles as p on p.username operator(extensions.=) named.username::extensions.citext
 $$;
 comment on function private.mentioned(text) is
-'Whom a text mentions as @username: the first twenty names in it, those that exist. Not in addresses and e-mails.';
+'Whom a text mentions as @username: the first twenty names in it, those that exist. Not in addresses, e-mails and '
+'longer words.';
+
+create table private.told_mentions (
+    related_id uuid not null,
+    user_id uuid not null,
+    constraint told_mentions_pkey primary key (related_id, user_id),
+    constraint told_mentions_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade
+);
+
+create index told_mentions_user_id_idx on private.told_mentions (user_id);
+
+comment on table private.told_mentions is
+'Who was told of being mentioned where: once, whatever is edited, hidden, approved or read meanwhile.';
+comment on column private.told_mentions.related_id is 'The post or comment; its rows go with it.';
+comment on column private.told_mentions.user_id is 'Who was told.';
+alter table private.told_mentions enable row level security;
+
+create function private.tell_mentioned(
+    people uuid[], actor uuid, related_type text, related_id uuid, link_url text default null
+) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    person uuid;
+begin
+    -- In one order, as two edits may tell the same people. Who is just leaving is left out, as in notify().
+    for person in
+        insert into private.told_mentions as t (related_id, user_id)
+        select tell_mentioned.related_id, held.id
+        from (
+            select p.id from public.profiles as p
+            where p.id = any (people) and p.id <> actor and p.deleted_at is null
+            order by p.id
+            for key share skip locked
+        ) as held
+        on conflict do nothing
+        returning t.user_id
+    loop
+        perform private.notify(
+            person, 'mention', actor, tell_mentioned.related_type, tell_mentioned.related_id, tell_mentioned.link_url
+        );
+    end loop;
+end
+$$;
+comment on function private.tell_mentioned(uuid[], uuid, text, uuid, text) is
+'Tells these people of being mentioned, each once per post or comment.';
 
 create function private.may_read_post(post public.posts, reader uuid) returns boolean
 language plpgsql
@@ -208,29 +392,45 @@ set search_path = ''
 as $$
 begin
     if new.audience <> 'owner' and position('@' in new.content) > 0 then
-        perform private.notify(m.id, 'mention', new.user_id, 'posts', new.id)
-        from private.mentioned(new.content) as m (id)
-        where private.may_read_post(new, m.id);
+        perform private.tell_mentioned(
+            array(select m.id from private.mentioned(new.content) as m (id) where private.may_read_post(new, m.id)),
+            new.user_id, 'post', new.id
+        );
     end if;
-    if new.group_id is not null and not new.is_approved and not new.is_hidden then
-        perform private.notify(m.user_id, 'group_post_request', new.user_id, 'posts', new.id)
+    -- Counted when its author writes it: whoever approves it is somebody else, and may be in league with them.
+    if not new.is_approved and new.user_id = auth.uid() and (tg_op = 'INSERT' or new.content is distinct from old.content) then
+        perform private.count_activity('mention', (
+            select count(*)::integer from private.mentioned(new.content) as m (id)
+            where
+                m.id <> new.user_id
+                and not exists (
+                    select from private.told_mentions as t where t.related_id = new.id and t.user_id = m.id
+                )
+        ));
+    end if;
+    -- Also of an edit that takes the approval back.
+    if
+        new.group_id is not null and not new.is_approved and not new.is_hidden
+        and (tg_op = 'INSERT' or old.is_approved or old.is_hidden)
+    then
+        perform private.notify(m.user_id, 'group_post_request', new.user_id, 'post', new.id)
         from public.group_members as m
         where m.group_id = new.group_id and m.status = 'active' and m.role >= 'moderator';
     end if;
     -- Whoever decides about their own post knows.
     if tg_op = 'UPDATE' and new.user_id is distinct from auth.uid() and not old.is_approved then
         if new.is_approved then
-            perform private.notify(new.user_id, 'group_post_approved', null, 'posts', new.id);
+            perform private.notify(new.user_id, 'group_post_approved', null, 'post', new.id);
         elsif new.is_hidden and not old.is_hidden then
-            perform private.notify(new.user_id, 'group_post_rejected', null, 'posts', new.id);
+            perform private.notify(new.user_id, 'group_post_rejected', null, 'post', new.id);
         end if;
     end if;
     return null;
 end
 $$;
 comment on function private.tell_post() is
-'Trigger on posts, when it is made or decided upon: tells who is mentioned once they can read it, moderators of what '
-'waits for them, the author of their decision.';
+'Trigger on posts, when it is made, edited or decided upon: tells who is mentioned once they can read it, moderators '
+'of what waits for them, the author of their decision.';
 create trigger tell after insert on public.posts
 for each row when (new.content like '%@%' or new.group_id is not null)
 execute function private.tell_post();
@@ -238,6 +438,12 @@ create trigger tell_decided after update of is_approved, is_hidden on public.pos
 for each row when (
     new.is_approved is distinct from old.is_approved
     or not new.is_approved and new.is_hidden and not old.is_hidden
+)
+execute function private.tell_post();
+create trigger tell_edited after update of content, media_urls, link_url, link_preview, tags on public.posts
+for each row when (
+    new.content is distinct from old.content and new.content like '%@%'
+    or new.is_approved is distinct from old.is_approved
 )
 execute function private.tell_post();
 
@@ -263,31 +469,45 @@ begin
     select c.user_id into parent_id from public.comments as c where c.id = new.parent_comment_id;
 
     -- One notice each, the most personal one: a reply, else a comment, else a mention.
-    if post.id is null or private.may_read_post(post, parent_id) then
-        perform private.notify(parent_id, 'reply', new.user_id, 'comments', new.id, link_url);
+    if tg_op = 'INSERT' and (post.id is null or private.may_read_post(post, parent_id)) then
+        perform private.notify(parent_id, 'reply', new.user_id, 'comment', new.id, link_url);
     end if;
-    if owner_id is distinct from parent_id and (post.group_id is null or private.may_read_post(post, owner_id)) then
-        perform private.notify(owner_id, 'comment', new.user_id, 'comments', new.id, link_url);
+    if
+        tg_op = 'INSERT' and owner_id is distinct from parent_id
+        and (post.group_id is null or private.may_read_post(post, owner_id))
+    then
+        perform private.notify(owner_id, 'comment', new.user_id, 'comment', new.id, link_url);
     end if;
     if position('@' in new.content) > 0 then
-        perform private.notify(m.id, 'mention', new.user_id, 'comments', new.id, link_url)
-        from private.mentioned(new.content) as m (id)
-        where
-            m.id is distinct from parent_id and m.id is distinct from owner_id
-            and (post.id is null or private.may_read_post(post, m.id))
-            -- What is hidden from everybody, and whose owner is invisible to them, is not for them either.
-            and private.is_visible_to(owner_id, m.id)
-            and not exists (select from public.articles as a where a.id = new.article_id and a.audience = 'owner')
-            and not exists (select from public.catalog_items as i where i.id = new.item_id and not i.is_visible);
+        perform private.tell_mentioned(
+            array(
+                select m.id from private.mentioned(new.content) as m (id)
+                where
+                    m.id is distinct from parent_id and m.id is distinct from owner_id
+                    and (post.id is null or private.may_read_post(post, m.id))
+                    -- What is hidden from everybody, and whose owner is invisible to them, is not for them either.
+                    and private.is_visible_to(owner_id, m.id)
+                    and not exists (
+                        select from public.articles as a where a.id = new.article_id and a.audience = 'owner'
+                    )
+                    and not exists (
+                        select from public.catalog_items as i where i.id = new.item_id and not i.is_visible
+                    )
+            ),
+            new.user_id, 'comment', new.id, link_url
+        );
     end if;
     return null;
 end
 $$;
 comment on function private.tell_comment() is
-'Trigger on comments: tells whose comment is replied to, whose post, article or item it is about, and who is mentioned '
-'and can read it.';
+'Trigger on comments: tells whose comment is replied to, whose post, article or item it is about, and who is '
+'mentioned, in an edit too, and can read it.';
 create trigger tell after insert on public.comments
 for each row when (new.audience <> 'owner')
+execute function private.tell_comment();
+create trigger tell_edited after update of content on public.comments
+for each row when (new.audience <> 'owner' and new.content <> old.content and new.content like '%@%')
 execute function private.tell_comment();
 
 create function private.forget_comment() returns trigger
@@ -330,6 +550,7 @@ set search_path = ''
 as $$
 begin
     perform private.forget_notifications(array(select g.id from gone as g));
+    delete from private.told_mentions as t where t.related_id in (select g.id from gone as g);
     return null;
 end
 $$;
@@ -356,18 +577,18 @@ set search_path = ''
 as $$
 begin
     if new.status = 'pending' then
-        perform private.notify(m.user_id, 'group_request', new.user_id, 'groups', new.group_id)
+        perform private.notify(m.user_id, 'group_request', new.user_id, 'group', new.group_id)
         from public.group_members as m
         where m.group_id = new.group_id and m.status = 'active' and m.role >= 'moderator';
     elsif tg_op = 'UPDATE' and new.user_id is distinct from auth.uid() then
         if new.status = 'banned' then
-            perform private.notify(new.user_id, 'group_banned', null, 'groups', new.group_id);
+            perform private.notify(new.user_id, 'group_banned', null, 'group', new.group_id);
         elsif old.status = 'pending' then
-            perform private.notify(new.user_id, 'group_approved', null, 'groups', new.group_id);
+            perform private.notify(new.user_id, 'group_approved', null, 'group', new.group_id);
         elsif new.role = 'owner' then
-            perform private.notify(new.user_id, 'group_ownership', null, 'groups', new.group_id);
+            perform private.notify(new.user_id, 'group_ownership', null, 'group', new.group_id);
         elsif old.status = 'active' then
-            perform private.notify(new.user_id, 'group_role', null, 'groups', new.group_id);
+            perform private.notify(new.user_id, 'group_role', null, 'group', new.group_id);
         end if;
     end if;
     return null;
@@ -382,13 +603,34 @@ create trigger tell_changed after update of status, role on public.group_members
 for each row when ((new.status, new.role) is distinct from (old.status, old.role))
 execute function private.tell_membership();
 
+create function private.forget_request() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.renew_notifications(array(
+        select n.id from public.notifications as n where n.related_id = old.group_id and n.type = 'group_request'
+    ));
+    return null;
+end
+$$;
+comment on function private.forget_request() is
+'Trigger on group_members: a request to join that was decided on or withdrawn is no longer told of.';
+create trigger forget_withdrawn after delete on public.group_members
+for each row when (old.status = 'pending')
+execute function private.forget_request();
+create trigger forget_decided after update of status on public.group_members
+for each row when (old.status = 'pending' and new.status <> 'pending')
+execute function private.forget_request();
+
 create function private.tell_invitation() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(new.user_id, 'group_invitation', new.invited_by, 'groups', new.group_id);
+    perform private.notify(new.user_id, 'group_invitation', new.invited_by, 'group', new.group_id);
     return null;
 end
 $$;
@@ -425,11 +667,12 @@ begin
     perform private.notify(
         e.user_id, 'message',
         case when private.is_visible_to(new.sender_id, e.user_id) then new.sender_id end,
-        'conversations', new.conversation_id
+        'conversation', new.conversation_id
     )
     from public.inbox_entries as e
     where
         e.conversation_id = new.conversation_id and e.user_id <> new.sender_id and e.first_number <= new.number
+        and e.state = 'accepted'
         and not exists (
             select from public.notifications as n
             where n.related_id = e.conversation_id and n.user_id = e.user_id and n.type = 'message' and not n.is_read
@@ -443,9 +686,31 @@ begin
     return null;
 end
 $$;
-comment on function private.tell_message() is 'Trigger on messages: tells the others in the conversation.';
+comment on function private.tell_message() is
+'Trigger on messages: tells the others in the conversation, but for those to whom it is a request.';
 create trigger tell after insert on public.messages
 for each row execute function private.tell_message();
+
+create function private.forget_message() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.renew_notifications(array(
+        select n.id from public.notifications as n
+        where
+            n.related_id = new.conversation_id and n.type = 'message' and not n.is_read
+            and n.actor_id = new.sender_id
+    ));
+    return null;
+end
+$$;
+comment on function private.forget_message() is
+'Trigger on messages: one that was deleted for everyone before it was read is no longer told of.';
+create trigger forget_deleted after update of is_deleted on public.messages
+for each row when (new.is_deleted and not old.is_deleted and new.sender_id is not null)
+execute function private.forget_message();
 
 create function private.message_read() returns trigger
 language plpgsql
@@ -491,8 +756,8 @@ as $$
 begin
     perform private.notify(
         r.user_id,
-        case when new.status = 'rejected' then 'field_rejected' else 'field_approved' end::public.notification_type,
-        null, 'custom_field_requests', new.id
+        case when new.status = 'rejected' then 'field_rejected' else 'field_approved' end,
+        null, 'custom_field_request', new.id
     )
     from public.custom_field_requesters as r
     where r.request_id = new.id;
@@ -513,9 +778,9 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(new.user_id, 'order', null, 'orders', new.id);
+    perform private.notify(new.user_id, 'order', null, 'order', new.id);
     -- Sellers read their lines, not the order.
-    perform private.notify(s.seller_id, 'purchase', null, 'order_items', s.id)
+    perform private.notify(s.seller_id, 'purchase', null, 'order_item', s.id)
     from (
         select distinct on (i.seller_id) i.seller_id, i.id
         from public.order_items as i
@@ -536,15 +801,17 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(p.user_id, 'refund', null, 'orders', p.order_id)
+    perform private.notify(p.user_id, 'refund', null, 'order', p.order_id)
     from public.payments as p
     where p.id = new.payment_id;
-    perform private.notify(s.seller_id, 'refund', null, 'order_items', s.order_item_id)
+    perform private.notify(s.seller_id, 'refund', null, 'order_item', s.order_item_id)
     from (
         select distinct on (t.seller_id) t.seller_id, t.order_item_id
         from public.refund_lines as l
         inner join public.transactions as t on t.id = l.transaction_id
-        where l.refund_id = new.id and t.seller_id is distinct from new.requested_by
+        where
+            l.refund_id = new.id
+            and not (new.origin = 'seller' and t.order_item_id is not distinct from new.order_item_id)
         order by t.seller_id, t.order_item_id
     ) as s;
     return null;
@@ -557,13 +824,36 @@ create trigger tell after update of booked_at on public.refunds
 for each row when (old.booked_at is null and new.booked_at is not null)
 execute function private.tell_refund();
 
+create function private.tell_refund_request() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if tg_op = 'INSERT' then
+        perform private.notify(new.seller_id, 'refund_request', new.buyer_id, 'refund_request', new.id);
+    else
+        -- Who answered, seller or admin, is not named.
+        perform private.notify(new.buyer_id, 'refund_request_answered', null, 'refund_request', new.id);
+    end if;
+    return null;
+end
+$$;
+comment on function private.tell_refund_request() is
+'Trigger on refund_requests: asking is told to the seller, the answer or its absence to the buyer.';
+create trigger tell_asked after insert on public.refund_requests
+for each row execute function private.tell_refund_request();
+create trigger tell_answered after update of status on public.refund_requests
+for each row when (old.status = 'open' and new.status <> 'open')
+execute function private.tell_refund_request();
+
 create function private.tell_earnings() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(new.seller_id, 'earnings', null, 'wallets', new.seller_id);
+    perform private.notify(new.seller_id, 'earnings', null, 'wallet', new.seller_id);
     return null;
 end
 $$;
@@ -582,8 +872,8 @@ begin
         new.user_id,
         case new.status
             when 'requested' then 'payout_requested' when 'completed' then 'payout' else 'payout_failed'
-        end::public.notification_type,
-        null, 'payouts', new.id
+        end,
+        null, 'payout', new.id
     );
     return null;
 end
@@ -604,7 +894,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(new.user_id, 'payout_account', null, 'wallets', new.user_id);
+    perform private.notify(new.user_id, 'payout_account', null, 'wallet', new.user_id);
     return null;
 end
 $$;
@@ -626,9 +916,9 @@ set search_path = ''
 as $$
 begin
     if tg_op = 'INSERT' then
-        perform private.notify(new.user_id, 'account_banned', null, 'profiles', new.user_id);
+        perform private.notify(new.user_id, 'account_banned', null, 'profile', new.user_id);
     else
-        perform private.notify(old.user_id, 'account_restored', null, 'profiles', old.user_id);
+        perform private.notify(old.user_id, 'account_restored', null, 'profile', old.user_id);
     end if;
     return null;
 end
@@ -643,7 +933,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(new.id, 'role_changed', null, 'profiles', new.id);
+    perform private.notify(new.id, 'role_changed', null, 'profile', new.id);
     return null;
 end
 $$;
@@ -660,7 +950,6 @@ set search_path = ''
 as $$
 declare
     told public.notifications;
-    people integer;
 begin
     -- Whatever row a caller makes up: it is their own one that counts.
     select * into told from public.notifications as n
@@ -668,39 +957,16 @@ begin
     if told.related_id is null or told.type not in ('like', 'share', 'favorite', 'group_request') then
         return case when told.actor_id is not null then 1 else 0 end;
     end if;
-    select count(*) into people
-    from (
-        select a.user_id
-        from (
-            select l.user_id, l.created_at from public.post_likes as l
-            where told.type = 'like' and told.related_type = 'posts' and l.post_id = told.related_id
-            union all
-            select l.user_id, l.created_at from public.article_likes as l
-            where told.type = 'like' and told.related_type = 'articles' and l.article_id = told.related_id
-            union all
-            select l.user_id, l.created_at from public.comment_likes as l
-            where told.type = 'like' and told.related_type = 'comments' and l.comment_id = told.related_id
-            union all
-            select s.user_id, s.created_at from public.post_shares as s
-            where told.type = 'share' and s.post_id = told.related_id
-            union all
-            select f.user_id, f.created_at from public.favorites as f
-            where told.type = 'favorite' and f.item_id = told.related_id
-            union all
-            select m.user_id, m.updated_at from public.group_members as m
-            where told.type = 'group_request' and m.group_id = told.related_id and m.status = 'pending'
-        ) as a
-        where
-            -- Of several at the same instant not always the first tells: requests begin seconds before they end.
-            a.created_at > told.created_at - interval '10 seconds'
-            and a.created_at < told.created_at + interval '1 hour'
-            and a.user_id <> told.user_id and private.is_visible_to(a.user_id, told.user_id)
-        limit 100
-    ) as counted;
-    return people;
+    return (select count(*) from private.notice_actors(told));
 end
 $$;
 comment on function public.actors_count(public.notifications) is
 'How many people a notification speaks of, at most 100: those who liked, shared or asked within its hour, still do, '
 'and are visible to the recipient. Ask for it by name: select=*,actors_count.';
 grant execute on function public.actors_count(public.notifications) to authenticated;
+
+insert into private.personal_data (section, relation, condition) values
+('told_mentions', 'private.told_mentions', 't.user_id = $1');
+
+insert into private.erasure_steps (step, phase, erases, statement) values
+('told_mentions', 'traces', '{private.told_mentions}', 'delete from private.told_mentions where user_id = $1');

@@ -14,7 +14,7 @@ create table private.mails (
     id uuid not null default gen_random_uuid(),
     user_id uuid not null,
     kind private.mail_kind not null,
-    type public.notification_type,
+    type text,
     state private.mail_state not null default 'due',
     due_at timestamptz not null default now(),
     attempts integer not null default 0,
@@ -62,6 +62,63 @@ comment on column private.mailed_notifications.notification_id is 'The notificat
 comment on column private.mailed_notifications.mail_id is 'The mail.';
 alter table private.mailed_notifications enable row level security;
 
+-- What the mail server said of an address, remembered so that nobody is asked about it daily. The member and admins
+-- read it; without the row mail is tried again.
+create table public.mail_bounces (
+    user_id uuid not null,
+    address_hash bytea not null,
+    is_permanent boolean not null,
+    bounces integer not null default 1,
+    reason text not null,
+    retry_at timestamptz,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint mail_bounces_pkey primary key (user_id),
+    constraint mail_bounces_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint mail_bounces_retry_at_check check (is_permanent = (retry_at is null))
+);
+
+comment on table public.mail_bounces is
+'Members whose address refused mail. The member and admins read; the member deletes: then mail is tried again. Ends by '
+'itself when mail arrives or the address is changed.';
+comment on column public.mail_bounces.user_id is 'Whose address.';
+comment on column public.mail_bounces.address_hash is
+'SHA-256 of the address: admins need not read it, and another address is not this one.';
+comment on column public.mail_bounces.is_permanent is
+'There is nobody at this address: nothing is mailed to it any more. Else it is tried again after retry_at.';
+comment on column public.mail_bounces.bounces is 'Refusals in a row; each doubles the time to the next try.';
+comment on column public.mail_bounces.reason is 'What the mail server answered.';
+comment on column public.mail_bounces.retry_at is 'Until then nothing is mailed; at most a week ahead.';
+
+create trigger touch_updated_at before update on public.mail_bounces
+for each row execute function private.touch_updated_at();
+
+create function private.forget_bounce() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    delete from public.mail_bounces as b where b.user_id = new.id;
+    return null;
+end
+$$;
+comment on function private.forget_bounce() is 'Trigger on auth.users: another address has not bounced yet.';
+
+create trigger avenue_forget_bounce after update of email on auth.users
+for each row
+when (old.email is distinct from new.email)
+execute function private.forget_bounce();
+
+alter table public.mail_bounces enable row level security;
+revoke all on public.mail_bounces from anon, authenticated, service_role;
+grant select, delete on public.mail_bounces to authenticated;
+grant select on public.mail_bounces to service_role;
+create policy mail_bounces_select on public.mail_bounces for select to authenticated
+using (user_id = (select private.member_id()) or (select private.is_admin()));
+create policy mail_bounces_delete on public.mail_bounces for delete to authenticated
+using (user_id = (select private.member_id()));
+
 create function private.wants_mail(preferences jsonb, type text) returns boolean
 language sql
 immutable
@@ -73,7 +130,7 @@ comment on function private.wants_mail(jsonb, text) is
 'Whether notification_preferences allow mails of this type; the type digest stands for all daily ones together.';
 
 create function private.mail_notification(
-    notification uuid, recipient uuid, type public.notification_type
+    notification uuid, recipient uuid, type text
 ) returns void
 language plpgsql
 security definer
@@ -95,7 +152,7 @@ begin
     insert into private.mailed_notifications (notification_id, mail_id) values (notification, mail);
 end
 $$;
-comment on function private.mail_notification(uuid, uuid, public.notification_type) is
+comment on function private.mail_notification(uuid, uuid, text) is
 'Mails this notification at once. No job: the sender looks every few seconds, and queueing would slow down commits.';
 
 create function private.mail_address(user_id uuid) returns text
@@ -108,8 +165,15 @@ as $$
     where
         u.id = mail_address.user_id and u.email_confirmed_at is not null and u.deleted_at is null
         and u.email <> ''
+        and not exists (
+            select from public.mail_bounces as b
+            where
+                b.user_id = u.id and b.is_permanent
+                and b.address_hash = sha256(convert_to(u.email::text, 'UTF8'))
+        )
 $$;
-comment on function private.mail_address(uuid) is 'The member''s confirmed address, null without one.';
+comment on function private.mail_address(uuid) is
+'The member''s confirmed address, null without one or when nobody is there.';
 
 create function private.notifications_to_digest(member uuid)
 returns table (notification_id uuid, created_at timestamptz)
@@ -171,6 +235,7 @@ begin
                 and (m.state = 'due' or m.state <> 'dropped' and m.ended_at > now() - interval '1 day')
         )
         and private.mail_address(p.id) is not null
+        and not exists (select from public.mail_bounces as b where b.user_id = p.id and b.retry_at > now())
     on conflict do nothing;
     return last_id;
 end
@@ -221,6 +286,7 @@ declare
     mail private.mails;
     member public.profiles;
     address text;
+    wait_until timestamptz;
     sections jsonb;
 begin
     loop
@@ -230,6 +296,13 @@ begin
         limit 1
         for update skip locked;
         exit when mail.id is null;
+        select b.retry_at into wait_until from public.mail_bounces as b
+        where b.user_id = mail.user_id and b.retry_at > now();
+        if found and mail.created_at >= now() - interval '3 days' then
+            -- Looked at again within the hour: the address may be another one by then.
+            update private.mails as m set due_at = least(wait_until, now() + interval '1 hour') where m.id = mail.id;
+            continue;
+        end if;
         -- What it tells of is fixed at the first attempt: a repetition under the same Message-ID is the same mail.
         if mail.kind = 'digest' and mail.attempts = 0 then
             insert into private.mailed_notifications (notification_id, mail_id)
@@ -280,17 +353,36 @@ language sql
 security definer
 set search_path = ''
 as $$
-    update private.mails as m set state = 'sent', ended_at = now(), last_error = null
-    where m.id = mail_id and m.state = 'due'
+    with sent as (
+        update private.mails as m set state = 'sent', ended_at = now(), last_error = null
+        where m.id = mail_id and m.state = 'due'
+        returning m.user_id
+    )
+    delete from public.mail_bounces as b using sent as s where b.user_id = s.user_id
 $$;
-comment on function private.mail_sent(uuid) is 'The mail server took it.';
+comment on function private.mail_sent(uuid) is 'The mail server took it: the address bounces no more.';
 grant execute on function private.mail_sent(uuid) to avenue_worker;
 
-create function private.mail_failed(mail_id uuid, reason text, for_good boolean, retry_seconds integer) returns void
+create function private.mail_failed(
+    mail_id uuid, reason text, for_good boolean, retry_seconds integer, bounced boolean default false
+) returns void
 language sql
 security definer
 set search_path = ''
 as $$
+    insert into public.mail_bounces as b (user_id, address_hash, is_permanent, reason, retry_at)
+    select
+        u.id, sha256(convert_to(u.email::text, 'UTF8')), for_good, left(reason, 500),
+        case when not for_good then now() + make_interval(secs => retry_seconds) end
+    from private.mails as m
+    inner join auth.users as u on u.id = m.user_id
+    where m.id = mail_id and m.state = 'due' and (for_good or bounced)
+    on conflict on constraint mail_bounces_pkey do update set
+        is_permanent = excluded.is_permanent, bounces = b.bounces + 1, reason = excluded.reason,
+        retry_at = case
+            when not excluded.is_permanent
+                then now() + make_interval(secs => least(retry_seconds * 2 ^ least(b.bounces, 20), 604800))
+        end;
     update private.mails as m set
         state = case when for_good then 'failed' else m.state end,
         ended_at = case when for_good then now() end,
@@ -298,10 +390,11 @@ as $$
         due_at = now() + make_interval(secs => least(retry_seconds * 2 ^ least(greatest(m.attempts - 1, 0), 12), 3600))
     where m.id = mail_id and m.state = 'due'
 $$;
-comment on function private.mail_failed(uuid, text, boolean, integer) is
-'The mail was not taken: never will be, or is tried again after retry_seconds, doubled each time up to an hour, for '
-'three days.';
-grant execute on function private.mail_failed(uuid, text, boolean, integer) to avenue_worker;
+comment on function private.mail_failed(uuid, text, boolean, integer, boolean) is
+'The mail was not taken: never will be, because nobody is at its address (for_good), or is tried again after '
+'retry_seconds, doubled each time up to an hour, for three days. bounced: the refusal is about the address, which is '
+'remembered (mail_bounces) and then waits for longer from refusal to refusal, up to a week, whatever the mail.';
+grant execute on function private.mail_failed(uuid, text, boolean, integer, boolean) to avenue_worker;
 
 create function private.forget_mails() returns integer
 language plpgsql
@@ -351,9 +444,11 @@ comment on function private.unsubscribe(uuid) is
 grant execute on function private.unsubscribe(uuid) to avenue_worker;
 
 insert into private.personal_data (section, relation, condition) values
-('mails', 'private.mails', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+('mails', 'private.mails', 't.user_id = $1'),
+('mail_bounces', 'public.mail_bounces', 't.user_id = $1');
 
-insert into private.erasure_steps (step, position, statement) values
-('mails', 5, 'delete from private.mails where user_id = $1')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('mails', 'notices', '{private.mails}',
+    'delete from private.mails where user_id = $1',
+    'select private.erase_rows(''private.mails'', ''user_id = $1'', $1, $2)'),
+('mail_bounces', 'standing', '{public.mail_bounces}', 'delete from public.mail_bounces where user_id = $1', null);

@@ -242,8 +242,9 @@ begin
         on conflict do nothing;
     end loop;
     if cardinality(held) <> cardinality(names) then
-        -- A transaction that must not see what others did meanwhile.
-        raise serialization_failure using message = 'tags changed meanwhile';
+        -- A transaction that must not see what others did meanwhile. Not as a serialization failure: PostgREST would
+        -- repeat the request for ever.
+        perform private.fail('tags_changed');
     end if;
     return held;
 end
@@ -423,14 +424,17 @@ insert into private.counters (counter, relation, key, count_column, truth) value
     'union all '
     'select distinct g.id, u.name from public.groups as g, unnest(g.tags) as u (name) where g.visibility <> ''secret'''
     ') as used inner join public.tags as t on t.name = used.name group by t.id'
-)
-on conflict (counter) do update
-set relation = excluded.relation, key = excluded.key, count_column = excluded.count_column, truth = excluded.truth;
+);
 
-insert into private.personal_data (section, relation, condition) values
-('tag_uses', 'private.tag_uses', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+insert into private.error_codes (code, sqlstate, message, description) values
+('tags_changed', 'PT409', 'The tags changed meanwhile.',
+'Somebody changed the same tags at the same instant. Try again.');
 
-insert into private.erasure_steps (step, position, statement) values
-('tag_uses', 60, 'delete from private.tag_uses where user_id = $1')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('tag_uses', 'private.tag_uses', 't.user_id = $1', '{}', null),
+('tag_changes', 'private.tag_changes', null, '{user_id, added, removed}', 'noted and removed within a transaction');
+
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('tag_uses', 'traces', '{private.tag_uses}',
+    'delete from private.tag_uses where user_id = $1',
+    'select private.erase_rows(''private.tag_uses'', ''user_id = $1'', $1, $2)');

@@ -9,10 +9,12 @@ create table public.audit_log (
     target_id uuid,
     details jsonb not null default '{}',
     created_at timestamptz not null default now(),
-    constraint audit_log_pkey primary key (id)
+    constraint audit_log_pkey primary key (id),
+    constraint audit_log_target_type_fkey foreign key (target_type) references private.kinds (kind)
 );
 
 create index audit_log_target_id_idx on public.audit_log (target_id);
+create index audit_log_target_type_created_at_idx on public.audit_log (target_type, created_at desc);
 create index audit_log_actor_id_idx on public.audit_log (actor_id);
 create index audit_log_created_at_idx on public.audit_log (created_at desc);
 
@@ -22,8 +24,8 @@ comment on column public.audit_log.actor_id is
 'The admin''s user id; null when an operator acted with database rights. No foreign key: outlives the account.';
 comment on column public.audit_log.actor_label is 'Name given by the operator, or the database role that acted.';
 comment on column public.audit_log.action is 'Verb, for example ban_user.';
-comment on column public.audit_log.target_type is 'Table of the target.';
-comment on column public.audit_log.target_id is 'Row of the target.';
+comment on column public.audit_log.target_type is 'Kind of the target.';
+comment on column public.audit_log.target_id is 'Its id.';
 comment on column public.audit_log.details is 'Reason and values of the action.';
 
 create function private.audit(
@@ -51,3 +53,8 @@ revoke all on public.audit_log from anon, authenticated, service_role;
 grant select on public.audit_log to authenticated, service_role;
 create policy audit_log_select on public.audit_log for select to authenticated
 using ((select private.is_admin()));
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('audit_log', 'public.audit_log',
+    null, '{actor_id, actor_label, action, target_type, target_id, details}',
+    'what admins did and why, which nobody may change');

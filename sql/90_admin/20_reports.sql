@@ -1,8 +1,5 @@
 -- Reports of what breaks the rules, what admins decided on them, and who reports in bad faith.
 
-create type public.content_type as enum ('post', 'comment', 'profile', 'group', 'item', 'article', 'message');
-comment on type public.content_type is 'What can be reported; all but profiles and messages can be hidden too.';
-
 create type public.report_reason as enum (
     'spam', 'harassment', 'hate', 'violence', 'sexual_content', 'self_harm', 'fraud', 'copyright', 'impersonation',
     'privacy', 'other'
@@ -17,7 +14,7 @@ comment on type public.report_state is
 create table public.reports (
     id uuid not null default gen_random_uuid(),
     reporter_id uuid default auth.uid(),
-    target_type public.content_type not null,
+    target_type text not null,
     target_id uuid not null,
     reason public.report_reason not null,
     details text,
@@ -27,6 +24,7 @@ create table public.reports (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint reports_pkey primary key (id),
+    constraint reports_target_type_fkey foreign key (target_type) references private.kinds (kind),
     constraint reports_reporter_id_fkey foreign key (reporter_id) references public.profiles (id) on delete set null,
     constraint reports_details_check check (char_length(details) between 1 and 2000),
     constraint reports_resolution_note_check check (char_length(resolution_note) between 1 and 2000),
@@ -53,6 +51,11 @@ comment on column public.reports.details is 'In the reporter''s words, at most 2
 comment on column public.reports.state is 'What admins decided.';
 comment on column public.reports.resolution_note is 'What admins tell the reporter, at most 2,000 characters.';
 comment on column public.reports.handled_at is 'When it was decided.';
+
+-- Before every other trigger, see tidy_texts().
+create trigger _tidy_texts
+before insert or update of details, resolution_note on public.reports
+for each row execute function private.tidy_texts('details body', 'resolution_note body');
 
 create trigger touch_updated_at before update on public.reports
 for each row execute function private.touch_updated_at();
@@ -119,85 +122,6 @@ comment on function public.is_report_banned(public.report_abuse_tracking) is
 'Computed field: whether reporting is refused now. Stored it would go stale when a ban runs out.';
 grant execute on function public.is_report_banned(public.report_abuse_tracking) to authenticated, service_role;
 
--- SECURITY INVOKER on purpose: the policies of each relation say what the caller may read, and this asks them.
-create function private.can_read(target_type public.content_type, target_id uuid) returns boolean
-language plpgsql
-stable
-set search_path = ''
-as $$
-begin
-    case target_type
-        when 'post' then return exists (select from public.posts as p where p.id = target_id);
-        when 'comment' then return exists (select from public.comments as c where c.id = target_id);
-        when 'profile' then
-            -- Many block first and report then: whom they blocked is on their own list.
-            return exists (select from public.profiles as p where p.id = target_id and p.deleted_at is null)
-            or exists (select from public.user_blocks as b where b.blocked_id = target_id);
-        when 'group' then return exists (select from public.groups as g where g.id = target_id);
-        when 'item' then return exists (select from public.catalog_items as i where i.id = target_id);
-        when 'article' then return exists (select from public.articles as a where a.id = target_id);
-        when 'message' then return exists (select from public.messages as m where m.id = target_id);
-        else return false;
-    end case;
-end
-$$;
-comment on function private.can_read(public.content_type, uuid) is
-'Whether the caller could select this row, as the policies of its relation say, or blocked this person.';
-grant execute on function private.can_read(public.content_type, uuid) to authenticated;
-
-create type private.reported_content as (author_id uuid, content jsonb);
-comment on type private.reported_content is 'What is reported as it is now, and whose it is.';
-
-create function private.content_of(target_type public.content_type, target_id uuid, reader uuid)
-returns private.reported_content
-language plpgsql
-stable
-security definer
-set search_path = ''
-as $$
-declare
-    found_content private.reported_content;
-begin
-    case target_type
-        when 'post' then
-            select
-                p.user_id,
-                to_jsonb(p) - 'search' || jsonb_build_object('poll_options', coalesce((
-                    select jsonb_agg(o.option order by o.position) from public.poll_options as o
-                    where o.post_id = p.id
-                ), '[]'))
-            into found_content from public.posts as p where p.id = target_id;
-        when 'comment' then
-            select c.user_id, to_jsonb(c) into found_content from public.comments as c where c.id = target_id;
-        when 'profile' then
-            select p.id, to_jsonb(p) into found_content
-            from public.profiles as p where p.id = target_id and p.deleted_at is null;
-        when 'group' then
-            select g.owner_id, to_jsonb(g) - 'search' into found_content
-            from public.groups as g where g.id = target_id;
-        when 'item' then
-            select
-                i.seller_id,
-                to_jsonb(i) - 'search'
-                || coalesce(to_jsonb(p), '{}') || coalesce(to_jsonb(a), '{}')
-            into found_content
-            from public.catalog_items as i
-            left join public.products as p on p.id = i.id
-            left join public.artworks as a on a.id = i.id
-            where i.id = target_id;
-        when 'article' then
-            select a.author_id, to_jsonb(a) - 'search' into found_content
-            from public.articles as a where a.id = target_id;
-        when 'message' then
-            select m.sender_id, private.message_evidence(m.id, reader) into found_content
-            from public.messages as m where m.id = target_id;
-    end case;
-    return found_content;
-end
-$$;
-comment on function private.content_of(public.content_type, uuid, uuid) is
-'The author and a copy of a row as it is now, whatever the caller may read; nulls when there is none.';
-
 create function private.require_reporter() returns uuid
 language plpgsql
 stable
@@ -226,7 +150,7 @@ comment on function private.require_reporter() is
 grant execute on function private.require_reporter() to authenticated;
 
 create function private.store_report(
-    target_type public.content_type, target_id uuid, reason public.report_reason, details text
+    target_type text, target_id uuid, reason public.report_reason, details text
 ) returns public.reports
 language plpgsql
 security definer
@@ -235,14 +159,18 @@ as $$
 #variable_conflict use_column
 declare
     caller uuid;
-    author uuid := (private.content_of(store_report.target_type, store_report.target_id, auth.uid())).author_id;
+    author uuid := (
+        select e.author_id
+        from private.dispatch_evidence(store_report.target_type, array[store_report.target_id], auth.uid()) as e
+    );
     target private.reported_content;
     report public.reports;
 begin
     -- Accounts that are just being deleted: wait, then look. Their erasure has then not missed what is written here.
     perform from public.profiles as p where p.id in (auth.uid(), author) order by p.id for key share;
     caller := private.require_reporter();
-    target := private.content_of(store_report.target_type, store_report.target_id, caller);
+    select * into target
+    from private.dispatch_evidence(store_report.target_type, array[store_report.target_id], caller);
     if target.author_id is null or target.content is null then
         perform private.fail('content_not_found', store_report.target_id::text);
     elsif target.author_id = caller then
@@ -253,11 +181,12 @@ begin
         insert into public.reports as r (reporter_id, target_type, target_id, reason, details)
         values (
             caller, store_report.target_type, store_report.target_id, store_report.reason,
-            nullif(btrim(store_report.details), '')
+            store_report.details
         )
         on conflict (reporter_id, target_type, target_id) where state = 'open' do nothing
         returning * into report;
         if report.id is not null then
+            perform private.count_activity('report', 1);
             insert into public.report_evidence (report_id, author_id, content)
             values (report.id, target.author_id, target.content);
             exit;
@@ -271,12 +200,12 @@ begin
     return report;
 end
 $$;
-comment on function private.store_report(public.content_type, uuid, public.report_reason, text) is
+comment on function private.store_report(text, uuid, public.report_reason, text) is
 'Second half of report_content(), which asked whether the caller may read the target: stores the report and a copy.';
-grant execute on function private.store_report(public.content_type, uuid, public.report_reason, text) to authenticated;
+grant execute on function private.store_report(text, uuid, public.report_reason, text) to authenticated;
 
 create function public.report_content(
-    target_type public.content_type, target_id uuid, reason public.report_reason, details text default null
+    target_type text, target_id uuid, reason public.report_reason, details text default null
 ) returns public.reports
 language plpgsql
 set search_path = ''
@@ -286,7 +215,10 @@ begin
     if report_content.reason is null then
         perform private.fail('reason_required');
     end if;
-    if private.can_read(report_content.target_type, report_content.target_id) is not true then
+    perform private.require_hook(report_content.target_type, 'evidence');
+    if not exists (
+        select from private.dispatch_can_read(report_content.target_type, array[report_content.target_id])
+    ) then
         perform private.fail('content_not_found', report_content.target_id::text);
     end if;
     return private.store_report(
@@ -294,10 +226,10 @@ begin
     );
 end
 $$;
-comment on function public.report_content(public.content_type, uuid, public.report_reason, text) is
+comment on function public.report_content(text, uuid, public.report_reason, text) is
 'Reports what the caller can read and is somebody else''s; the report. While it is open, reporting the same again '
 'returns it unchanged. Fails with content_not_found, cannot_report_yourself or report_banned (detail: until when).';
-grant execute on function public.report_content(public.content_type, uuid, public.report_reason, text)
+grant execute on function public.report_content(text, uuid, public.report_reason, text)
 to authenticated;
 
 create function private.count_false_report(user_id uuid) returns void
@@ -359,14 +291,14 @@ begin
         or together and r.state = 'open' and r.target_type = report.target_type and r.target_id = report.target_id
     order by r.id for update;
     update public.reports as r set
-        state = verdict, resolution_note = nullif(btrim(note), ''), handled_at = now()
+        state = verdict, resolution_note = note, handled_at = now()
     where r.id = report.id and r.state = 'open';
     if not found then
         perform private.fail('already_resolved', report.id::text);
     end if;
     with others as (
         update public.reports as r set
-            state = verdict, resolution_note = nullif(btrim(note), ''), handled_at = now()
+            state = verdict, resolution_note = note, handled_at = now()
         where
             together and r.state = 'open' and r.target_type = report.target_type
             and r.target_id = report.target_id
@@ -379,7 +311,7 @@ begin
         perform private.count_false_report(report.reporter_id);
     end if;
     perform private.audit(
-        'resolve_report', 'reports', report.id,
+        'resolve_report', 'report', report.id,
         jsonb_build_object(
             'verdict', verdict, 'note', note, 'target_type', report.target_type, 'target_id', report.target_id,
             'reporter_id', report.reporter_id, 'reports', cardinality(resolved)
@@ -414,6 +346,7 @@ begin
     if not found then
         perform private.fail('user_not_found', override_report_ban.user_id::text);
     end if;
+    perform private.require_rank_over(override_report_ban.user_id);
     insert into public.report_abuse_tracking as t (user_id) values (override_report_ban.user_id)
     on conflict on constraint report_abuse_tracking_pkey do nothing;
     select * into before from public.report_abuse_tracking as t
@@ -424,7 +357,7 @@ begin
     where t.user_id = override_report_ban.user_id
     returning * into tracking;
     perform private.audit(
-        'override_report_ban', 'profiles', override_report_ban.user_id,
+        'override_report_ban', 'profile', override_report_ban.user_id,
         jsonb_build_object(
             'note', note, 'before', to_jsonb(before) - 'user_id', 'after', to_jsonb(tracking) - 'user_id'
         )
@@ -484,25 +417,30 @@ grant select on public.report_abuse_tracking to authenticated, service_role;
 create policy report_abuse_tracking_select on public.report_abuse_tracking for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
 
-insert into private.personal_data (section, relation, condition) values
-('reports', 'public.reports', 't.reporter_id = $1'),
-('report_abuse', 'public.report_abuse_tracking', 't.user_id = $1')
-on conflict (section) do update set relation = excluded.relation, condition = excluded.condition;
+insert into private.kinds (kind, relation, owner_column, page, hooks) values
+('report', 'public.reports', null, '/reports/{id}', '{}');
 
-insert into private.erasure_steps (step, position, statement) values
-('reports', 10, 'select private.erase_reports($1)')
-on conflict (step) do update set position = excluded.position, statement = excluded.statement;
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('reports', 'public.reports',
+    't.reporter_id = $1', '{target_id, resolution_note}',
+    'what was reported and decided, without whoever reported it'),
+('report_evidence', 'public.report_evidence',
+    null, '{}', 'copies for a report; the content itself is handed out, the reporter is not'),
+('report_abuse', 'public.report_abuse_tracking', 't.user_id = $1', '{}', null);
+
+insert into private.erasure_steps (step, phase, erases, statement) values
+('reports', 'standing',
+    '{public.reports.reporter_id, public.reports.details, public.report_evidence, public.report_abuse_tracking}',
+    'select private.erase_reports($1)');
 
 insert into private.error_codes (code, sqlstate, message, description) values
+('cannot_be_reported', 'PT400', 'This cannot be reported.', 'No kind of content by the word in the detail.'),
 ('content_not_found', 'PT404', 'This does not exist.',
 'Nothing of that kind with that id, or nothing the caller may see.'),
 ('cannot_report_yourself', 'PT409', 'You cannot report yourself.', 'The profile or content is the caller''s own.'),
-('reason_required', 'PT400', 'Please give a reason.', 'Send one of the values of report_reason.'),
 ('report_banned', 'PT403', 'You may not report anything for now.',
 'Too many reports of this account were false. The detail says until when (ISO 8601, UTC), or permanently.'),
 ('report_not_found', 'PT404', 'This report does not exist.', 'No report with that id.'),
 ('already_resolved', 'PT409', 'This report was already decided.', 'Another admin was first; read the report again.'),
 ('invalid_verdict', 'PT400', 'This is no verdict.', 'Send upheld, dismissed or false_report.'),
-('own_case', 'PT403', 'Nobody decides about themselves.', 'The report is about the calling admin. Ask another one.')
-on conflict (code) do update
-set sqlstate = excluded.sqlstate, message = excluded.message, description = excluded.description;
+('own_case', 'PT403', 'Nobody decides about themselves.', 'The report is about the calling admin. Ask another one.');

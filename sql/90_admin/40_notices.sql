@@ -7,18 +7,15 @@ set search_path = ''
 as $$
 declare
     content public.hidden_content := coalesce(new, old);
-    author uuid := (private.place_of(content.target_type, content.target_id)).author_id;
+    author uuid := (
+        select p.author_id from private.dispatch_place(content.target_type, array[content.target_id]) as p
+    );
 begin
     if author is distinct from auth.uid() then
         perform private.notify(
             author,
-            case tg_op when 'INSERT' then 'content_hidden' else 'content_restored' end::public.notification_type,
-            null,
-            case content.target_type
-                when 'post' then 'posts' when 'comment' then 'comments' when 'article' then 'articles'
-                else 'catalog_items'
-            end,
-            content.target_id
+            case tg_op when 'INSERT' then 'content_hidden' else 'content_restored' end,
+            null, content.target_type, content.target_id
         );
     end if;
     return null;
@@ -35,7 +32,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform private.notify(new.reporter_id, 'report_resolved', null, 'reports', new.id);
+    perform private.notify(new.reporter_id, 'report_resolved', null, 'report', new.id);
     return null;
 end
 $$;
@@ -55,14 +52,14 @@ declare
     is_banned boolean := new.permanent_ban or coalesce(new.report_ban_until > now(), false);
     changed boolean := (new.permanent_ban, new.report_ban_until)
         is distinct from (old.permanent_ban, old.report_ban_until);
-    type public.notification_type := case
+    type text := case
         when is_banned and changed then 'report_ban'
         when new.false_report_count > old.false_report_count then 'report_warning'
         when was_banned and not is_banned then 'report_ban_lifted'
-    end::public.notification_type;
+    end;
 begin
     if type is not null then
-        perform private.notify(new.user_id, type, null, 'profiles', new.user_id);
+        perform private.notify(new.user_id, type, null, 'profile', new.user_id);
     end if;
     return null;
 end

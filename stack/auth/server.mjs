@@ -1,5 +1,7 @@
 // Auth and Storage of one database on one port: Supabase Lite, embedded, plus what it lacks of a hosted project.
-// Settings come from the environment: AUTH_DATABASE_URL, STORAGE_DATABASE_URL, JWT_SECRET, PUBLIC_URL, STORAGE_DIR, PORT.
+// Settings come from the environment: AUTH_DATABASE_URL, STORAGE_DATABASE_URL, JWT_SECRET, SIGNING_KEYS, PUBLIC_URL,
+// STORAGE_DIR, SMTP_PORT, MAIL_FROM, AVENUE_CONFIRM_EMAIL (1: sign-ups are confirmed by mail, as hosted does by
+// default), REST_URL, PORT.
 process.env.LITE_TELEMETRY = "0";
 process.env.EXPERIMENTAL_STORAGE = "1";
 // After the flags: Lite reads them when it is loaded.
@@ -8,15 +10,19 @@ const { createPostgresConnection } = await import("@supabase/lite/postgres");
 const { serve } = await import("@hono/node-server");
 const { adminApi } = await import("./admin.mjs");
 const { FileStore } = await import("./files.mjs");
-const { complete, verify } = await import("./tokens.mjs");
+const { SigningKeys, complete, verify } = await import("./tokens.mjs");
+const { createTransport } = await import("nodemailer");
 
-const { AUTH_DATABASE_URL, STORAGE_DATABASE_URL, JWT_SECRET, PUBLIC_URL, STORAGE_DIR, PORT } = process.env;
+const { AUTH_DATABASE_URL, STORAGE_DATABASE_URL, JWT_SECRET, SIGNING_KEYS, PUBLIC_URL, STORAGE_DIR, PORT } = process.env;
+const { SMTP_PORT, MAIL_FROM, AVENUE_CONFIRM_EMAIL, REST_URL } = process.env;
+const keys = new SigningKeys(JSON.parse(SIGNING_KEYS));
 const ISSUER = `${PUBLIC_URL}/auth/v1`;
 
-function connect(url) {
+function connect(url, settings = {}) {
   const connection = createPostgresConnection({
     url,
     postgresOptions: {
+      connection: settings,
       max: 4,
       idle_timeout: 30,
       onnotice: () => {},
@@ -40,7 +46,8 @@ function connect(url) {
 
 // Two connections with the two roles a hosted project uses, so that a missing grant shows here too.
 const auth = connect(AUTH_DATABASE_URL);
-const storage = connect(STORAGE_DATABASE_URL);
+// Hosted Storage says so in every transaction of its own; anybody else's DELETE is refused.
+const storage = connect(STORAGE_DATABASE_URL, { "storage.allow_delete_query": "true" });
 const authConfig = {
   enabled: true,
   jwt_secret: JWT_SECRET,
@@ -50,10 +57,18 @@ const authConfig = {
   enable_refresh_token_rotation: true,
   refresh_token_reuse_interval: 10,
   minimum_password_length: 6,
-  email: { enable_signup: true, enable_confirmations: false },
+  email: { enable_signup: true, enable_confirmations: AVENUE_CONFIRM_EMAIL === "1" },
 };
 const server = { disableStudio: true };
-const authApp = new App({ connection: auth, auth: authConfig, api: { enabled: false }, options: { server } });
+// Lite's own mailer insists on a password; the stack's mail server keeps what it takes as files and asks for none.
+const post = createTransport({ host: "127.0.0.1", port: Number(SMTP_PORT), ignoreTLS: true });
+const email = { send: ({ to, subject, text, html }) => post.sendMail({ from: MAIL_FROM, to, subject, text, html }) };
+const authApp = new App({
+  connection: auth,
+  auth: authConfig,
+  api: { enabled: false },
+  options: { server, drivers: { email } },
+});
 const storageApp = new App({
   connection: storage,
   auth: { jwt_secret: JWT_SECRET },
@@ -61,7 +76,11 @@ const storageApp = new App({
   storage: { enabled: true, file_size_limit: "50MiB" },
   options: { server },
 });
-storageApp._storageAdapter = new FileStore(STORAGE_DIR);
+storageApp._storageAdapter = new FileStore(STORAGE_DIR, async (bucket, key) => {
+  const [row] = await storage.driver`
+    select metadata ->> 'eTag' as tag from storage.objects where bucket_id = ${bucket} and name = ${key}`;
+  return row?.tag;
+});
 
 const signUp = (body) =>
   authApp.fetch(new Request(`${ISSUER}/signup`, { method: "POST", body: JSON.stringify(body) }));
@@ -72,12 +91,15 @@ const METHODS = { "/signup": "password", "/token password": "password", "/token 
 
 async function handleAuth(request, url) {
   const path = url.pathname.slice("/auth/v1".length);
+  if (path === "/.well-known/jwks.json" && request.method === "GET") {
+    return Response.json({ keys: keys.published }, { headers: { "cache-control": "public, max-age=600" } });
+  }
   if (path.startsWith("/admin/") && request.method !== "OPTIONS") return admin(request, path.slice("/admin".length));
   const answer = await authApp.fetch(request);
   if (request.method !== "POST" || !answer.ok || !/^\/(signup|token|verify)$/.test(path)) return answer;
   const body = await answer.json();
   const method = METHODS[`${path} ${url.searchParams.get("grant_type")}`] ?? METHODS[path] ?? null;
-  const full = body.access_token ? await complete(body, method, auth.driver, JWT_SECRET, ISSUER) : body;
+  const full = body.access_token ? await complete(body, method, auth.driver, keys, ISSUER) : body;
   const headers = new Headers(answer.headers);
   headers.delete("content-length");
   return Response.json(full, { status: answer.status, headers });
@@ -152,6 +174,12 @@ async function sign(request, url, many) {
 }
 
 async function handleStorage(request, url) {
+  // Two names for one thing; Lite knows the short one.
+  const short = url.pathname.replace(/^(\/storage\/v1\/object(?:\/info)?)\/authenticated\//, "$1/");
+  if (short !== url.pathname) {
+    url.pathname = short;
+    request = new Request(url, request);
+  }
   const path = url.pathname.slice("/storage/v1".length);
   const bearer = request.headers.get("authorization")?.replace(/^Bearer\s+/i, "");
   const listing = path.match(/^\/object\/list\/([^/]+)$/);
@@ -182,6 +210,22 @@ async function handleStorage(request, url) {
   return answer;
 }
 
+/** A read of the Data API that was answered 400, asked once more: the gateway cannot look into an answer. PostgREST 12 says an
+ *  empty 400 when the database goes away under a request; later ones say a 503 like this one. */
+async function again(request, url) {
+  const headers = new Headers(request.headers);
+  for (const name of ["host", "connection"]) headers.delete(name);
+  const answer = await fetch(REST_URL + url.pathname.slice("/again".length) + url.search, { headers }).catch(() => null);
+  const body = answer?.status === 400 ? await answer.text() : answer?.body;
+  if (answer && !(answer.status === 400 && JSON.parse(body).code === "")) {
+    const theirs = new Headers(answer.headers);
+    theirs.delete("transfer-encoding");
+    return new Response(body, { status: answer.status, headers: theirs });
+  }
+  const lost = { code: "PGRST001", details: null, hint: null, message: "Database client error. Retrying the connection." };
+  return Response.json(lost, { status: 503, headers: { "retry-after": "1" } });
+}
+
 async function health() {
   try {
     await Promise.all([auth.driver`select 1`, storage.driver`select 1`]);
@@ -192,10 +236,22 @@ async function health() {
   }
 }
 
-async function handle(request) {
+/** The request with a token Lite can check. */
+function forLite(request) {
+  const token = request.headers.get("authorization")?.match(/^Bearer\s+(\S+)$/i)?.[1];
+  const known = token && keys.forLite(token, JWT_SECRET);
+  if (!known || known === token) return request;
+  const headers = new Headers(request.headers);
+  headers.set("authorization", `Bearer ${known}`);
+  return new Request(request.url, { method: request.method, headers, body: request.body, duplex: "half" });
+}
+
+async function handle(incoming) {
+  const request = forLite(incoming);
   const url = new URL(request.url);
   try {
     if (url.pathname === "/healthz") return await health();
+    if (url.pathname.startsWith("/again/")) return await again(incoming, url);
     return await (url.pathname.startsWith("/storage/v1/") ? handleStorage(request, url) : handleAuth(request, url));
   } catch (error) {
     console.error(request.method, url.pathname, error);

@@ -74,7 +74,7 @@ def matrix(
 
 @app.command()
 def docs() -> None:
-    """Rewrite docs/schema, docs/errors.md and docs/access-matrix.md from the database that sql/ makes."""
+    """Rewrite docs/schema, docs/types, docs/errors.md and docs/access-matrix.md from the database that sql/ makes."""
     with scratch.built_from_pages() as database:
         changed = documents.write(documents.pages(database))
     console.print(

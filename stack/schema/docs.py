@@ -1,16 +1,18 @@
-"""The generated pages under docs/: one for each domain of the schema, the errors, and the access matrix."""
+"""What is generated under docs/: a page for each domain of the schema, the errors, the access matrix, the types."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psycopg
 
 from stack.cluster import REPO, SUPERUSER
-from stack.schema import matrix, scratch
+from stack.schema import client_types, diagrams, matrix, scratch
 from stack.schema.matrix import code, table
 from workers.problems import CODES
 
@@ -25,22 +27,51 @@ ERRORS = f"""\
 
 ## Data API and RPCs
 
-A refused call answers with the HTTP status below and a JSON body. `hint` is the stable code a client switches on,
-`message` is a sentence for people, `details` says what exactly was refused (a field, an id, a limit).
+A refused call answers with the HTTP status below and a JSON body. When `code` begins with `PT`, `hint` is the stable
+code a client switches on, `message` is a sentence for people, `details` says what exactly was refused (a field, an
+id, a limit). With any other `code` the hint is no code: PostgREST and PostgreSQL add hints of their own.
 
 ```json
 {{"code": "PT409", "message": "This item is already sold.", "hint": "item_sold", "details": "…"}}
 ```
 
-What PostgreSQL itself refuses keeps its own code and has no hint: `23505` a duplicate (409), `23514` a value outside
-its limits (400), `42501` no privilege for this verb, column or row (401 without a session, 403 with one).
+What PostgreSQL itself refuses keeps its own code: `23505` a duplicate (409), `23514` a value outside its limits (400),
+`42501` no privilege for this verb, column or row (401 without a session, 403 with one), `21000` a PATCH or DELETE
+without a filter (400).
+
+A request with `head: true` gets no body and so no hint: supabase-js tells only the status, and calls a 404 a success.
+Ask with GET where the reason matters.
+
+"""
+CONSTRAINTS = """
+## What PostgreSQL refuses by itself
+
+Such an answer has PostgreSQL's own `code`, and its `message` names the constraint: `… violates check constraint
+"products_price_cents_check"`. A `hint` there is PostgREST's or PostgreSQL's, not one of ours. `error_catalog()` gives
+all of this page as rows: an application loads them once and finds a sentence for every refusal.
+
+```js
+const { data: catalog } = await supabase.rpc('error_catalog')
+const entries = new Map(catalog?.map((entry) => [entry.name, entry]))
+const explain = (error) => error.code?.startsWith('PT')
+  ? entries.get(error.hint)
+  : entries.get(error.message?.match(/constraint "(\\w+)"/)?.[1]) ?? entries.get(error.code)
+```
 
 """
 PROBLEMS = """
 ## Functions and webhooks
 
 What the workers serve under `/functions/v1` and `/webhooks` answers with problem details (RFC 9457,
-`application/problem+json`). `code` is the stable code: one of these, or one of the above with the same status.
+`application/problem+json`). `code` is the stable code: one of these, or one of the above with the same status. A
+visitor without a session gets `not_signed_in`, also when the client library sent the public key as a token.
+
+`fetch` shows them as they are. `functions.invoke` (local stack, or a gateway of your own) hides them in the error:
+
+```js
+const { data, error } = await supabase.functions.invoke(`payments/${payment_id}/start`)
+const problem = error?.context ? await error.context.json() : null // problem.code, problem.title
+```
 
 ```json
 {"type": "urn:avenue:error:token_expired", "title": "The session has expired.", "status": 401, "code": "token_expired"}
@@ -96,38 +127,53 @@ _FUNCTIONS = """
 """
 
 
+class _Found(NamedTuple):
+    """What the whole database has, of all pages."""
+
+    types: list[tuple[Any, ...]]
+    relations: list[tuple[Any, ...]]
+    functions: list[tuple[Any, ...]]
+
+
 def pages(database: scratch.Database) -> dict[Path, str]:
-    """Every generated page, for a database built from the pages of sql/ (it knows which page made what)."""
-    with database.connect(SUPERUSER) as connection:
+    """Every generated file, for a database built from the pages of sql/ (it knows which page made what)."""
+    with ThreadPoolExecutor() as pool, database.connect(SUPERUSER) as connection:
+        types = pool.submit(client_types.files, database.url)
         written = {matrix.PATH: matrix.page(connection)}
         connection.execute("set search_path = ''")
         written[DOCS / "errors.md"] = _errors(connection)
+        # Asked once: naming everything there is takes far longer than writing a page.
+        found = _Found(*(connection.execute(query).fetchall() for query in (_TYPES, _RELATIONS, _FUNCTIONS)))
         domains: dict[str, list[str]] = defaultdict(list)
+        tables: dict[str, list[str]] = defaultdict(list)
         for page, made in database.objects.items():
-            domains[_domain(page)].append("\n".join(_section(connection, page, made)))
+            domains[_domain(page)].append("\n".join(_section(connection, found, page, made)))
+            tables[_domain(page)] += sorted(name for kind, name in made if kind == "table")
+        pictures = diagrams.page(connection, tables)
+        written |= types.result()
     for domain, sections in domains.items():
         head = f"# {domain.capitalize()}\n\n{GENERATED} Who may do what: [access matrix](../access-matrix.md).\n"
         written[SCHEMA / f"{domain}.md"] = "\n".join([head, *sections])
-    tables: dict[str, list[str]] = defaultdict(list)
-    for page, made in database.objects.items():
-        tables[_domain(page)] += sorted(name for kind, name in made if kind == "table")
+    written[SCHEMA / "diagrams.md"] = f"# Diagrams\n\n{GENERATED}\n\n{diagrams.INTRODUCTION}\n{pictures}"
     contents = "".join(f"- [{domain}]({domain}.md): {', '.join(tables[domain])}\n" for domain in domains)
-    written[SCHEMA / "README.md"] = f"# Schema\n\n{GENERATED} In load order:\n\n{contents}"
+    written[SCHEMA / "README.md"] = (
+        f"# Schema\n\n{GENERATED} Who refers to whom, drawn: [diagrams](diagrams.md). In load order:\n\n{contents}"
+    )
     return written
 
 
 def stale(written: dict[Path, str]) -> list[Path]:
-    """Pages on disk that are missing, differ, or describe a domain that is gone."""
+    """Files on disk that are missing, differ, or describe a domain that is gone."""
     gone = set(SCHEMA.glob("*.md")) - written.keys()
     return sorted(gone | {path for path, text in written.items() if not path.exists() or path.read_text() != text})
 
 
 def write(written: dict[Path, str]) -> list[Path]:
-    """Bring the pages on disk up to date; which of them changed."""
+    """Bring the files on disk up to date; which of them changed."""
     changed = stale(written)
-    SCHEMA.mkdir(parents=True, exist_ok=True)
     for path in changed:
         if path in written:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(written[path])
         else:
             path.unlink()
@@ -141,16 +187,19 @@ def _errors(connection: psycopg.Connection) -> str:
         [code(key), sqlstate[2:] if sqlstate.startswith("PT") else f"none ({sqlstate}, workers only)", message, text]
         for key, sqlstate, message, text in connection.execute(query)
     )
+    refused = connection.execute("select name, code, sqlstate, message from public.error_catalog() where name <> code")
+    constraints = ([code(name), code(key), sqlstate, message] for name, key, sqlstate, message in refused)
     workers = ([code(key), str(known.status), known.title, known.description] for key, known in sorted(CODES.items()))
-    return ERRORS + table(head, database) + PROBLEMS + table(head, workers)
+    postgres = CONSTRAINTS + table(["name", "code", "SQLSTATE", "message"], constraints)
+    return ERRORS + table(head, database) + postgres + PROBLEMS + table(head, workers)
 
 
-def _section(connection: psycopg.Connection, page: str, made: set[tuple[str, str]]) -> Iterator[str]:
+def _section(connection: psycopg.Connection, found: _Found, page: str, made: set[tuple[str, str]]) -> Iterator[str]:
     yield f"## {_title(page)}\n\n[{page}](../../{page}): {_introduction(page)}\n"
-    types = [row for row in connection.execute(_TYPES).fetchall() if row[:2] in made]
+    types = [row for row in found.types if row[:2] in made]
     if types:
         yield table(["type", "is", "meaning"], ([code(name), values, text] for _, name, text, values in types))
-    for kind, name, oid, text in connection.execute(_RELATIONS).fetchall():
+    for kind, name, oid, text in found.relations:
         if (kind, name) in made:
             yield f"### {name}\n\n{text or ''}\n"
             yield table(
@@ -163,7 +212,7 @@ def _section(connection: psycopg.Connection, page: str, made: set[tuple[str, str
             for title, query in (("constraint", _CONSTRAINTS), ("index", _INDEXES), ("trigger", _TRIGGERS)):
                 if rows := connection.execute(query, [oid]).fetchall():
                     yield table([title, "definition"], ([key, code(definition)] for key, definition in rows))
-    functions = [row for row in connection.execute(_FUNCTIONS).fetchall() if row[:2] in made]
+    functions = [row for row in found.functions if row[:2] in made]
     if functions:
         yield "### Functions\n"
         for _, _, name, arguments, result, text in functions:

@@ -49,7 +49,17 @@ def squawk(files: list[Path]) -> Verdict:
     """What applying these migrations can cost on a database in use."""
     if not files:
         return Verdict("squawk", None, "there is no migration yet")
-    return _run("squawk", [str(Path(sys.executable).parent / "squawk"), "--reporter=gcc", *map(str, files)])
+    command = [str(Path(sys.executable).parent / "squawk"), "--reporter=json", *map(str, files)]
+    done = subprocess.run(command, cwd=REPO, text=True, capture_output=True, check=False)
+    if not done.returncode:
+        return Verdict("squawk", True, "")
+    try:
+        found = json.loads(done.stdout)
+    except json.JSONDecodeError:
+        return Verdict("squawk", False, (done.stdout + done.stderr).strip())
+    # It counts lines and columns from 0, editors from 1.
+    lines = [f"{f['file']}:{f['line'] + 1}:{f['column'] + 1}: {f['rule_name']}: {f['message']}" for f in found]
+    return Verdict("squawk", False, "\n".join(lines))
 
 
 def advisors(database: scratch.Database) -> Verdict:

@@ -13,7 +13,7 @@ from stack.schema import snapshot
 
 PATH = REPO / "docs" / "access-matrix.md"
 SCHEMAS = ("public", "private", "ledger")
-ROLES = ("anon", "authenticated", "service_role", "avenue_worker", "PUBLIC")
+ROLES = ("anon", "authenticated", "service_role", "avenue_worker", "avenue_estimates", "PUBLIC")
 INTRODUCTION = """\
 # Access matrix
 
@@ -26,6 +26,7 @@ change of who may do what: review it as one.
 | authenticated | a signed-in user; the policies below say which rows |
 | service_role | an operator's or server's key; policies do not apply to it |
 | avenue_worker | the Python workers: no tables of ours, only the functions listed |
+| avenue_estimates | whoever asks for `count=planned` or `count=estimated`: answered where it may `select` a relation |
 | PUBLIC | everybody; must stay empty |
 
 `update (bio, name)` means these columns only. A relation with row level security and no policy for a role shows that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
@@ -87,17 +87,24 @@ def _new_pages(old: scratch.Database, wanted: scratch.Database, project: Path) -
 
 
 def _parts(old: scratch.Database, wanted: scratch.Database, new: Collection[str], project: Path) -> list[str]:
-    """The migration's text, new pages first; the difference first where the new pages need what it brings."""
+    """The migration's text: new pages first, or the difference where they need what it brings, or mixed."""
     texts = {page: f"{_heading(page)}\n{(project / page).read_text().rstrip()}\n" for page in new}
     trial = scratch.database(old.cluster, "trial", old.name)
-    try:
-        for page, text in texts.items():
+    first = []
+    for page, text in texts.items():
+        # A page that needs what has changed waits for the difference. One transaction each: a failure leaves nothing.
+        with suppress(StackError):
             trial.apply(text, page)
+            first.append(page)
+    if len(first) == len(new):
         return [*texts.values(), *_difference(trial, wanted)]
-    except StackError:
-        without = [page for page in wanted.objects if page not in new]
+    without = [page for page in wanted.objects if page not in new]
+    try:
         with scratch.built_from_pages(project, without) as changed:
             return [*_difference(old, changed), *texts.values()]
+    except StackError:
+        # Old and new pages need each other: what cannot stand first is part of the difference.
+        return [*(texts[page] for page in first), *_difference(trial, wanted)]
 
 
 def _difference(old: scratch.Database, wanted: scratch.Database) -> list[str]:
@@ -109,7 +116,9 @@ def _difference(old: scratch.Database, wanted: scratch.Database) -> list[str]:
         reserved = {
             word for (word,) in connection.execute("select word from pg_get_keywords() where catcode in ('R', 'T')")
         }
-    kept = [text for text in statements(done.stdout, reserved) if not NOISE.fullmatch(text)]
+    # The command's own remarks, drawn beside a line, come with the statements.
+    printed = re.sub(r"^[│▲●◇].*\n?", "", done.stdout, flags=re.MULTILINE)
+    kept = [text for text in statements(printed, reserved) if not NOISE.fullmatch(text)]
     if any(re.match("create (or replace )?function", text, re.IGNORECASE) for text in kept):
         kept.insert(0, "set local check_function_bodies = off")
     return [f"{text};\n" for text in kept]

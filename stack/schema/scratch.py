@@ -35,6 +35,7 @@ THROWAWAY = {
 }
 
 # What makes a page's object nameable: enough to say which page an object comes from, and whether a page is new.
+# Numbers below 16384 are the server's own; naming its thousands of functions after each page takes seconds.
 _OBJECTS = """
     select i.type, i.identity
     from (
@@ -47,7 +48,7 @@ _OBJECTS = """
         union all select 'pg_policy'::regclass, oid from pg_policy
     ) as o
     cross join pg_identify_object(o.classid, o.oid, 0) as i
-    where coalesce(i.schema, '') not in ('pg_catalog', 'information_schema', 'pg_toast')
+    where o.oid >= 16384 and coalesce(i.schema, '') not in ('pg_catalog', 'information_schema', 'pg_toast')
         and not exists (
             select from pg_depend as d where d.classid = o.classid and d.objid = o.oid and d.deptype = 'e'
         )

@@ -83,6 +83,10 @@ class SimulatorControl:
         """Bring a payment intent, refund or account to its next state (README.md); gives the object."""
         return self._call("POST", f"/_sim/objects/{object_id}", {"to": to, **details})
 
+    def forget(self, object_id: str) -> None:
+        """Let the provider answer 404 for an object from now on."""
+        self._call("DELETE", f"/_sim/objects/{object_id}")
+
     def late_decline(self, intent_id: str, code: str = "card_declined") -> Json:
         """Decline a succeeded payment at settlement: same charge, now failed; the money is taken back."""
         return self.move(intent_id, "failed", code=code)

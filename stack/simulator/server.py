@@ -301,6 +301,13 @@ class Simulator:
         result: Json = self.command(request, act)
         return result
 
+    async def forget(self, request: Request, body: Json) -> Json:
+        """DELETE /_sim/objects/{id}: the provider does not know it any more, as with another account's key."""
+        with self.store.transaction():
+            if not self.store.forget(request.path_params["id"]):
+                raise ValueError(f"there is no {request.path_params['id']}")
+        return {"forgotten": request.path_params["id"]}
+
     async def settle(self, request: Request, body: Json) -> Json:
         """POST /_sim/charges/{id}/settle: the balance transaction that `defer_fees` kept back."""
         charge = self.store.find(request.path_params["id"])
@@ -377,6 +384,7 @@ COMMANDS: dict[str, Callable[[Simulator, Request, Json], Any]] = {
     "POST /_sim/faults": Simulator.add_fault,
     "DELETE /_sim/faults": Simulator.clear_faults,
     "POST /_sim/objects/{id}": Simulator.move,
+    "DELETE /_sim/objects/{id}": Simulator.forget,
     "POST /_sim/charges/{id}/settle": Simulator.settle,
     "POST /_sim/balance": Simulator.balance,
 }

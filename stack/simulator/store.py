@@ -106,6 +106,10 @@ class Store:
         row = self._db.execute("select body from objects where id = ?", (object_id,)).fetchone()
         return json.loads(row["body"]) if row else None
 
+    def forget(self, object_id: str) -> bool:
+        """Delete an object, not what it moved; False when there is none."""
+        return self._db.execute("delete from objects where id = ?", (object_id,)).rowcount > 0
+
     def page(
         self,
         kind: str,

@@ -37,6 +37,22 @@ create table if not exists auth.mfa_amr_claims (
     unique (session_id, authentication_method)
 );
 
+-- Deleting rows by SQL would leave the bytes: as on a hosted project only Storage does it, by a setting of its own.
+create or replace function storage.protect_delete() returns trigger language plpgsql as $$
+begin
+    if coalesce(current_setting('storage.allow_delete_query', true), 'false') <> 'true' then
+        raise insufficient_privilege using
+            message = 'Direct deletion from storage tables is not allowed. Use the Storage API instead.',
+            hint = 'This prevents accidental data loss from orphaned objects.';
+    end if;
+    return null;
+end
+$$;
+create or replace trigger protect_buckets_delete before delete on storage.buckets
+for each statement execute function storage.protect_delete();
+create or replace trigger protect_objects_delete before delete on storage.objects
+for each statement execute function storage.protect_delete();
+
 do $$
 declare
     object record;

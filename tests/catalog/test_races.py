@@ -10,7 +10,9 @@ from collections import Counter
 import psycopg
 import pytest
 
+from tests.harness.people import follow_accounts
 from tests.harness.server import Database
+from tests.harness.waiting import until
 
 NOBODY_LOST = {"40P01", "40001"}  # deadlock, serialization failure
 
@@ -143,14 +145,18 @@ def test_ban_meets_publishing(database: Database) -> None:
         listed = "select count(*) from public.catalog_items where seller_id = %s and is_visible"
         assert database.value(listed, seller) == 0
         counted = (
-            "select (select artworks_count from public.profiles where id = %s)"
+            "select (select published_count from public.profile_counts where user_id = %s and kind = 'artwork')"
             " - (select count(*) from public.catalog_items where seller_id = %s and is_published)"
         )
         assert database.value(counted, seller, seller) == 0
 
 
 def test_deletion_meets_selling(database: Database) -> None:
-    """An account is deleted while its owner publishes and renames: the deletion always works."""
+    """An account is deleted while its owner publishes and renames: the deletion always works.
+
+    At once nobody sees anything of it; the items themselves follow in steps.
+    """
+    visible = "select count(*) from public.catalog_items where seller_id = %s and is_visible"
     for attempt in range(5):
         seller = sign_up(database, f"leaver{attempt}")
         works = [artwork(database, seller, status="draft") for _ in range(8)]
@@ -164,9 +170,13 @@ def test_deletion_meets_selling(database: Database) -> None:
         )
         assert outcomes[0] is None
         assert not NOBODY_LOST & set(outcomes)
-        assert (
-            database.value("select count(*) from public.catalog_items where seller_id = %s and is_visible", seller) == 0
-        )
+        with database.connect() as connection, connection.transaction():
+            connection.execute("set local role anon")
+            seen = connection.execute("select count(*) from public.catalog_items where seller_id = %s", [seller])
+            assert seen.fetchone() == (0,)
+        follow_accounts(database)
+        assert database.value(visible, seller) == 0
+        assert database.value("select count(*) from private.account_changes where user_id = %s", seller) == 0
         username = "select username::text from public.profiles where id = %s"
         assert (database.value(username, seller) or "deleted-").startswith("deleted-")
 
@@ -228,6 +238,55 @@ def test_last_file(database: Database) -> None:
     outcomes = at_once(database, [(seller, remove, (f"{seller}/{name}",)) for name in ("a.wav", "b.wav")])
     assert sorted(map(str, outcomes)) == ["None", "product_has_no_files"]
     assert database.value("select file_size_bytes from public.products where id = %s", product) == 10
+
+
+@pytest.mark.parametrize("statement", ["update storage.objects set version = '2'", "delete from storage.objects"])
+@pytest.mark.parametrize("bucket", ["product-files", "attachments"])
+def test_an_upload_that_ends_while_its_file_is_named_changes_nothing(
+    database: Database, bucket: str, statement: str
+) -> None:
+    """An upload to the same path, or its deletion, reaches the row while an item or a message begins to refer to it."""
+    person = sign_up(database, f"late-{uuid.uuid4().hex[:8]}")
+    if bucket == "attachments":
+        other = sign_up(database, f"other-{uuid.uuid4().hex[:8]}")
+        with database.connect() as connection, connection.transaction():
+            connection.execute(
+                "select set_config('request.jwt.claims', %s, true)", [json.dumps({"sub": person, "role": "x"})]
+            )
+            (talk,) = connection.execute(
+                "select id from public.start_conversation(array[%s::uuid])", [other]
+            ).fetchone()
+        path = f"{person}/{talk}/a.wav"
+        name = "insert into public.messages (sender_id, conversation_id, attachments) values (%s, %s, array[%s])"
+        values = [person, talk, path]
+    else:
+        item = database.value("insert into public.products (seller_id, title) values (%s, 'Late') returning id", person)
+        path = f"{person}/a.wav"
+        name = "insert into public.product_files (product_id, path) values (%s, %s)"
+        values = [item, path]
+    database.run("insert into storage.objects (bucket_id, name, version) values (%s, %s, '1')", bucket, path)
+    outcome: list[object] = []
+
+    def finish() -> None:
+        with database.connect() as connection:
+            connection.execute("set storage.allow_delete_query = 'true'")
+            connection.execute("set application_name = 'late upload'")
+            try:
+                outcome.append(connection.execute(f"{statement} where name = %s".encode(), [path]).rowcount)
+            except psycopg.errors.InsufficientPrivilege:
+                outcome.append("refused")
+
+    late = threading.Thread(target=finish)
+    with database.connect() as connection, connection.transaction():
+        connection.execute(name.encode(), values)
+        late.start()
+        waits = (
+            "select count(*) from pg_stat_activity where application_name = 'late upload' and wait_event_type = 'Lock'"
+        )
+        until(lambda: database.value(waits), "it waits for the row")
+    late.join()
+    assert outcome == ["refused" if statement.startswith("update") else 0]
+    assert database.value("select version from storage.objects where name = %s", path) == "1"
 
 
 def test_one_of_a_kind_is_sold_once(database: Database) -> None:

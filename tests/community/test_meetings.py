@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
 
+from tests.harness.people import follow_accounts
 from tests.harness.server import Database
 from tests.harness.waiting import until
 
@@ -57,7 +58,11 @@ class Meeting:
 
     def begin(self, who: str, statement: str, *values: object) -> None:
         """Start a statement; returns when it waits for somebody, or is done."""
-        self.under_way.append(self.pool.submit(act, self.database, who, statement, *values))
+        self.start(act, self.database, who, statement, *values)
+
+    def start(self, do: Callable[..., list[Any]], *values: object) -> None:
+        """Any other call, likewise."""
+        self.under_way.append(self.pool.submit(do, *values))
         waiting = (
             "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
         )
@@ -170,6 +175,29 @@ def poll(database: Database, author: str) -> list[str]:
     return [str(post), *(row["id"] for row in options)]
 
 
+def test_a_block_on_somebody_who_leaves_is_taken_back(database: Database, people: list[str], meeting: Meeting) -> None:
+    """Some messages are not erased yet, and somebody holds the chat: what can be read again is counted all the same."""
+    ana, ben, cleo, _ = people
+    [(chat,)] = act(database, ana, "select id from public.start_conversation(%s::uuid[])", [ben, cleo])
+    # More than one step of the erasure takes.
+    database.run(
+        "insert into public.messages (conversation_id, sender_id, content) "
+        "select %s::uuid, %s::uuid, 'hello' from generate_series(1, 510)",
+        chat,
+        ben,
+    )
+    act(database, ana, BLOCK, ben)
+    act(database, ben, "select public.delete_my_account()")
+    with acting(database, cleo) as writing:
+        writing.execute(SEND, [chat])
+        meeting.begin(ana, "delete from public.user_blocks where blocked_id = %s", ben)
+    meeting.end()
+    assert database.value("select count(*) from public.messages where sender_id = %s", ben) > 0
+    assert database.run("select * from private.recount()") == []
+    follow_accounts(database)
+    assert database.run("select * from private.recount()") == []
+
+
 def test_a_vote_that_is_not_added_yet_moves(database: Database, people: list[str], meeting: Meeting) -> None:
     """Somebody takes their vote back, the second waits for that, the third leaves theirs to the second and moves it."""
     ana, ben, cleo, dan = people
@@ -209,14 +237,348 @@ def test_the_question_changes_while_somebody_votes(database: Database, people: l
     assert database.value("select content from public.posts where id = %s", post) == "Tea?"
 
 
-def test_one_person_is_one_in_the_queue(database: Database, people: list[str], meeting: Meeting) -> None:
-    """However often somebody changes their visibility at once, everybody else waits for one of these changes only."""
+@contextlib.contextmanager
+def slow_request(database: Database, who: str, statement: str, *values: object) -> Iterator[Future[object]]:
+    """A statement of somebody's that takes half a minute, on a connection of the Data API; how it ended."""
+    with database.cluster.connect(database.name, "authenticator") as connection, ThreadPoolExecutor(1) as pool:
+        claims = json.dumps({"sub": who, "role": "authenticated"})
+        connection.execute("begin")
+        connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
+        connection.execute("set local role authenticated")
+        running = pool.submit(connection.execute, statement.encode(), values)
+        sleeping = "select count(*) from pg_stat_activity where pid = %s and wait_event = 'PgSleep'"
+        until(lambda: database.value(sleeping, connection.info.backend_pid), "the slow statement to be under way")
+        try:
+            yield running
+        finally:
+            database.run("select pg_cancel_backend(%s)", connection.info.backend_pid)
+            running.exception(30)
+
+
+def hurried(database: Database, who: str, statement: str, *values: object) -> None:
+    """As the Data API does it, which waits two seconds for a lock."""
+    with acting(database, who) as connection:
+        connection.execute("set local lock_timeout = '2s'")
+        connection.execute(statement.encode(), values)
+
+
+def by_admin(database: Database, admin: str, statement: str, *values: object) -> list[Any]:
+    database.run("update public.profiles set role = 'admin' where id = %s", admin)
+    return act(database, admin, statement, *values)
+
+
+def test_nobody_is_banned_late_because_of_a_slow_filter(database: Database, people: list[str]) -> None:
+    """A request that goes through its own posts slowly, with one of them in hand, holds nobody up; nor is any shown."""
+    ana, ben, admin, _ = people
+    write = "insert into public.posts (content) values (%s) returning id"
+    posts = [act(database, ana, write, words)[0][0] for words in ("first", "second")]
+    edit = (
+        "update public.posts set content = 'Ho' "
+        "where user_id = %s and case when content = 'first' then true else pg_sleep(30) is not null end"
+    )
+    with slow_request(database, ana, edit, ana) as slow:
+        by_admin(database, admin, "select public.ban_user(%s, 'spam')", ana)
+        act(database, ben, "insert into public.posts (content) values ('Meanwhile') returning id")
+        act(database, ben, "select public.set_profile_visibility('private')")
+        assert not slow.done()
+        for reader in (ben, admin):
+            seen = act(database, reader, "select id from public.posts where id = any(%s)", posts)
+            assert len(seen) == (len(posts) if reader == admin else 0)
+    follow_accounts(database)
+    assert database.run("select distinct audience::text from public.posts where id = any(%s)", posts) == [
+        {"audience": "owner"}
+    ]
+
+
+def test_who_holds_the_own_row_is_banned_all_the_same(database: Database, people: list[str]) -> None:
+    ana, _, admin, _ = people
+    hold = "update public.profiles set bio = 'I stay' where id = %s returning pg_sleep(30)"
+    with slow_request(database, ana, hold, ana) as slow:
+        by_admin(database, admin, "select public.ban_user(%s, 'spam')", ana)
+        assert isinstance(slow.exception(10), psycopg.errors.QueryCanceled)
+    assert database.value("select is_banned from public.profiles where id = %s", ana) is True
+
+
+def test_who_holds_the_own_row_in_several_ways_is_banned_all_the_same(database: Database, people: list[str]) -> None:
+    ana, ben, admin, _ = people
+    write = "select pg_sleep(30) from public.start_conversation(array[%s]::uuid[])"
+    hold = "update public.profiles set bio = 'I stay' where id = %s returning pg_sleep(30)"
+    with slow_request(database, ana, write, ben), slow_request(database, ana, hold, ana) as slow:
+        by_admin(database, admin, "select public.ban_user(%s, 'spam')", ana)
+        assert isinstance(slow.exception(10), psycopg.errors.QueryCanceled)
+    assert database.value("select is_banned from public.profiles where id = %s", ana) is True
+
+
+def test_who_holds_the_own_row_as_an_admin_is_dismissed_all_the_same(database: Database, people: list[str]) -> None:
+    ana, boss, *_ = people
+    database.run("update public.profiles set role = 'super_admin' where id = %s", boss)
+    database.run("update public.profiles set role = 'admin' where id = %s", ana)
+    hold = "update public.profiles set bio = 'I stay' where id = %s returning pg_sleep(30)"
+    with slow_request(database, ana, hold, ana):
+        hurried(database, boss, "select public.set_role(%s, 'member')", ana)
+    assert database.value("select role::text from public.profiles where id = %s", ana) == "member"
+
+
+def test_what_its_author_holds_is_taken_down_all_the_same(database: Database, people: list[str]) -> None:
+    ana, _, admin, _ = people
+    hold = "update public.posts set content = 'Ho' where user_id = %s returning pg_sleep(30)"
+    [(post,)] = act(database, ana, "insert into public.posts (content) values ('Spam') returning id")
+    database.run("update public.profiles set role = 'admin' where id = %s", admin)
+    with slow_request(database, ana, hold, ana):
+        hurried(database, admin, "select public.hide_content('post', %s, 'spam')", post)
+    assert database.value("select is_hidden from public.posts where id = %s", post) is True
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "select pg_sleep(30) from public.start_conversation(array[%s]::uuid[])",
+        "select pg_sleep(30) from public.report_content('profile', %s, 'spam')",
+    ],
+)
+def test_nobody_keeps_somebody_from_leaving(database: Database, people: list[str], hold: str) -> None:
     ana, ben, *_ = people
-    change = "update public.profiles set profile_visibility = 'private' where id = %s"
-    with database.connect() as connection, connection.transaction():
-        connection.execute("select private.take_standing_turn()")
-        for who in (ana, ana, ana, ben):
-            meeting.begin(who, change, who)
-        queues = "select count(*) from pg_locks where locktype = 'advisory' and not granted group by classid, objid"
-        assert [row["count"] for row in database.run(queues)] == [2, 2], "two in the queue, two behind the first"
+    with slow_request(database, ben, hold, ana):
+        hurried(database, ana, "select public.delete_my_account()")
+    assert database.run("select * from auth.users where id = %s", ana) == []
+
+
+def test_asking_twice_does_not_keep_somebody_from_leaving(database: Database, people: list[str]) -> None:
+    ana, *_ = people
+    leave = "select public.delete_my_account()"
+    with slow_request(database, ana, f"with left_ as materialized ({leave}) select pg_sleep(30) from left_") as slow:
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            hurried(database, ana, leave)
+        assert not slow.done()
+
+
+@pytest.mark.parametrize(
+    "hold",
+    [
+        "with w as (insert into public.follows (following_id) values (%s) returning 1) select pg_sleep(30) from w",
+        "with w as (delete from public.follows where following_id = %s returning 1) select pg_sleep(30) from w",
+        "with w as (insert into public.messages (conversation_id, content) select c.id, 'Hey' "
+        "from public.conversations as c where %s in (c.low_id, c.high_id) returning 1) select pg_sleep(30) from w",
+    ],
+    ids=["follow", "unfollow", "message"],
+)
+def test_nobody_keeps_somebody_from_blocking_them(database: Database, people: list[str], hold: str) -> None:
+    ana, ben, *_ = people
+    act(database, ben, "select public.start_conversation(array[%s]::uuid[])", ana)
+    if "delete" in hold:
+        act(database, ben, "insert into public.follows (following_id) values (%s)", ana)
+    with slow_request(database, ben, hold, ana):
+        hurried(database, ana, BLOCK, ben)
+    assert database.value("select count(*) from public.user_blocks where blocker_id = %s", ana) == 1
+    assert database.value("select count(*) from public.follows where follower_id = %s", ben) == 0
+
+
+@pytest.mark.parametrize(
+    ("relation", "column", "meanwhile", "seen"),
+    [
+        ("follows", "following_id", BLOCK, "select count(*) from public.user_blocks where blocked_id = %s"),
+        (
+            "user_blocks",
+            "blocked_id",
+            "insert into public.follows (following_id) values (%s)",
+            "select count(*) from public.follows where following_id = %s",
+        ),
+    ],
+)
+def test_nobody_holds_the_gates_of_others(
+    database: Database, people: list[str], relation: str, column: str, meanwhile: str, seen: str
+) -> None:
+    """One request about many people, slowly, is at all gates at once."""
+    ana, ben, cleo, _ = people
+    many = database.run(
+        "insert into auth.users (id, email, email_confirmed_at) "
+        "select gen_random_uuid(), gen_random_uuid() || '@example.com', now() from generate_series(1, 400) "
+        "returning id::text"
+    )
+    database.run("insert into private.lifted_limits (user_id) values (%s)", ana)
+    hold = (
+        f"with w as (insert into public.{relation} ({column}) select u.id from unnest(%s::uuid[]) as u (id) "
+        "returning 1) select pg_sleep(30) from (select count(*) from w) as n"
+    )
+    with slow_request(database, ana, hold, [row["id"] for row in many]):
+        hurried(database, ben, meanwhile, cleo)
+    assert database.value(seen, cleo) == 1
+
+
+def test_many_blocks_end_in_portions(database: Database, people: list[str]) -> None:
+    """Each concerns somebody's messages, which is a lock, and there are not so many locks."""
+    ana, *_ = people
+    database.run(
+        "with u as (insert into auth.users (id, email, email_confirmed_at) "
+        "select gen_random_uuid(), gen_random_uuid() || '@example.com', now() from generate_series(1, 501) "
+        "returning id) insert into public.user_blocks (blocker_id, blocked_id) select %s, u.id from u",
+        ana,
+    )
+    with pytest.raises(psycopg.Error, match="Too many of these"):
+        act(database, ana, "delete from public.user_blocks where blocker_id = %s", ana)
+    few = "select blocked_id from public.user_blocks order by blocked_id limit 250"
+    act(database, ana, f"delete from public.user_blocks where blocked_id in ({few})")
+    database.run("delete from auth.users where id = %s", ana)
+    follow_accounts(database)
+    assert database.run("select * from public.user_blocks where blocker_id = %s", ana) == []
+
+
+def test_nobody_delays_a_block_by_following(database: Database, people: list[str]) -> None:
+    ana, ben, cleo, dan = people
+    with acting(database, cleo) as following:
+        following.execute("insert into public.follows (following_id) values (%s)", [ana])
+        following.execute("set local statement_timeout = '20s'")
+        with acting(database, ana) as blocking:
+            blocking.execute("set local lock_timeout = '1s'")
+            blocking.execute(BLOCK, [ben])
+            blocking.execute(BLOCK, [dan])
+
+
+def test_a_block_and_a_follow_of_the_same_two_take_turns(
+    database: Database, people: list[str], meeting: Meeting
+) -> None:
+    ana, ben, *_ = people
+    with acting(database, ben) as following:
+        following.execute("insert into public.follows (following_id) values (%s)", [ana])
+        meeting.begin(ana, BLOCK, ben)
     meeting.end()
+    assert database.run("select * from public.follows where follower_id = %s", ben) == []
+
+
+def test_an_account_ends_while_its_rows_are_held(database: Database, people: list[str]) -> None:
+    """It is out at once; what somebody holds follows when they let go."""
+    ana, ben, *_ = people
+    [(post,)] = act(database, ben, "insert into public.posts (content) values ('Hello') returning id")
+    act(database, ana, LIKE, post)
+    act(database, ana, "insert into public.posts (content) values ('Mine')")
+    with acting(database, ben) as holding:
+        holding.execute("update public.posts set content = 'Edited' where id = %s", [post])
+        holding.execute("delete from public.posts where id = %s", [post])
+        act(database, ana, "select public.delete_my_account()")
+        assert database.run("select * from auth.users where id = %s", ana) == []
+        assert act(database, ben, "select id from public.posts where user_id = %s", ana) == []
+    follow_accounts(database)
+    assert database.run("select * from public.profiles where id = %s", ana) == []
+    assert database.run("select * from private.recount()") == []
+
+
+@pytest.mark.parametrize("ended_by", ["its owner", "an admin"])
+def test_an_upload_that_is_just_finishing_is_erased_with_its_account(
+    database: Database, people: list[str], meeting: Meeting, ended_by: str
+) -> None:
+    """The end of the account waits for the file's row, and so finds it."""
+    ana, *_ = people
+    with database.connect() as storage, storage.transaction():
+        storage.execute(
+            "insert into storage.objects (bucket_id, name, owner_id) values ('media', %s || '/late.png', %s)",
+            [ana, ana],
+        )
+        if ended_by == "its owner":
+            meeting.begin(ana, "select public.delete_my_account()")
+        else:
+            meeting.start(database.run, "delete from auth.users where id = %s", ana)
+        assert not meeting.under_way[0].done()
+    meeting.end()
+    assert database.run("select path from private.user_files_to_erase(%s)", ana) == [{"path": f"{ana}/late.png"}]
+
+
+def test_a_ban_is_kept_when_the_account_ends_at_that_moment(
+    database: Database, people: list[str], meeting: Meeting
+) -> None:
+    ana, _, admin, _ = people
+    email = database.value("select email from auth.users where id = %s", ana)
+    database.run("update public.profiles set role = 'admin' where id = %s", admin)
+    with acting(database, admin) as banning:
+        banning.execute("select public.ban_user(%s, 'spam')", [ana])
+        meeting.start(database.run, "delete from auth.users where id = %s", ana)
+        assert not meeting.under_way[0].done()
+    meeting.end()
+    assert database.value("select private.is_banned_address(%s, null)", email) is True
+
+
+def test_a_name_is_given_up_while_somebody_signs_up_for_it(
+    database: Database, people: list[str], meeting: Meeting
+) -> None:
+    """It is held for its former owner; whoever wished for it loses nothing but the name."""
+    ana, *_ = people
+    name = f"name{ana[:8]}"
+    rename = "update public.profiles set username = %s where id = %s"
+    act(database, ana, rename, name, ana)
+    wish = json.dumps({"username": name, "display_name": "Wishing"})
+    join = "insert into auth.users (id, raw_user_meta_data) values (gen_random_uuid(), %s) returning id"
+    with acting(database, ana) as leaving:
+        leaving.execute(rename, [f"{name}-new", ana])
+        meeting.start(database.run, join, wish)
+        assert not meeting.under_way[0].done()
+    [joined] = meeting.under_way[0].result(30)
+    profile = database.run("select username::text, display_name from public.profiles where id = %s", joined["id"])[0]
+    assert profile["display_name"] == "Wishing"
+    assert profile["username"].startswith(f"{name}-")
+
+
+def test_what_is_asked_for_goes_with_the_only_one_who_asked(
+    database: Database, people: list[str], meeting: Meeting
+) -> None:
+    """Whoever asks for the same at that moment joins what is about to go, finds it gone and asks anew."""
+    ana, ben, *_ = people
+    ask = "select id, request_count from public.request_custom_field('skill', %s)"
+    word = f"Skill {ana[:8]}"
+    [(gone, _)] = act(database, ana, ask, word)
+    with database.connect() as holding, holding.transaction():
+        # The erasure has locked the request and not yet deleted it.
+        holding.execute("select from public.custom_field_requesters where user_id = %s for update", [ana])
+        meeting.start(database.run, "select private.erase_custom_fields(%s)", ana)
+        meeting.begin(ben, ask, word)
+        assert not any(call.done() for call in meeting.under_way)
+    meeting.end()
+    [(made, count)] = meeting.under_way[1].result()
+    assert made != gone
+    assert count == 1
+    asked = "select id, request_count from public.custom_field_requests where normal_value = private.normal_form(%s)"
+    assert database.run(asked, word) == [{"id": made, "request_count": 1}]
+
+
+def test_much_is_erased_in_steps(database: Database, people: list[str]) -> None:
+    """No transaction takes more than some hundred rows; the account is out and hidden from the first on."""
+    ana, ben, *_ = people
+    database.run(
+        "insert into public.posts (user_id, content) select %s, 'Post ' || n from generate_series(1, 1200) as n", ana
+    )
+    database.run("delete from auth.users where id = %s", ana)
+    left = "select count(*) from public.posts where user_id = %s"
+    assert database.value(left, ana) > 1000
+    assert act(database, ben, "select id from public.posts where user_id = %s", ana) == []
+    with database.connect() as connection, connection.transaction():
+        connection.execute("set local role anon")
+        assert connection.execute("select id from public.posts where user_id = %s", [ana]).fetchall() == []
+    steps = 0
+    while not database.value("select private.advance_account(%s)", ana):
+        steps += 1
+    assert steps > 10
+    assert database.value(left, ana) == 0
+    assert database.run("select * from public.profiles where id = %s", ana) == []
+    assert database.run("select * from private.account_changes where user_id = %s", ana) == []
+
+
+def test_a_ban_of_somebody_with_much_is_quick_and_complete(database: Database, people: list[str]) -> None:
+    ana, ben, admin, _ = people
+    database.run(
+        "insert into public.artworks (seller_id, title, image_url, category, price_cents, status) "
+        "select %s, 'Work ' || n, 'https://images.example/x.jpg', 'digital', 500, 'published' "
+        "from generate_series(1, 1200) as n",
+        ana,
+    )
+    by_admin(database, admin, "select public.ban_user(%s, 'spam')", ana)
+    still = "select count(*) from public.catalog_items where seller_id = %s and seller_is_active"
+    assert database.value(still, ana) == 700, "a step takes 500 rows"
+    assert act(database, ben, "select id from public.catalog_items where seller_id = %s", ana) == []
+    with database.connect() as connection, connection.transaction():
+        connection.execute("set local role anon")
+        for relation in ("catalog_items", "artworks"):
+            shown = connection.execute(f"select id from public.{relation} where seller_id = %s".encode(), [ana])
+            assert shown.fetchall() == [], relation
+    follow_accounts(database)
+    assert database.value(still, ana) == 0
+    by_admin(database, admin, "select public.unban_user(%s)", ana)
+    follow_accounts(database)
+    assert database.value(still, ana) == 1200

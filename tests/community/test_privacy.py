@@ -188,8 +188,8 @@ def build(community: Community) -> Town:
         secrets.append(Secret(name, hidden_from, words, found - words, by_relation))
 
     # What makes them secrets comes last: whatever keeps copies has to follow.
-    act(PRIVATE, "update public.profiles set profile_visibility = 'private' where id = %s", community.id(PRIVATE))
-    act(MEMBERS, "update public.profiles set profile_visibility = 'members_only' where id = %s", community.id(MEMBERS))
+    act(PRIVATE, "select public.set_profile_visibility('private')")
+    act(MEMBERS, "select public.set_profile_visibility('members_only')")
     insert(PRIVATE, "posts", content=f"later {PRIVATE}")
     insert(PRIVATE, "comments", content=f"later {PRIVATE}", post_id=made["helper"]["post"])
     insert(HIDER, "user_blocks", blocked_id=community.id("blocked"))
@@ -462,6 +462,8 @@ def test_inserts_answer_as_if_it_did_not_exist(town: Town, viewer: str) -> None:
                 address = f"/rest/v1/{relation.name}"
                 expected = attempt(http, address, base, column.name, str(uuid4()), prefer)
                 for name, id in specimens(town, viewer, column.refers_to):
+                    if (relation.name, viewer, id) == ("user_blocks", "blocker", town.community.id(HIDER)):
+                        continue  # Whom they blocked is on their own list; blocking again finds it done.
                     got = attempt(http, address, base, column.name, id, prefer)
                     leaks.look(relation.name, got[1])
                     if got != expected:
@@ -492,16 +494,22 @@ def test_distances_tell_no_more_than_a_cell(town: Town) -> None:
 
 
 def test_estimated_counts_do_not_know_hidden_texts(town: Town) -> None:
-    """count=planned is the planner's estimate, made from all rows: of texts it must know nothing."""
+    """An estimated count is made from all rows: it is not answered, nor would the statistics know texts."""
     community, me = town.community, town.community.id(PRIVATE)
     community.run("insert into public.posts (user_id, content) select %s, 'zq15often' from generate_series(1, 300)", me)
     community.run("analyze public.posts")
     for viewer in ("anon", "stranger"):
-        often, never = (
-            town.apis[viewer].http.head("/rest/v1/posts", params={"content": test}, headers={"prefer": "count=planned"})
-            for test in ("eq.zq15often", "eq.zq15never")
-        )
-        assert often.headers["content-range"] == never.headers["content-range"]
+        for count in ("planned", "estimated"):
+            often, never = (
+                town.apis[viewer].http.get(
+                    "/rest/v1/posts", params={"content": test}, headers={"prefer": f"count={count}"}
+                )
+                for test in ("eq.zq15often", "eq.zq15never")
+            )
+            assert "content-range" not in often.headers
+            assert (often.status_code, often.text) == (never.status_code, never.text)
+    known = "select 1 from pg_stats where tablename = 'posts' and attname = 'content'"
+    assert community.run(known) == []
     community.run("delete from public.posts where content = 'zq15often'")
 
 

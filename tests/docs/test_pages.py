@@ -1,15 +1,23 @@
-"""The requests printed in docs/community are sent, in their order, to a database of their page's own.
+"""The requests printed in docs/community and docs/shop are sent, in their order, to a database of their page's own.
 
 A block ```http as=ana is a request by ana; whoever speaks on a page is signed up before it begins, and {{ana}} is her
 id (as=anon is nobody, as=admin an admin). The ```json block right after it says the status and the body: objects may
 have more keys, arrays may not have more elements, "{{name}}" is remembered when new and must be equal when known, "*"
-is anything. Without it any success will do.
+is anything. Without it any success will do. With `until` the request is repeated for as long as the answer is another
+one, up to half a minute: what a worker does is waited for.
+
+{{provider}} is the payment provider's address, {{site}} the application's. A block ```sql is run as postgres, a block
+```sh holds `.venv/bin/avenue …` commands: what an operator types.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,27 +32,40 @@ from stack.services import Services
 from tests.harness import people
 from tests.harness.fixtures import running, server_of
 from tests.harness.server import Database
+from tests.harness.waiting import until
 
-PAGES = sorted((REPO / "docs/community").glob("*.md"))
-BLOCK = re.compile(r"^```http as=(\S+)\n(.*?)^```\n(?:\s*```json (\d+)\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+PAGES = sorted(page for room in ("community", "shop") for page in (REPO / "docs" / room).glob("*.md"))
+BLOCK = re.compile(
+    r"^```(?:http as=(?P<speaker>\S+)(?P<until> until)?|(?P<operator>sql|sh))\n(?P<text>.*?)^```\n"
+    r"(?:\s*```json (?P<status>\d+)\n(?P<body>.*?)^```\n)?",
+    re.DOTALL | re.MULTILINE,
+)
 NAME = re.compile(r"\{\{(\w+)\}\}")
 
 
 @dataclass(frozen=True)
 class Step:
-    """A request of a page and what it should be answered with."""
+    """A request of a page and what it should be answered with; speaker sql or sh is an operator."""
 
     line: int
     speaker: str
     request: str
     status: int | None
     body: str | None
+    until: bool = False
 
 
 def steps(page: str) -> list[Step]:
     """The requests of a page's text."""
     return [
-        Step(page.count("\n", 0, m.start()) + 1, m[1], m[2], int(m[3]) if m[3] else None, m[4])
+        Step(
+            page.count("\n", 0, m.start()) + 1,
+            m["speaker"] or m["operator"],
+            m["text"],
+            int(m["status"]) if m["status"] else None,
+            m["body"],
+            bool(m["until"]),
+        )
         for m in BLOCK.finditer(page)
     ]
 
@@ -55,7 +76,7 @@ class Reader:
     def __init__(self, services: Services, database: Database) -> None:
         self.services = services
         self.database = database
-        self.known: dict[str, Any] = {}
+        self.known: dict[str, Any] = {"provider": services.simulator_url, "site": "https://shop.example"}
         self.speakers: dict[str, httpx.Client] = {"anon": people.Api(services).http}
 
     def speaker(self, name: str) -> httpx.Client:
@@ -69,18 +90,56 @@ class Reader:
             self.speakers[name] = person.api.http
         return self.speakers[name]
 
-    def fill(self, text: str) -> str:
-        """The text with what is known in place of {{name}}."""
+    def fill(self, text: str, *, escape: bool = False) -> str:
+        """The text with what is known in place of {{name}}; escaped, as in the query of a URL."""
         missing = set(NAME.findall(text)) - set(self.known)
         assert not missing, f"nothing above gives {missing}"
-        return NAME.sub(lambda m: str(self.known[m[1]]), text)
+        return NAME.sub(lambda m: quote(str(self.known[m[1]]), safe="") if escape else str(self.known[m[1]]), text)
 
     def follow(self, step: Step) -> None:
+        """Do as the step says; what is waited for is asked for again."""
+        if step.speaker == "sql":
+            self.database.run(self.fill(step.request))
+        elif step.speaker == "sh":
+            for line in self.fill(step.request).splitlines():
+                self.operate(shlex.split(line, comments=True))
+        elif step.until:
+            until(lambda: self.succeeds(step), f"the answer printed at line {step.line}", seconds=30)
+        else:
+            self.send(step)
+
+    def succeeds(self, step: Step) -> bool:
+        """Whether the request is answered as printed by now."""
+        known = dict(self.known)
+        try:
+            self.send(step)
+        except AssertionError:
+            self.known = known
+            return False
+        return True
+
+    def operate(self, command: list[str]) -> None:
+        """An operator's `avenue` command, with the workers' environment."""
+        assert command[0] == ".venv/bin/avenue", f"an operator types `.venv/bin/avenue …`, not {command}"
+        done = subprocess.run(
+            [sys.executable, "-m", "workers.cli", *command[1:]],
+            cwd=REPO,
+            env={**os.environ, **self.services.env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{shlex.join(command)}: {done.stderr or done.stdout}"
+
+    def send(self, step: Step) -> None:
         """Send the request, compare the answer."""
         client = self.speaker(step.speaker)
-        head, _, body = self.fill(step.request).partition("\n\n")
+        head, _, body = step.request.partition("\n\n")
         first, *headers = head.strip().splitlines()
+        headers, body = [self.fill(line) for line in headers], self.fill(body)
         method, target = first.split(" ", 1)
+        path, mark, query = target.partition("?")
+        target = self.fill(path) + mark + self.fill(query, escape=True)
         answer = client.request(
             method,
             quote(target, safe="/?&=:,.*()!{}<>@$'\"%+;-_~"),
@@ -115,11 +174,11 @@ class Reader:
             assert wanted == actual, f"{at} is {actual!r}, not {wanted!r}: {said}"
 
 
-@pytest.fixture(scope="module", params=PAGES, ids=[page.stem for page in PAGES])
+@pytest.fixture(scope="module", params=PAGES, ids=[f"{page.parent.name}-{page.stem}" for page in PAGES])
 def reader(request: pytest.FixtureRequest, pytestconfig: pytest.Config) -> Iterator[tuple[Path, Reader]]:
     """Somebody new on a new stack, and the page in hand."""
     server = server_of(pytestconfig)
-    name = f"docs_{request.param.stem.replace('-', '_')}"
+    name = f"docs_{request.param.parent.name}_{request.param.stem.replace('-', '_')}"
     database = server.ensure_database(name)
     with running(database) as services:
         yield request.param, Reader(services, database)
@@ -131,10 +190,12 @@ def test_page(reader: tuple[Path, Reader]) -> None:
     path, person = reader
     text = path.read_text()
     found = steps(text)
-    assert len(found) == len(re.findall(r"^```http", text, re.MULTILINE)), "a block is written in another form"
+    blocks = re.findall(r"^```(?:http|sql|sh)\b", text, re.MULTILINE)
+    assert len(found) == len(blocks), "a block is written in another form"
     assert found, "the page has no request"
     for step in found:
-        person.speaker(step.speaker)
+        if step.speaker not in ("sql", "sh"):
+            person.speaker(step.speaker)
     for step in found:
         try:
             person.follow(step)

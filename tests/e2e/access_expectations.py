@@ -40,15 +40,14 @@ _ARTWORK = (
     "file_size_bytes status is_featured is_for_sale"
 )
 _ARTIST = "artist_name genre banner_image_url website social_links hourly_rate_cents"
-_PROFILE = (
-    "username display_name full_name bio avatar_url banner_url smart_link website_url experience_level "
-    "profile_visibility"
-)
+_PROFILE = "username display_name full_name bio avatar_url banner_url smart_link website_url experience_level"
 _GROUP = "name description avatar_url banner_url visibility join_approval_required post_approval_required rules tags"
 _ARTICLE = "title slug content excerpt thumbnail_url category tags is_published"
 _POST = "content media_urls link_url link_preview tags"
 
 EXPECTED = {
+    # platform
+    "app_settings": Rules(EVERYBODY),
     # identity
     "profiles": Rules(EVERYBODY, update=_PROFILE),
     "profile_settings": Rules("owner", update="theme language notification_preferences phone marketing_consent"),
@@ -58,20 +57,24 @@ EXPECTED = {
     "skills": Rules(EVERYBODY, update="category_id name is_active is_admin_approved", updaters="admin"),
     "genres": Rules(EVERYBODY, update="parent_genre_id name is_active is_admin_approved", updaters="admin"),
     # As far as the profile: also by the banned, who read their own.
-    "user_categories": Rules(EVERYBODY, insert="category_id", delete="owner"),
-    "user_skills": Rules(EVERYBODY, insert="skill_id", delete="owner"),
-    "user_genres": Rules(EVERYBODY, insert="genre_id", delete="owner"),
+    "user_categories": Rules(EVERYBODY, update="category_id", insert="category_id", delete="owner"),
+    "user_skills": Rules(EVERYBODY, update="skill_id", insert="skill_id", delete="owner"),
+    "user_genres": Rules(EVERYBODY, update="genre_id", insert="genre_id", delete="owner"),
     "custom_field_requests": Rules("owner admin"),
     "custom_field_requesters": Rules("owner admin"),
     "profile_locations": Rules("owner"),
+    "mail_bounces": Rules("owner admin", delete="owner"),
     # billing
     "plans": Rules(EVERYBODY),
     "subscriptions": Rules("owner admin"),
     # catalog
+    "profile_counts": Rules(EVERYBODY),
     "catalog_items": Rules(SHOP_WINDOW),
     "products": Rules(SHOP_WINDOW, update=_PRODUCT, insert=f"{_PRODUCT} product_type", delete="owner"),
     "product_approvals": Rules("owner admin"),
-    "product_files": Rules(BOTH_SIDES, update="name position", insert="product_id path name position", delete="owner"),
+    "product_files": Rules(
+        BOTH_SIDES, update="name position", insert="product_id artwork_id path name position", delete="owner"
+    ),
     "artworks": Rules(SHOP_WINDOW, update=_ARTWORK, insert=_ARTWORK, delete="owner"),
     # commerce
     "cart_items": Rules(
@@ -90,18 +93,21 @@ EXPECTED = {
     "transactions": Rules(BOTH_SIDES),
     "refunds": Rules(BOTH_SIDES),
     "refund_lines": Rules(BOTH_SIDES),
+    "refund_requests": Rules(BOTH_SIDES),
+    "sale_reviews": Rules("owner admin"),
+    "book_corrections": Rules("admin"),
     "payouts": Rules("owner admin"),
     # social
-    "user_blocks": Rules("owner", insert="blocked_id", delete="owner"),
-    "follows": Rules(EVERYBODY, insert="following_id", delete="owner"),
+    "user_blocks": Rules("owner", update="blocked_id", insert="blocked_id", delete="owner"),
+    "follows": Rules(EVERYBODY, update="following_id", insert="following_id", delete="owner"),
     "groups": Rules(EVERYBODY, update=_GROUP, insert=_GROUP, updaters="owner admin"),
     "group_members": Rules(BOTH_SIDES),  # the counterparty is in it
     "group_invitations": Rules("stranger owner admin"),  # the stranger is invited
     "articles": Rules(SHOP_WINDOW, update=_ARTICLE, insert=_ARTICLE, delete="owner"),
-    "article_likes": Rules(EVERYBODY, insert="article_id", delete="owner"),
+    "article_likes": Rules(EVERYBODY, update="article_id", insert="article_id", delete="owner"),
     "posts": Rules(SHOP_WINDOW, update=_POST, insert=f"{_POST} group_id post_type", delete="owner"),
-    "post_likes": Rules(EVERYBODY, insert="post_id", delete="owner"),
-    "post_shares": Rules(EVERYBODY, insert="post_id", delete="owner"),
+    "post_likes": Rules(EVERYBODY, update="post_id", insert="post_id", delete="owner"),
+    "post_shares": Rules(EVERYBODY, update="post_id", insert="post_id", delete="owner"),
     "poll_options": Rules(SHOP_WINDOW),
     "poll_votes": Rules("owner", update="post_id option_id", insert="post_id option_id", delete="owner"),
     # Said under something of the counterparty's, who may have it removed.
@@ -111,8 +117,8 @@ EXPECTED = {
         insert="post_id item_id article_id parent_comment_id content",
         delete=PARTICIPANTS,
     ),
-    "comment_likes": Rules(EVERYBODY, insert="comment_id", delete="owner"),
-    "favorites": Rules("owner", insert="item_id", delete="owner"),
+    "comment_likes": Rules(EVERYBODY, update="comment_id", insert="comment_id", delete="owner"),
+    "favorites": Rules("owner", update="item_id", insert="item_id", delete="owner"),
     "tags": Rules(EVERYBODY),
     # A group chat of the owner's, who manages it.
     "conversations": Rules(PARTICIPANTS, update="group_name group_avatar_url"),
@@ -137,6 +143,8 @@ ROWS = {
     "categories": "true",
     "plans": "true",
     "fee_schedules": "true",
+    "app_settings": "true",
+    "profile_counts": "user_id = %(me)s and kind = 'product'",
     "catalog_items": "seller_id = %(me)s and kind = 'product' and purchases_count = 1",
     "products": "id in (select id from public.catalog_items where seller_id = %(me)s and purchases_count = 1)",
     "product_approvals": "product_id in (select id from public.products where seller_id = %(me)s)",
@@ -146,6 +154,9 @@ ROWS = {
     "purchases": "buyer_id = %(me)s",
     "transactions": "buyer_id = %(me)s",
     "refunds": "payment_id in (select id from public.payments where user_id = %(me)s)",
+    "refund_requests": "buyer_id = %(me)s",
+    "sale_reviews": "seller_id = %(me)s",
+    "book_corrections": "true",
     "refund_lines": "transaction_id in (select id from public.transactions where buyer_id = %(me)s)",
     "skills": "true",
     "genres": "true",
@@ -168,7 +179,8 @@ ROWS = {
 }
 DISPOSABLE = {
     "articles": "author_id = %(me)s and title like 'Short-lived%%'",
-    "products": "id in (select id from public.catalog_items where seller_id = %(me)s and purchases_count = 0)",
+    "products": "seller_id = %(me)s and title = 'Unsold'",
+    "product_files": "product_id in (select id from public.products where seller_id = %(me)s and title = 'Spare')",
     "posts": "user_id = %(me)s and post_type = 'link'",
 }
 
@@ -209,7 +221,9 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
         {"user_id": "{stranger}", "amount_cents": 10**6, "reason": "x", "idempotency_key": "x"},
         "admin_only",
     ),
+    "accept_message_request": ({"conversation_id": "{chat}"}, "conversation_not_found"),
     "add_participants": ({"conversation_id": "{chat}", "user_ids": ["{stranger}"]}, "conversation_not_found"),
+    "answer_refund_request": ({"request_id": "{refund_requests}", "accept": True}, "refund_request_closed"),
     "approve_custom_field": ({"request_id": "{custom_field_requests}"}, "admin_only"),
     "approve_member": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),
     "approve_member:secret": ({"group_id": "{secret}", "user_id": "{stranger}"}, "group_not_found"),
@@ -233,6 +247,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "delete_group:secret": ({"group_id": "{secret}"}, "group_not_found"),
     "delete_message": ({"message_id": "{message}", "for_everyone": True}, "message_not_found"),
     "delete_my_account": ({}, "ok"),
+    "error_catalog": ({}, "ok"),
     "export_my_data": ({}, "ok"),
     "feed": ({}, "ok"),
     "hide_content": ({"target_type": "post", "target_id": "{post}", "reason": "x"}, "moderators_only"),
@@ -241,9 +256,13 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "invite_to_group": ({"group_id": "{group}", "user_id": "{guest}"}, "group_role_too_low"),
     "invite_to_group:secret": ({"group_id": "{secret}", "user_id": "{guest}"}, "group_not_found"),
     "join_group": ({"group_id": "{secret}"}, "group_not_found"),
+    "lift_limits": ({"user_id": "{owner}"}, "admin_only"),
+    "decline_message_request": ({"conversation_id": "{chat}"}, "conversation_not_found"),
+    "rejoin_conversation": ({"conversation_id": "{chat}"}, "conversation_not_found"),
     "leave_conversation": ({"conversation_id": "{chat}"}, "conversation_not_found"),
     "leave_group": ({"group_id": "{group}"}, "ok"),
     "leave_group:secret": ({"group_id": "{secret}"}, "group_not_found"),
+    "lift_address_ban": ({"address": "x@example.com"}, "admin_only"),
     "list_webhook_events": ({}, "admin_only"),
     "mark_all_notifications_read": ({}, "ok"),
     "mark_conversation_read": ({"conversation_id": "{chat}"}, "conversation_not_found"),
@@ -253,6 +272,15 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "override_report_ban": ({"user_id": "{stranger}"}, "admin_only"),
     "pending_posts": ({"group_id": "{group}"}, "empty"),
     "pin_post": ({"post_id": "{post}"}, "post_not_found"),
+    "decide_correction": ({"correction_id": "{book_corrections}", "approve": True}, "admin_only"),
+    "pay_refund_outside": ({"refund_id": "{refunds}", "reference": "x"}, "admin_only"),
+    "propose_correction": (
+        {"provider": "stripe", "change_cents": -1, "account": "revenue", "reason": "x"},
+        "admin_only",
+    ),
+    "release_sale_review": ({"transaction_id": "{transactions}", "note": "x"}, "admin_only"),
+    "request_refund": ({"order_item_id": "{order_items}", "reason": "x"}, "sale_not_found"),
+    "retry_refund": ({"refund_id": "{refunds}"}, "admin_only"),
     "refund_order_item": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "reject_custom_field": ({"request_id": "{custom_field_requests}", "reason": "x"}, "admin_only"),
     "reject_member": ({"group_id": "{group}", "user_id": "{counterparty}"}, "group_role_too_low"),
@@ -276,23 +304,29 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "review_product": ({"product_id": "{products}", "approved": False}, "admin_only"),
     "search_articles": ({"query": "mustard or draft"}, "empty"),
     "search_articles:published": ({"query": "sesame"}, "ok"),
+    "search_catalog": ({"query": "unsold or beat"}, "ok"),
+    "search_catalog:draft": ({"query": "sketchbook"}, "empty"),
     "search_groups": ({"query": "undercover"}, "empty"),
     "search_posts": ({"query": "undercover or mustard"}, "empty"),
     "search_profiles": ({"query": "outcast"}, "empty"),
+    "set_hold_limit": ({"user_id": "{stranger}", "max_holds": 9}, "admin_only"),
     "set_member_role": ({"group_id": "{group}", "user_id": "{stranger}", "role": "admin"}, "group_role_too_low"),
     "set_member_role:secret": ({"group_id": "{secret}", "user_id": "{stranger}", "role": "admin"}, "group_not_found"),
     "set_my_location": ({"source": "gps", "lat": 52.5, "lon": 13.4}, "gps_not_in_plan"),
     "set_my_location_visibility": ({"visibility": "hidden"}, "location_not_set"),
     "set_partner_account": ({"user_id": "{stranger}", "is_partner": True}, "admin_only"),
+    "set_profile_visibility": ({"visibility": "public"}, "ok"),
     "set_role": ({"user_id": "{stranger}", "role": "admin"}, "super_admin_only"),
     "set_subscription": ({"user_id": "{stranger}", "plan_key": "creator_ultimate"}, "admin_only"),
     "start_conversation": ({"user_ids": ["{banned}"]}, "user_not_found"),
+    "take_down_file": ({"file_id": "{product_files}", "reason": "x"}, "admin_only"),
     "transfer_group": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),
     "transfer_group:secret": ({"group_id": "{secret}", "user_id": "{stranger}"}, "group_not_found"),
     "unban_member": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),
     "unban_member:secret": ({"group_id": "{secret}", "user_id": "{stranger}"}, "group_not_found"),
     "unban_user": ({"user_id": "{banned}"}, "admin_only"),
     "unpin_post": ({"post_id": "{post}"}, "post_not_found"),
+    "my_limits": ({}, "ok"),
     "unread_counts": ({}, "ok"),
     "unread_messages_count": ({}, "empty"),
     "verify_artist": ({"user_id": "{stranger}", "verified": True}, "admin_only"),
@@ -301,14 +335,23 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
 }
 # Leaving, taking one's data along and taking back where one is are rights, not a membership.
 OPEN_TO_BANNED = {"delete_my_account", "export_my_data", "clear_my_location"}
-# Looking around is everybody's, as is what they find then.
-OPEN_TO_ANON = {"search_articles", "search_articles:published", "search_groups", "search_profiles"}
+# Looking around is everybody's, as is what they find then, and what a refusal means.
+OPEN_TO_ANON = {
+    "error_catalog",
+    "search_articles",
+    "search_articles:published",
+    "search_catalog",
+    "search_catalog:draft",
+    "search_groups",
+    "search_profiles",
+}
 # Who does find what others find nothing of.
 FINDERS = {
     "inbox": "owner",
     "mark_notification_read": "owner",
     "pending_posts": "owner",
     "search_articles:published": "anon",
+    "search_catalog": "anon",
     "search_groups": "owner",
     "search_posts": "owner",
     "search_profiles": "admin",
@@ -318,6 +361,8 @@ FINDERS = {
 
 # Functions of a row, for select=*,field: who may ask for it on a row of the relation.
 COMPUTED = {
+    ("order_items", "order_number"): BOTH_SIDES,
+    ("order_items", "delivery"): BOTH_SIDES,
     ("profiles", "location"): EVERYBODY,
     ("profiles", "is_followed"): EVERYBODY,
     ("profiles", "follows_me"): EVERYBODY,

@@ -8,7 +8,16 @@ import httpx
 import pytest
 
 from stack.services import Services
-from tests.harness.market import FILE, Simulator, buy, publish_artwork, publish_product
+from tests.harness.market import (
+    FILE,
+    Simulator,
+    buy,
+    order,
+    publish_artwork,
+    publish_product,
+    start,
+    wait_for_order,
+)
 from tests.harness.people import Api, Person, SignUp, code_of
 from tests.harness.server import Database
 
@@ -64,7 +73,7 @@ def test_a_product_needs_a_file_to_be_on_sale(seller: Person) -> None:
         {"price_cents": 500, "allow_name_your_price": True, "minimum_price_cents": 501},
         {"price_cents": 500, "minimum_price_cents": 500, "allow_name_your_price": True, "license_type": "custom"},
         {"price_cents": 500, "thumbnail_url": "javascript:alert(1)"},
-        {"title": "line\nbreak"},
+        {"title": "\n\u200b\n"},
         {"status": "active"},
         {"tags": ["tag"] + [f"tag{n}" for n in range(20)]},
     ],
@@ -75,6 +84,14 @@ def test_products_that_make_no_sense_are_refused(seller: Person, fields: dict[st
     answer = seller.api.http.post("/rest/v1/products", json={"title": "Nonsense", "price_cents": 500} | fields)
     assert answer.status_code in (400, 409), answer.text
     assert len(seller.api.select("products")) == before
+
+
+def test_a_title_is_one_line(seller: Person) -> None:
+    """What would break it is cleaned, not refused."""
+    body = {"title": " line\nbreak\r\n\u2028again\t", "price_cents": 500}
+    answer = seller.api.http.post("/rest/v1/products", json=body, headers={"prefer": "return=representation"})
+    assert answer.status_code == 201, answer.text
+    assert answer.json()[0]["title"] == "line break again"
 
 
 def test_an_item_is_mirrored_in_the_registry(seller: Person, anon: Api) -> None:
@@ -269,3 +286,81 @@ def test_a_file_of_somebody_else_cannot_be_sold(seller: Person, stranger: Person
     answer = stranger.api.http.post("/rest/v1/product_files", json={"product_id": product, "path": path})
     assert answer.status_code in (403, 409)
     assert database.value("select count(*) from public.product_files where path = %s", path) == 1
+
+
+# -- the shop's order, its search, and addresses ----------------------------------------------------------------------
+
+
+def test_newest_is_what_was_published_last(seller: Person, anon: Api) -> None:
+    draft = publish_artwork(seller, status="draft", title="An old sketch")
+    other = publish_artwork(seller, title="Published before")
+    assert change(seller, "artworks", draft, status="published").status_code == 200
+    page = anon.select("catalog_items", is_listed="eq.true", order="published_at.desc,id.desc", limit="2")
+    assert [row["id"] for row in page] == [draft, other]
+    published = page[0]["published_at"]
+    assert change(seller, "artworks", draft, status="archived").status_code == 200
+    assert change(seller, "artworks", draft, status="published").status_code == 200
+    assert anon.one("catalog_items", id=f"eq.{draft}")["published_at"] == published
+
+
+def test_search_finds_what_is_on_sale(seller: Person, stranger: Person, anon: Api) -> None:
+    sessions = publish_product(seller, 1000, title="Café Sessions", tags=["bossa"])
+    tower = publish_artwork(seller, 700, title="夜の東京タワー")
+    band = publish_artwork(seller, 800, title="The Who at Leeds")
+    publish_artwork(seller, title="Café to come", status="draft")
+
+    def found(api: Api, query: str, **filters: Any) -> list[str]:
+        answer = api.rpc("search_catalog", query=query, **filters)
+        assert answer.status_code == 200, answer.text
+        return [row["id"] for row in answer.json()]
+
+    for query in ("café", "cafe", "CAFÉ sessions", "bossa", "cafe sesions"):
+        assert found(anon, query) == [sessions], query
+    assert found(anon, "The Who") == [band]
+    assert found(anon, "東京") == found(anon, "京タ") == [tower]
+    assert found(anon, "cafe", kind="artwork") == []
+    assert found(anon, "cafe", tags=["bossa"], min_price_cents=1000, max_price_cents=1000) == [sessions]
+    assert found(anon, "cafe", max_price_cents=999) == []
+    seller.client.table("user_blocks").insert({"blocked_id": stranger.id}).execute()
+    assert found(stranger.api, "cafe") == []
+    seller.client.table("user_blocks").delete().eq("blocked_id", stranger.id).execute()
+    assert found(stranger.api, "cafe") == [sessions]
+
+
+@pytest.mark.parametrize("table", ["products", "artworks"])
+def test_addresses_do_not_tell_of_drafts(seller: Person, stranger: Person, table: str) -> None:
+    fields: dict[str, Any] = {"title": "Secret album", "price_cents": 100}
+    if table == "artworks":
+        fields |= {"image_url": "https://images.example/x.jpg", "category": "other"}
+    first = seller.client.table(table).insert(fields).execute().data[0]
+    assert first["slug"] == "secret-album"
+    for wanted in ({}, {"slug": "secret-album"}, {"slug": "Secret-Album"}):
+        made = stranger.client.table(table).insert(fields | wanted).execute().data[0]
+        assert made["slug"].startswith("secret-album-")
+
+
+def test_a_refund_publishes_nothing_that_was_withdrawn(
+    seller: Person, sign_up: SignUp, simulator: Simulator, admin: Person
+) -> None:
+    buyer, work = sign_up(), publish_artwork(seller, 5000)
+    ordered = order(buyer, work)
+    attempt = start(buyer, ordered)
+    assert change(seller, "artworks", work, status="archived").status_code == 200
+    simulator.confirm(attempt["client_secret"])
+    assert wait_for_order(buyer, ordered["order_id"])["status"] == "completed"
+    assert seller.api.one("artworks", id=f"eq.{work}")["status"] == "sold"
+    line = buyer.api.one("order_items", order_id=f"eq.{ordered['order_id']}")["id"]
+    assert admin.api.rpc("refund_order_item", order_item_id=line, reason="asked").status_code == 200
+    wait_for_order(buyer, ordered["order_id"], "refunded")
+    assert seller.api.one("artworks", id=f"eq.{work}")["status"] == "archived"
+
+
+def test_free_sales_make_nothing_popular(seller: Person, sign_up: SignUp, simulator: Simulator) -> None:
+    gift, paid = publish_product(seller, 0), publish_product(seller, 500)
+    for _ in range(6):
+        order(sign_up(), gift)
+    buy(simulator, sign_up(), paid)
+    item = seller.api.one("catalog_items", id=f"eq.{gift}")
+    assert (item["purchases_count"], item["popularity"]) == (6, 0)
+    item = seller.api.one("catalog_items", id=f"eq.{paid}")
+    assert (item["purchases_count"], item["popularity"]) == (1, 4)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.harness.market import order, publish_artwork, publish_product
+from tests.harness.market import FILE, Simulator, order, publish_artwork, publish_product, start, wait_for_order
 from tests.harness.people import Api, Person, SignUp, code_of
 from tests.harness.server import Database
+from tests.harness.waiting import until
 
 TOO_LARGE_FOR_FLOATS = 2**53 + 1
 
@@ -146,12 +148,17 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("a fraction", [{"item_id": "{product}", "quantity": 1.5}], 400, "invalid_checkout"),
     ("a huge quantity", [{"item_id": "{product}", "quantity": TOO_LARGE_FOR_FLOATS}], 400, "invalid_checkout"),
     ("two of one of a kind", [{"item_id": "{artwork}", "quantity": 2}], 400, "quantity_not_allowed"),
-    ("another price", [{"item_id": "{product}", "price_cents": 1}], 409, "price_changed"),
-    ("a negative price", [{"item_id": "{product}", "price_cents": -2000}], 400, "invalid_checkout"),
-    ("a huge price", [{"item_id": "{product}", "price_cents": TOO_LARGE_FOR_FLOATS}], 400, "invalid_checkout"),
-    ("an offer below the minimum", [{"item_id": "{name_your_price}", "price_cents": 299}], 400, "price_too_low"),
-    ("a negative offer", [{"item_id": "{name_your_price}", "price_cents": -300}], 400, "invalid_checkout"),
-    ("51 items", [{"item_id": "{product}"}] * 51, 400, "empty_checkout"),
+    ("another price", [{"item_id": "{product}", "offered_price_cents": 1}], 409, "price_changed"),
+    ("a negative price", [{"item_id": "{product}", "offered_price_cents": -2000}], 400, "invalid_checkout"),
+    ("a huge price", [{"item_id": "{product}", "offered_price_cents": TOO_LARGE_FOR_FLOATS}], 400, "invalid_checkout"),
+    (
+        "an offer below the minimum",
+        [{"item_id": "{name_your_price}", "offered_price_cents": 299}],
+        400,
+        "price_too_low",
+    ),
+    ("a negative offer", [{"item_id": "{name_your_price}", "offered_price_cents": -300}], 400, "invalid_checkout"),
+    ("51 items", [{"item_id": "{product}"}] * 51, 400, "too_many_items"),
 ]
 
 
@@ -209,8 +216,8 @@ def test_free_orders_complete_at_once(buyer: Person, seller: Person) -> None:
 
 def test_a_name_your_price_item_may_go_for_free(buyer: Person, seller: Person) -> None:
     item = publish_product(seller, 1000, allow_name_your_price=True, minimum_price_cents=0)
-    assert code_of(buyer.api.rpc("checkout", items=[{"item_id": item, "price_cents": 49}])) == "price_too_low"
-    assert order(buyer, {"item_id": item, "price_cents": 0})["status"] == "completed"
+    assert code_of(buyer.api.rpc("checkout", items=[{"item_id": item, "offered_price_cents": 49}])) == "price_too_low"
+    assert order(buyer, {"item_id": item, "offered_price_cents": 0})["status"] == "completed"
 
 
 def test_wallet_orders_complete_inside_checkout(
@@ -269,3 +276,175 @@ def test_only_the_buyer_cancels_and_starts(buyer: Person, sign_up: SignUp, produ
     assert buyer.api.rpc("cancel_order", order_id=ordered["order_id"]).status_code == 200
     closed = buyer.api.function("POST", start)
     assert (closed.status_code, code_of(closed)) == (409, "payment_not_open")
+
+
+# -- consent, keys and holds ------------------------------------------------------------------------------------------
+
+
+def set_price(seller: Person, item: str, **values: Any) -> None:
+    seller.client.table("products").update(values).eq("id", item).execute()
+
+
+def test_a_cart_is_not_charged_more_than_it_showed(buyer: Person, seller: Person, database: Database) -> None:
+    item = publish_product(seller, 1000)
+    assert put(buyer.api, item).status_code == 201
+    assert buyer.api.one("cart_items")["shown_price_cents"] == 1000
+    set_price(seller, item, price_cents=90000)
+    risen = buyer.api.rpc("checkout")
+    assert (risen.status_code, code_of(risen), risen.json()["details"]) == (409, "price_changed", item)
+    assert buyer.api.select("orders") == []
+    set_price(seller, item, price_cents=90000, allow_name_your_price=True, minimum_price_cents=0)
+    assert code_of(buyer.api.rpc("checkout")) == "price_changed"
+    set_price(seller, item, price_cents=800, allow_name_your_price=False, minimum_price_cents=None)
+    assert order(buyer)["total_cents"] == 800
+    set_price(seller, item, price_cents=1200)
+    assert code_of(buyer.api.rpc("checkout")) == "price_changed"
+    # Put in again, the cart shows the new price.
+    buyer.client.table("cart_items").upsert({"item_id": item, "quantity": 2}).execute()
+    assert order(buyer)["total_cents"] == 2400
+
+
+def test_items_may_say_the_price_that_was_shown(buyer: Person, seller: Person) -> None:
+    item = publish_product(seller, 1000)
+    assert code_of(buyer.api.rpc("checkout", items=[{"item_id": item, "offered_price_cents": 999}])) == "price_changed"
+    assert order(buyer, {"item_id": item, "offered_price_cents": 1500})["total_cents"] == 1000
+
+
+@pytest.mark.parametrize(
+    "items",
+    [{"price_cents": 300}, {"price": 300}, {"offered_price": 300}, {"Quantity": 2}, {"quantity": 1, "note": "x"}],
+)
+def test_unknown_keys_are_refused_by_name(buyer: Person, name_your_price: str, items: dict[str, Any]) -> None:
+    answer = buyer.api.rpc("checkout", items=[{"item_id": name_your_price, **items}])
+    assert (answer.status_code, code_of(answer)) == (400, "invalid_checkout")
+    assert next(key for key in items if key != "quantity") in answer.json()["details"]
+    assert buyer.api.select("orders") == []
+
+
+def test_unknown_keys_of_addresses_and_settings_are_refused(buyer: Person, product: str) -> None:
+    address = {"city": "Berlin", "planet": "Earth"}
+    answer = buyer.api.rpc("checkout", items=[{"item_id": product}], shipping_address=address)
+    assert (code_of(answer), "planet" in answer.json()["details"]) == ("invalid_checkout", True)
+    switches = {"notification_preferences": {"mesage": {"email": False}}}
+    answer = buyer.api.http.patch(f"/rest/v1/profile_settings?user_id=eq.{buyer.id}", json=switches)
+    assert (answer.status_code, code_of(answer)) == (400, "invalid_preferences")
+
+
+def test_a_key_belongs_to_one_request(buyer: Person, seller: Person, product: str, name_your_price: str) -> None:
+    first = order(buyer, product, idempotency_key="one")
+    for items, more in (
+        ([{"item_id": name_your_price}], {}),
+        ([{"item_id": product, "quantity": 2}], {}),
+        ([{"item_id": product}], {"notes": "hello"}),
+        ([{"item_id": product}], {"provider": "wallet"}),
+        (None, {}),
+    ):
+        answer = buyer.api.rpc("checkout", items=items, idempotency_key="one", **more)
+        assert (answer.status_code, code_of(answer)) == (409, "idempotency_key_reused"), (items, more)
+    cancelled = buyer.api.rpc("cancel_order", order_id=first["order_id"]).json()
+    assert cancelled["status"] == "cancelled"
+    # However the client spells it, it is the same request, and the answer says what has become of it.
+    again = order(buyer, {"item_id": product.upper(), "quantity": 1}, idempotency_key="one")
+    assert (again["order_id"], again["status"]) == (first["order_id"], "cancelled")
+
+
+def test_a_paid_cart_may_be_sent_again(buyer: Person, seller: Person) -> None:
+    put(buyer.api, publish_product(seller, 0))
+    first = order(buyer, idempotency_key="cart")
+    assert first["status"] == "completed"
+    # The answer was lost; the cart is empty since.
+    assert order(buyer, idempotency_key="cart")["order_id"] == first["order_id"]
+    put(buyer.api, publish_product(seller, 0))
+    assert code_of(buyer.api.rpc("checkout", idempotency_key="cart")) == "idempotency_key_reused"
+
+
+def test_a_newer_order_of_any_item_replaces_the_older_one(buyer: Person, product: str) -> None:
+    first, second = order(buyer, product), order(buyer, product)
+    older = buyer.api.one("orders", id=f"eq.{first['order_id']}")
+    assert (older["status"], older["status_reason"]) == ("cancelled", "superseded")
+    assert buyer.api.one("orders", id=f"eq.{second['order_id']}")["status"] == "pending"
+
+
+def test_what_was_bought_meanwhile_is_not_paid_again(
+    seller: Person, buyer: Person, product: str, simulator: Simulator
+) -> None:
+    """The older order is paid before the newer one's cancellation reaches the provider."""
+    older = order(buyer, product)
+    attempt = start(buyer, older)
+    newer = order(buyer, publish_product(seller), product)
+    simulator.confirm(attempt["client_secret"])
+    assert wait_for_order(buyer, older["order_id"])["status"] == "completed"
+    refused = buyer.api.http.post(newer["start_url"])
+    assert (refused.status_code, code_of(refused)) == (409, "already_owned")
+    assert refused.json()["detail"] == product
+
+
+def test_holds_end_pause_and_are_few(buyer: Person, seller: Person, admin: Person, database: Database) -> None:
+    works = [publish_artwork(seller, 5000) for _ in range(6)]
+    first = order(buyer, works[0])
+    assert order(buyer, works[0])["expires_at"] == first["expires_at"]
+    # Giving up and coming back is the same hold.
+    buyer.api.rpc("cancel_order", order_id=buyer.api.one("orders", status="eq.pending")["id"]).raise_for_status()
+    assert order(buyer, works[0])["expires_at"] == first["expires_at"]
+    for work in works[1:5]:
+        order(buyer, work)
+    answer = buyer.api.rpc("checkout", items=[{"item_id": works[5]}])
+    assert (answer.status_code, code_of(answer)) == (429, "too_many_holds")
+    assert first["expires_at"][:19] in answer.json()["details"]
+    assert admin.api.rpc("set_hold_limit", user_id=buyer.id, max_holds=6).status_code == 204
+    order(buyer, works[5])
+    database.run("update private.hold_periods set ends_at = now() where user_id = %s", buyer.id)
+    answer = buyer.api.rpc("checkout", items=[{"item_id": works[0]}])
+    assert (answer.status_code, code_of(answer)) == (429, "hold_paused")
+    assert answer.json()["details"].startswith(f"{works[0]}: until ")
+    # A wallet pays at once: nothing is held.
+    give_money(database, admin, buyer, 5000)
+    assert order(buyer, works[0], provider="wallet")["status"] == "completed"
+
+
+def test_the_licence_is_the_buyers(buyer: Person, seller: Person) -> None:
+    item = publish_product(seller, 0, license_type="custom", license_text="Everything", description="24 bit")
+    line = order(buyer, item)["order_id"]
+    set_price(seller, item, license_type="personal", license_text="Nothing", description="8 bit")
+    for side in (buyer, seller):
+        bought = side.api.one("order_items", order_id=f"eq.{line}")
+        assert (bought["license_type"], bought["license_text"], bought["license_version"], bought["description"]) == (
+            "custom",
+            "Everything",
+            1,
+            "24 bit",
+        )
+    assert buyer.api.one("products", id=f"eq.{item}")["license_version"] == 2
+
+
+def test_a_slow_checkout_keeps_no_item_from_others(
+    seller: Person, buyer: Person, sign_up: SignUp, database: Database
+) -> None:
+    """It is undone in the end, so no limit counts what it holds meanwhile."""
+    other, artwork, product = sign_up(), publish_artwork(seller), publish_product(seller)
+    path = f"{seller.id}/{product}/more.wav"
+    seller.client.storage.from_("product-files").upload(path, FILE, {"content-type": "audio/wav"})
+    file = {"product_id": product, "path": path}
+    slow_filter = {"pgrst_scalar->>start_url": "match.^" + "(.*)" * 8 + r"\1\2\3\4\5\6\7\8\1\2\3\1q*$"}
+    going = (
+        "select count(*) from pg_stat_activity where usename = 'authenticator' and state = 'active' "
+        "and wait_event is null and query like '%checkout%' "
+        "and query_start < clock_timestamp() - interval '1 second'"
+    )
+
+    def buys(item: str) -> bool:
+        answer = other.api.rpc("checkout", items=[{"item_id": item}])
+        assert answer.is_success or code_of(answer) == "item_reserved", answer.text
+        return answer.is_success
+
+    for item, act in (
+        (artwork, lambda: until(lambda: buys(artwork), "the piece to be free")),
+        (product, lambda: seller.client.table("product_files").insert(file).execute()),
+    ):
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(
+                buyer.api.http.post, "/rest/v1/rpc/checkout", params=slow_filter, json={"items": [{"item_id": item}]}
+            )
+            until(lambda: database.value(going), "the checkout to be under way")
+            act()
+            assert "user request" in slow.result().text

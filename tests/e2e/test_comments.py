@@ -93,9 +93,19 @@ def test_a_thread_with_its_authors(ana: Person, ben: Person, cleo: Person, anon:
     assert nested["replies"] == [{"content": "Indeed", "author": {"username": "cleo"}}]
     (embedded,) = anon.select("posts", id=f"eq.{post}", select="comments(content)")
     assert len(embedded["comments"]) == 3
-    # Replies go with their comment.
+    # Replies outlive their comment.
     assert delete(cleo, reply) == 1
-    assert anon.one("posts", id=f"eq.{post}")["comments_count"] == 1
+    assert anon.one("posts", id=f"eq.{post}")["comments_count"] == 2
+    left = anon.select("comments", post_id=f"eq.{post}", select="*,author:profiles!user_id(username)", order="depth")
+    assert [(c["content"], c["author"] and c["author"]["username"]) for c in left] == [
+        ("Great", "ben"),
+        (None, None),
+        ("Thanks", "ana"),
+    ]
+    assert refused(ben, "comments", post_id=post, parent_comment_id=reply, content="x") == (404, "comment_not_found")
+    assert reply not in str(cleo.api.rpc("export_my_data").json()["comments"])
+    assert delete(ana, left[2]["id"]) == 1
+    assert len(anon.select("comments", post_id=f"eq.{post}")) == 1, "the place goes with the last reply"
 
 
 def test_pages_of_a_thread(ben: Person, anon: Api, post: str) -> None:
@@ -138,9 +148,7 @@ def test_what_cannot_be_read_cannot_be_commented_on(
     hermit = sign_up(username="hermit")
     said = create(hermit, "comments", post_id=post, content="Here I am")
     hidden = create(hermit, "posts", content="Mine alone")
-    hermit.api.http.patch(
-        f"/rest/v1/profiles?id=eq.{hermit.id}", json={"profile_visibility": "private"}
-    ).raise_for_status()
+    hermit.api.rpc("set_profile_visibility", visibility="private").raise_for_status()
     nothing = "00000000-0000-4000-8000-00000000dead"
     for target in (hidden, nothing):
         assert refused(ben, "comments", post_id=target, content="x") == (404, "comment_target_not_found")
@@ -236,7 +244,7 @@ def test_one_post_twelve_clients(
                 answer = http.delete(f"/rest/v1/comments?user_id=eq.{member.id}")
             elif action == "hide":
                 visibility = dice.choice(["public", "private", "members_only"])
-                answer = http.patch(f"/rest/v1/profiles?id=eq.{member.id}", json={"profile_visibility": visibility})
+                answer = member.api.rpc("set_profile_visibility", visibility=visibility)
             else:
                 function = dice.choice(["hide_content", "restore_content"])
                 more = {"reason": "x"} if function == "hide_content" else {}

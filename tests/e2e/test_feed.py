@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stack.services import Services
-from tests.harness.people import Member, Person, SignUp, enroll
+from tests.harness.people import Member, Person, SignUp, enroll, lift_limits
 from tests.harness.server import Database
 
 POSTS = 60
@@ -70,6 +70,7 @@ def test_pages_of_the_feed_are_the_whole_feed(reader: Person, written: list[str]
 def test_pages_have_no_gap_and_no_repeat_while_posts_arrive(
     reader: Person, authors: list[Member], written: list[str], database: Database
 ) -> None:
+    lift_limits(database, authors[0].id)
     reading = threading.Event()
     fresh: list[int] = []
 
@@ -114,7 +115,7 @@ def test_unfollowing_leaving_and_blocking_change_the_next_page(
     assert authors[0].id not in feed_authors()
     reader.client.table("user_blocks").insert({"blocked_id": authors[1].id}).execute()
     assert authors[1].id not in feed_authors()
-    authors[2].api.http.patch(f"/rest/v1/profiles?id=eq.{authors[2].id}", json={"profile_visibility": "private"})
+    authors[2].api.rpc("set_profile_visibility", visibility="private")
     assert authors[2].id not in feed_authors()
     database.run("insert into public.bans (user_id, reason) values (%s, 'spam')", authors[3].id)
     assert authors[3].id not in feed_authors()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from stack.services import Services
-from tests.harness.people import Api, Member, Person, SignUp, code_of, enroll
+from tests.harness.people import Api, Member, Person, SignUp, code_of, enroll, follow_accounts
 from tests.harness.server import Database
 from tests.harness.together import together
 
@@ -235,7 +235,7 @@ def test_hidden_people_are_not_listed_nor_invited(services: Services, database: 
     for other in (hidden, member):
         call(other, "join_group", group)
         ok(call(owner, "approve_member", group, other.id))
-    hidden.api.http.patch("/rest/v1/profiles", params={"id": f"eq.{hidden.id}"}, json={"profile_visibility": "private"})
+    hidden.api.rpc("set_profile_visibility", visibility="private")
     rows = member.api.select("group_members", group_id=f"eq.{group}")
     assert {row["user_id"] for row in rows} == {owner.id, member.id}
     for function, values in (("set_member_role", {"role": "admin"}), ("transfer_group", {}), ("approve_member", {})):
@@ -263,6 +263,27 @@ def test_a_banned_owner_leaves_the_group_as_it_is(services: Services, database: 
     assert owner.api.select("group_members", group_id=f"eq.{group}") == []
     ok(call(admin, "transfer_group", group, member.id))
     assert roles(database, group) == {owner.id: "admin", member.id: "owner"}
+
+
+def test_moderators_act_on_lower_ranks_only(services: Services, database: Database) -> None:
+    """A moderator hides a member's post, not the owner's; neither what the owner hid comes back by a moderator."""
+    owner, moderator, member = enroll(services, database, 3)
+    group = found(owner, "Ranks")
+    for person in (moderator, member):
+        ok(call(person, "join_group", group))
+    ok(call(owner, "set_member_role", group, moderator.id, role="moderator"))
+
+    def write(person: Member) -> str:
+        row = {"content": "Mine", "group_id": group}
+        answer = person.api.http.post("/rest/v1/posts", json=row, headers={"prefer": "return=representation"})
+        return str(ok(answer)[0]["id"])
+
+    theirs, lower = write(owner), write(member)
+    refused = moderator.api.rpc("hide_content", target_type="post", target_id=theirs, reason="No")
+    assert code_of(refused) == "group_role_too_low", refused.text
+    assert member.api.select("posts", id=f"eq.{theirs}")
+    ok(moderator.api.rpc("hide_content", target_type="post", target_id=lower, reason="No"))
+    assert owner.api.select("posts", id=f"eq.{lower}", is_hidden="is.false") == []
 
 
 def test_many_join_and_leave_at_once(crowd: list[Member], services: Services, database: Database) -> None:
@@ -352,6 +373,7 @@ def test_owners_delete_their_accounts_at_once(services: Services, database: Data
         answers = race(group, people)
         assert [answer.status_code for answer in answers[:4]] == [204] * 4
         assert {answer.status_code for answer in answers} <= {200, 204, 401, 403, 404, 409}, [a.text for a in answers]
+        follow_accounts(database)
         left = roles(database, group)
         assert not {person.id for person in people[:4]} & set(left)
         assert sorted(left.values()).count("owner") == 1
@@ -359,6 +381,7 @@ def test_owners_delete_their_accounts_at_once(services: Services, database: Data
         # The last ones go: nothing is left of the group.
         for person in people[4:]:
             person.api.rpc("delete_my_account")
+        follow_accounts(database)
         assert database.run("select * from public.groups where id = %s", group) == []
     assert_sound(database)
 
@@ -392,4 +415,5 @@ def test_groups_after_anything_at_random(services: Services, database: Database)
 
     lives = together([lambda number=number: live(number) for number in range(len(people))])
     assert [wrong for life in lives for wrong in life] == []
+    follow_accounts(database)
     assert_sound(database)

@@ -97,12 +97,11 @@ def test_only_who_may_be_seen_is_near(crowd: list[Member], admin: Person, anon: 
     def found() -> bool:
         return bool(distances(viewer, subject, -33.86, 151.2))
 
-    profile = f"/rest/v1/profiles?id=eq.{subject.id}"
     assert found()
-    subject.api.http.patch(profile, json={"profile_visibility": "private"})
+    subject.api.rpc("set_profile_visibility", visibility="private")
     assert not found()
     assert location(viewer.api, subject) == "no profile"
-    subject.api.http.patch(profile, json={"profile_visibility": "members_only"})
+    subject.api.rpc("set_profile_visibility", visibility="members_only")
     assert found()
     assert location(anon, subject) == "no profile"
     for who, whom in ((viewer, subject), (subject, viewer)):

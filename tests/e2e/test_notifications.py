@@ -121,14 +121,12 @@ def test_what_becomes_invisible_is_no_longer_told(people: list[Member], database
     database.run("delete from public.notifications")
 
     act()
-    answer = ben.api.http.patch(
-        "/rest/v1/profiles", params={"id": f"eq.{ben.id}"}, json={"profile_visibility": "private"}
-    )
+    answer = ben.api.rpc("set_profile_visibility", visibility="private")
     assert answer.is_success
     assert (told(ana), told(dora)) == ([], [])
     insert(ben, "post_likes", post_id=written)
     assert told(ana) == [], "nor of what they do meanwhile"
-    ben.api.http.patch("/rest/v1/profiles", params={"id": f"eq.{ben.id}"}, json={"profile_visibility": "public"})
+    ben.api.rpc("set_profile_visibility", visibility="public")
 
     act()
     assert admin.api.rpc("ban_user", user_id=ben.id, reason="spam").is_success
@@ -198,8 +196,8 @@ def test_a_sale_is_told_once_to_both(
     (favorite, sale) = sorted(
         seller.api.select("notifications", select="type,actor_id,related_type"), key=lambda row: row["type"]
     )
-    assert favorite == {"type": "favorite", "actor_id": None, "related_type": "catalog_items"}
-    assert sale == {"type": "purchase", "actor_id": None, "related_type": "order_items"}
+    assert favorite == {"type": "favorite", "actor_id": None, "related_type": "artwork"}
+    assert sale == {"type": "purchase", "actor_id": None, "related_type": "order_item"}
 
 
 def test_three_ask_for_the_same_skill_and_three_are_told(people: list[Member]) -> None:

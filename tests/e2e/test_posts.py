@@ -14,7 +14,7 @@ import postgrest
 import pytest
 
 from stack.services import Services
-from tests.harness.people import Api, Member, Person, SignUp, code_of, enroll
+from tests.harness.people import Api, Member, Person, SignUp, code_of, enroll, follow_accounts
 from tests.harness.server import Database
 
 CLIENTS = 20
@@ -202,7 +202,7 @@ def test_random_likes_shares_votes_edits_and_ends_leave_every_count_exact(
         elif seed % 4 == 1:
             answer = http.delete(f"/rest/v1/posts?user_id=eq.{person.id}")
         elif seed % 4 == 2:
-            answer = http.patch(f"/rest/v1/profiles?id=eq.{person.id}", json={"profile_visibility": "private"})
+            answer = person.api.rpc("set_profile_visibility", visibility="private")
         if not answer.is_success and seed % 4 != 3:
             trouble.append(answer.text)
 
@@ -218,6 +218,23 @@ def test_random_likes_shares_votes_edits_and_ends_leave_every_count_exact(
     assert trouble == []
     assert database.run("select * from private.recount()") == []
     assert database.value("select count(*) from private.pending_counts") == 0
+
+
+def test_a_result_stays_when_voters_leave(author: Person, anon: Api, services: Services, database: Database) -> None:
+    """An ended poll keeps the votes of those who delete their accounts afterwards; one that goes on does not."""
+    voter, other = enroll(services, database, 2)
+    polls = [author.api.rpc("create_poll", content=f"Poll {n}?", options=["Yes", "No"]).json()["id"] for n in range(2)]
+    for poll in polls:
+        first, _ = anon.select("poll_options", post_id=f"eq.{poll}", order="position")
+        for person in (voter, other):
+            body = {"post_id": poll, "option_id": first["id"]}
+            assert person.api.http.post("/rest/v1/poll_votes", json=body).status_code == 201
+    database.run("update public.posts set poll_ends_at = now() where id = %s", polls[0])
+    assert voter.api.rpc("delete_my_account").status_code == 204
+    follow_accounts(database)
+    options = [anon.select("poll_options", post_id=f"eq.{poll}", order="position") for poll in polls]
+    assert [[option["votes_count"] for option in both] for both in options] == [[2, 0], [1, 0]]
+    assert database.run("select * from private.recount()") == []
 
 
 def test_a_vote_is_counted_before_the_end_and_refused_after_it(
@@ -290,7 +307,7 @@ def unseen(
         database.run("insert into public.post_shares (post_id, user_id) values (%s, %s)", post["id"], author.id)
         database.run("insert into public.poll_options (post_id, position, option) values (%s, 1, 'x')", post["id"])
     database.run("update public.posts set is_hidden = true where id = %s", posts["hidden"][0]["id"])
-    private.client.table("profiles").update({"profile_visibility": "private"}).eq("id", private.id).execute()
+    private.api.rpc("set_profile_visibility", visibility="private")
     database.run("insert into public.bans (user_id, reason) values (%s, 'spam')", banned.id)
     blocker.client.table("user_blocks").insert({"blocked_id": reader.id}).execute()
     return posts

@@ -103,11 +103,11 @@ def test_addresses_are_http_only(owner: Person, address: str) -> None:
 def test_visibility(
     owner: Person, stranger: Person, admin: Person, anon: Api, visibility: str, seen_by_anon: int, seen_by_stranger: int
 ) -> None:
-    assert change(owner, profile_visibility=visibility).status_code == 200
+    assert owner.api.rpc("set_profile_visibility", visibility=visibility).status_code == 200
     query = {"id": f"eq.{owner.id}"}
     seen = [len(who.select("profiles", **query)) for who in (anon, stranger.api, owner.api, admin.api)]
     assert seen == [seen_by_anon, seen_by_stranger, 1, 1]
-    assert change(owner, profile_visibility="public").status_code == 200
+    assert owner.api.rpc("set_profile_visibility", visibility="public").status_code == 200
 
 
 def test_nobody_changes_another_profile(owner: Person, stranger: Person, anon: Api) -> None:

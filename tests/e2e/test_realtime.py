@@ -140,6 +140,14 @@ def stream(database: Database, services: Services) -> Iterator[Stream]:
 @pytest.fixture
 def people(services: Services, database: Database, stream: Stream) -> list[Member]:
     people = enroll(services, database, 6)
+    ids = [person.id for person in people]
+    # They know each other: nothing is a request.
+    database.run(
+        "insert into public.follows (follower_id, following_id) select a.id, b.id from unnest(%s::uuid[]) as a (id) "
+        "cross join unnest(%s::uuid[]) as b (id) where a.id <> b.id",
+        ids,
+        ids,
+    )
     stream.changes()
     return people
 

@@ -15,6 +15,7 @@ import pytest
 from stack.services import Services
 from tests.harness.people import PASSWORD, SignUp, new_client
 from tests.harness.server import Database
+from tests.harness.waiting import until
 
 VALID = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 PROVISIONED = ("profiles", "profile_settings", "subscriptions", "wallets")
@@ -170,3 +171,51 @@ def test_a_second_sign_up_with_one_email_changes_nothing(sign_up: SignUp, databa
         sign_up(email="once@example.com", username="other")
     assert database.run("select * from public.profiles where id = %s", first.id) == before
     assert database.value("select count(*) from auth.users where email = 'once@example.com'") == 1
+
+
+def test_a_forgotten_password_is_set_anew_by_mail(services: Services, sign_up: SignUp) -> None:
+    """Auth's own mails end in the stack's outbox; the code in one opens a session that may set a password."""
+    person = sign_up()
+    client = new_client(services)
+    client.auth.reset_password_for_email(person.email)
+
+    def mail() -> str | None:
+        texts = [file.read_text() for file in sorted(services.outbox.glob("*.eml"))]
+        return next((text for text in texts if f"X-Envelope-To: {person.email}" in text), None)
+
+    token_hash = re.search(r"token(?:_hash)?=(?:3D)?([\w-]+)", until(mail, "the mail").replace("=\n", ""))
+    assert token_hash
+    client.auth.verify_otp({"type": "recovery", "token_hash": token_hash[1]})
+    client.auth.update_user({"password": "another horse battery"})
+    again = new_client(services).auth.sign_in_with_password(
+        {"email": person.email, "password": "another horse battery"}
+    )
+    assert again.user is not None
+    assert again.user.id == person.id
+
+
+def test_a_sign_up_can_be_confirmed_by_mail(
+    services: Services, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With AVENUE_CONFIRM_EMAIL=1 the local Auth asks for a confirmation, as a hosted project does."""
+    monkeypatch.setenv("AVENUE_CONFIRM_EMAIL", "1")
+    services.restart("auth")
+    try:
+        client = new_client(services)
+        signed_up = client.auth.sign_up({"email": "unconfirmed@example.com", "password": PASSWORD})
+        assert signed_up.session is None
+
+        def mail() -> str | None:
+            texts = [file.read_text() for file in sorted(services.outbox.glob("*.eml"))]
+            return next((text for text in texts if "X-Envelope-To: unconfirmed@example.com" in text), None)
+
+        token_hash = re.search(r"token(?:_hash)?=(?:3D)?([\w-]+)", until(mail, "the mail").replace("=\n", ""))
+        assert token_hash
+        confirmed = client.auth.verify_otp({"type": "signup", "token_hash": token_hash[1]})
+        assert confirmed.session is not None
+        assert database.value(
+            "select email_confirmed_at is not null from auth.users where email = 'unconfirmed@example.com'"
+        )
+    finally:
+        monkeypatch.delenv("AVENUE_CONFIRM_EMAIL")
+        services.restart("auth")

@@ -101,7 +101,7 @@ def test_profiles_with_skills(sign_up: SignUp, anon: Api, admin: Person) -> None
     assert anon.one("skills", slug="eq.mixing")["name"] == "Mixing"
 
     # As private as the profile: rows, embeds and counts.
-    owner.client.table("profiles").update({"profile_visibility": "private"}).eq("id", owner.id).execute()
+    owner.api.rpc("set_profile_visibility", visibility="private")
     for stranger in (anon, other.api):
         assert seen(stranger) is None
         assert stranger.select("skills", slug="eq.piano", select="profiles(username)") == [{"profiles": []}]

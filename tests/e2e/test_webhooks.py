@@ -22,7 +22,7 @@ from tests.harness.market import (
     wait_for_order,
 )
 from tests.harness.people import Person, SignUp
-from tests.harness.processes import http_workers, localstripe
+from tests.harness.processes import http_workers, localstripe, process
 from tests.harness.server import Database
 from tests.harness.waiting import until
 
@@ -108,10 +108,7 @@ SENSELESS = {
     "an empty id": b'{"id": "", "type": "x", "created": 1}',
     "a number as id": b'{"id": 7, "type": "x", "created": 1}',
     "NaN": b'{"id": "evt_nan", "type": "x", "created": 1, "data": {"object": {"amount": NaN}}}',
-    "a NUL character": b'{"id": "evt_nul", "type": "x", "created": 1, "data": {"object": {"name": "\\u0000"}}}',
-    "half a surrogate pair": b'{"id": "evt_half", "type": "x", "created": 1, "data": {"object": {"name": "\\ud83d"}}}',
     "not UTF-8": b'{"id": "evt_\xff", "type": "x", "created": 1}',
-    "deep nesting": b'{"id": "evt_deep", "type": "x", "created": 1, "data": ' + b"[" * 90_000 + b"]" * 90_000 + b"}",
 }
 
 
@@ -225,8 +222,12 @@ def test_secrets_rotate_without_losing_a_delivery(services: Services, database: 
         assert deliver(f"{url}/webhooks/stripe", body, both) == 200
     with http_workers(services, AVENUE_STRIPE_WEBHOOK_SECRETS=new) as url:
         assert (accepted(url, old), accepted(url, new)) == (False, True)
-    with http_workers(services, AVENUE_STRIPE_WEBHOOK_SECRETS="") as url:
-        assert (accepted(url, old), accepted(url, new), accepted(url, "")) == (False, False, False)
+    # Without any it does not start, rather than take what nobody signed.
+    for nothing in ("", " , "):
+        name = f"http-without-secret-{len(nothing)}"
+        with process(services, name, "workers.cli", "serve", AVENUE_STRIPE_WEBHOOK_SECRETS=nothing) as started:
+            assert started.wait(60) == 2
+        assert "Not set: AVENUE_STRIPE_WEBHOOK_SECRETS" in services.log(name).read_text()
 
 
 # -- repetition and order ---------------------------------------------------------------------------------------------

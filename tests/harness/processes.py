@@ -18,11 +18,13 @@ from tests.harness.waiting import until
 @contextmanager
 def process(services: Services, name: str, *command: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A Python module run as a process of its own session; its output goes to logs/<name>.log of the stack."""
+    # Two processes of the workers do not share a port.
+    ports = {"AVENUE_METRICS_PORT": str(free_port())}
     with services.log(name).open("ab") as log:
         started = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=REPO,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **services.env, **environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **services.env, **ports, **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

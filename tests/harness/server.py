@@ -14,7 +14,7 @@ import psutil
 import psycopg
 from psycopg.rows import dict_row
 
-from stack.cluster import REPO, Cluster
+from stack.cluster import REPO, SUPERUSER, Cluster
 from stack.schema import scratch
 from stack.services import Services
 from workers.jobs.install import install as install_queue
@@ -74,7 +74,14 @@ def build_template(cluster: Cluster) -> str:
     target = scratch.Database(cluster, TEMPLATE)
     # While a page is being written there is no migration yet: AVENUE_SCHEMA=pages tests what sql/ says.
     (scratch.from_pages if os.environ.get("AVENUE_SCHEMA") == "pages" else scratch.from_migrations)(target)
+    # Who signs up in a test has confirmed the address and is old enough to count, unless the test says otherwise.
+    with target.connect(SUPERUSER) as admin:
+        admin.execute("alter table auth.users alter column email_confirmed_at set default now()")
+        admin.execute("update private.settings set custom_field_account_age = '0'")
     install_queue(target.url)
+    with target.connect() as owner:
+        # As if a worker had been started once: without an address checkout takes no payments.
+        owner.execute("select private.publish_workers('https://workers.example')")
     cluster.install_pgtap(TEMPLATE)
     return TEMPLATE
 

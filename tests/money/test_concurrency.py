@@ -170,9 +170,9 @@ def test_all_pay_for_attempts_that_were_cancelled(database: Database, market: Ma
 
 def test_two_carts_with_the_same_pieces_in_opposite_order(database: Database, market: Market) -> None:
     seller = market.sign_up()
-    buyers = [market.sign_up() for _ in range(8)]
     for round_ in range(5):
-        items = [market.artwork(seller, 1000) for _ in range(6)]
+        buyers = [market.sign_up() for _ in range(8)]
+        items = [market.artwork(seller, 1000) for _ in range(5)]  # as many as one may hold
 
         def attempt(buyer: str, lines: list[str]) -> Job:
             return lambda market: market.checkout(buyer, *lines)["status"]
@@ -204,9 +204,10 @@ def test_all_attempts_of_one_buyer_paid_at_once(database: Database, market: Mark
     """Eight unfinished attempts at one product, all of them paid in the same instant: one sale, seven refunds."""
     seller, buyer = market.sign_up("standard"), market.sign_up()
     item = market.product(seller, 2000)
-    payments = [market.checkout(buyer, item)["payment_id"] for _ in range(8)]
-    for payment in payments:
-        market.start(buyer, payment)
+    payments = []
+    for _ in range(8):
+        payments.append(market.checkout(buyer, item)["payment_id"])
+        market.start(buyer, payments[-1])
 
     def attempt(payment: str) -> Job:
         return lambda market: market.succeed(payment)
@@ -432,7 +433,10 @@ def test_one_refund_asked_for_by_many_clicks(database: Database, market: Market)
 
 
 def test_a_seller_promises_back_only_what_there_is(database: Database, market: Market) -> None:
-    """Eight sales, released and paid out but for one of them: one refund can be had, or a payout, or nothing else."""
+    """Eight sales, released and paid out but for one of them: one refund can be had, or a payout, or nothing else.
+
+    A seller may owe no more than the fee that the provider keeps of one sale.
+    """
     seller = market.sign_up("standard")
     market.onboard(seller)
     lines = [market.line(market.buy(market.sign_up(), market.product(seller, 10000))["order_id"]) for _ in range(8)]
@@ -447,7 +451,12 @@ def test_a_seller_promises_back_only_what_there_is(database: Database, market: M
         return lambda market: market.request_refund(seller, line)["status"]
 
     jobs = [ask(line) for line in lines] + [lambda market: market.request_payout(seller, 5000)[:0] or "requested"] * 4
-    results = Counter(together(database, jobs))
+    fee = market.one("select amount_fees_cents from public.transactions where seller_id = %s limit 1", seller)
+    database.run("update private.settings set seller_debt_cents = %s", fee)
+    try:
+        results = Counter(together(database, jobs))
+    finally:
+        database.run("update private.settings set seller_debt_cents = default")
     assert results["requested"] == 1, results
     assert results.keys() <= {"requested", "insufficient_funds", "payout_open"}
 
@@ -634,3 +643,108 @@ def test_21_a_killed_backend_leaves_the_event_as_it_was(database: Database, mark
     assert market.status("payments", order["payment_id"]) == "requires_payment"
     assert market.process(event) == "processed"
     assert market.owns(buyer, item)
+
+
+# -- prices and offers that move --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fixed", [True, False], ids=["fixed", "name-your-price"])
+def test_a_price_that_flips_while_people_check_out(database: Database, market: Market, fixed: bool) -> None:
+    """A guard of 10.00 is never passed: whoever pays pays at most that, or hears price_changed."""
+    seller = market.sign_up()
+    item = market.product(seller, 1000, None if fixed else 500)
+    buyers = [market.sign_up() for _ in range(24)]
+    for buyer in buyers:
+        market.fund(buyer, 100000)
+        market.member(buyer, "insert into public.cart_items (item_id) values (%s)", item)
+    running = threading.Event()
+
+    def flip(market: Market) -> str:
+        while not running.is_set():
+            market.member(seller, "update public.products set price_cents = %s where id = %s", 93000, item)
+            market.member(seller, "update public.products set price_cents = 1000 where id = %s", item)
+        return "flipped"
+
+    left = threading.Semaphore(0)
+
+    def attempt(buyer: str, by_cart: bool) -> Job:
+        def job(market: Market) -> str:
+            try:
+                if by_cart:
+                    return str(market.rpc(buyer, "checkout", provider="wallet")["status"])
+                line = {"item_id": item, "offered_price_cents": 1000}
+                return str(market.checkout(buyer, line, provider="wallet")["status"])
+            except psycopg.Error as error:
+                return str(code_of(error))
+            finally:
+                left.release()
+
+        return job
+
+    def end(market: Market) -> str:
+        for _ in buyers:
+            left.acquire(timeout=60)
+        running.set()
+        return "ended"
+
+    results = together(database, [flip, end, *(attempt(buyer, bool(no % 2)) for no, buyer in enumerate(buyers))])
+    assert set(results[2:]) <= {"completed", "price_changed"}
+    assert market.one("select max(unit_price_cents) from public.order_items where item_id = %s", item) in (None, 1000)
+    paid = [100000 - market.wallet(buyer)[0] for buyer in buyers]
+    assert set(paid) <= {0, 1000}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "price_cents = 93000",
+        "status = 'paused'",
+        "price_cents = 93000, allow_name_your_price = true, minimum_price_cents = 93000",
+    ],
+)
+def test_a_change_that_commits_while_a_checkout_is_under_way(database: Database, market: Market, change: str) -> None:
+    """The checkout has begun and waits; what it writes is still what it checked."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    item = market.product(seller, 1000)
+    market.fund(buyer, 100000)
+    market.member(buyer, "insert into public.cart_items (item_id) values (%s)", item)
+    with background(database, 1) as (paying,):
+        with held_wallet(database, buyer):
+            paying.begin(
+                market.connection, lambda market: market.rpc(buyer, "checkout", provider="wallet")["total_cents"]
+            )
+            market.member(seller, f"update public.products set {change} where id = %s", item)
+        assert paying.end() == 1000
+    assert market.wallet(buyer)[0] == 99000
+
+
+def test_a_wallet_that_pays_while_its_owner_leaves(database: Database, market: Market) -> None:
+    """Whoever comes first is done first; neither waits for what the other holds."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    item = market.product(seller, 1000)
+    market.fund(buyer, 5000)
+    earlier = market.checkout(buyer, item)["payment_id"]
+    with background(database, 2) as (paying, leaving):
+        with database.connect(SUPERUSER) as blocker, blocker.transaction():
+            blocker.execute("select from public.payments where id = %s for update", (earlier,))
+            paying.begin(market.connection, lambda market: market.checkout(buyer, item, provider="wallet")["status"])
+            leaving.begin(market.connection, lambda market: market.rpc(buyer, "delete_my_account", forfeit_cents=4000))
+        assert paying.end() == "completed"
+        assert leaving.end() in (None, "")
+    assert market.one("select deleted_at is not null from public.profiles where id = %s", buyer)
+
+
+def test_a_wallet_that_pays_for_what_was_just_bought(database: Database, market: Market) -> None:
+    """The card's success settles while the checkout from the wallet waits: nothing is taken twice."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    item = market.product(seller, 1000)
+    market.fund(buyer, 5000)
+    first = market.checkout(buyer, item)["payment_id"]
+    market.start(buyer, first)
+    with background(database, 2) as (settling, paying):
+        with held_wallet(database, seller):
+            settling.begin(market.connection, lambda market: market.succeed(first))
+            paying.begin(market.connection, lambda market: market.checkout(buyer, item, provider="wallet")["status"])
+        assert settling.end() == "processed"
+        assert paying.end() == "item_not_available"
+    assert market.wallet(buyer)[0] == 5000

@@ -83,6 +83,41 @@ def test_06_after_a_partial_refund_only_the_rest_is_reversed(market: Market) -> 
     assert market.balances() == {}, "everybody is where they were before the sale"
 
 
+def test_06_paid_again_after_the_decline_is_another_sale(market: Market) -> None:
+    seller, buyer, item, order = sale(market, artwork=True)
+    payment = order["payment_id"]
+    second = market.store("payment_intent.succeeded", market.intent(payment, latest_charge="ch_2"))
+    assert market.process(second) == "retry", "which charge is left nobody knows before the decline"
+    assert market.decline(payment, order["charge"]) == "processed"
+    assert market.process(second) == "processed", market.why_of(second)
+    assert market.owns(buyer, item)
+    assert market.wallet(seller) == (0, 1312, 0)
+    (again,) = market.rows("select * from public.payments where provider_ref = 'ch_2'")
+    assert market.status("orders", again["order_id"]) == "completed"
+    market.fee(str(again["id"]), 90)
+    assert market.decline(payment, "ch_2") == "processed"
+    assert market.wallet(seller) == (0, 0, 0)
+    assert market.succeed(payment, charge="ch_2") == market.succeed(payment, charge=order["charge"]) == "processed"
+    assert market.succeed(payment, charge="ch_3") == "processed"
+    assert market.owns(buyer, item)
+    assert market.balances()["clearing:stripe"] == -2000
+
+
+def test_06_a_late_success_of_a_declined_charge_leaves_the_intent_to_be_cancelled(market: Market) -> None:
+    _, _, _, order = sale(market)
+    payment = order["payment_id"]
+    closings = "select count(*) from private.payment_closings"
+    assert market.decline(payment, order["charge"]) == "processed"
+    assert market.decline(payment, "ch_2") == "processed"
+    assert market.succeed(payment, charge="ch_2") == "processed"
+    assert market.one(closings) == 1, "it pays nothing, and the buyer could pay again"
+    assert market.succeed(payment, charge="ch_3") == "processed"
+    assert market.one(closings) == 0
+    assert market.decline(payment, "ch_3") == "processed"
+    assert market.succeed(payment, charge="ch_3") == "processed"
+    assert market.one(closings) == 1
+
+
 def test_06_a_declined_success_for_gone_goods_sends_no_refund(market: Market) -> None:
     """There is nothing left at the provider to give back."""
     seller, buyer = market.sign_up(), market.sign_up()
@@ -371,9 +406,11 @@ def test_09_failing_while_another_buyer_pays_gives_that_money_back(market: Marke
 
 def test_09_a_failed_automatic_refund_leaves_the_money_owed(market: Market) -> None:
     buyer, item = market.sign_up(), market.product(market.sign_up(), 2000)
-    orders = [market.checkout(buyer, item) for _ in range(2)]
+    orders = []
+    for _ in range(2):
+        orders.append(market.checkout(buyer, item))
+        market.start(buyer, orders[-1]["payment_id"])
     for order in orders:
-        market.start(buyer, order["payment_id"])
         market.succeed(order["payment_id"])
     refund = market.row("select * from public.refunds")
     for status, owed in (("succeeded", None), ("failed", 2000)):
@@ -505,8 +542,10 @@ def test_13_a_failed_payout_repays_the_debt_first(market: Market) -> None:
     assert market.wallet(seller) == (available + 10000 - debt, 0, 0)
 
 
-def test_13_a_seller_cannot_run_into_debt_beyond_the_kept_fee(market: Market) -> None:
+def test_13_a_seller_cannot_run_into_debt_beyond_the_limit(market: Market) -> None:
+    """The limit is the kept fee here: what the refund of a sale costs whose money is still there."""
     seller, _, _, order = sale(market, price=20000)
+    market.rows("update private.settings set seller_debt_cents = %s", market.split(order["order_id"])[0])
     earned = market.split(order["order_id"])[2]
     market.mature()
     market.release()
@@ -523,6 +562,7 @@ def test_13_what_is_promised_back_is_not_promised_spent_or_paid_out_again(market
     """A refund under way is not booked yet; its seller has only the rest."""
     seller, _, _, first = sale(market, price=20000)
     second = market.buy(market.sign_up(), market.product(seller, 20000))
+    market.rows("update private.settings set seller_debt_cents = %s", market.split(first["order_id"])[0])
     market.mature()
     market.release()
     market.onboard(seller)
@@ -645,11 +685,17 @@ def test_15_a_wrong_amount_raises(market: Market, cents: int) -> None:
     assert market.wallet(seller) == (1000, 0, 0)
 
 
-def test_15_a_partial_reversal_is_left_to_people(market: Market) -> None:
-    _, payout = funded_payout(market)
+def test_15_a_partial_reversal_returns_that_part_once(market: Market) -> None:
+    seller, payout = funded_payout(market)
     market.complete(payout)
-    assert market.transfer(payout, "transfer.reversed", amount_reversed=100) == "dead"
+    for reversed_cents in (100, 100, 50, 250):
+        assert market.transfer(payout, "transfer.reversed", amount_reversed=reversed_cents) == "processed"
+        market.check()
     assert market.status("payouts", payout) == "completed"
+    assert market.wallet(seller) == (1250, 0, 0)
+    assert market.transfer(payout, "transfer.reversed") == "processed"
+    assert market.status("payouts", payout) == "returned"
+    assert market.wallet(seller) == (7000, 0, 0)
 
 
 def test_15_a_transfer_before_any_worker_claimed_it_is_rejected(market: Market) -> None:
@@ -689,6 +735,49 @@ def test_16_also_when_the_named_payment_has_no_object_yet(market: Market) -> Non
     market.worker("select private.start_payment(%s, %s)", orders[0]["payment_id"], buyer)
     assert market.succeed(orders[0]["payment_id"], id=intent) == "dead"
     assert market.balances() == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("canceled", {"amount_received": 0}),
+        ("payment_failed", {"amount_received": 0}),
+        ("processing", {"amount_received": 0}),
+        ("canceled", {}),
+        ("succeeded", {"amount_received": 1}),
+        ("succeeded", {"currency": "eur"}),
+    ],
+)
+def test_16_another_object_that_names_an_attempt_just_started_takes_nothing_of_it(
+    market: Market, kind: str, changes: Json
+) -> None:
+    buyer = market.sign_up()
+    order = market.checkout(buyer, market.product(market.sign_up(), 2000))
+    payment = order["payment_id"]
+    market.worker("select private.start_payment(%s, %s)", payment, buyer)
+    other = market.intent(payment, id="pi_other", **({"currency": "eur"} if kind == "canceled" else {}), **changes)
+    assert market.event(f"payment_intent.{kind}", other) == "retry"
+    assert market.one("select provider_ref from public.payments") is None
+    assert market.start(buyer, payment)
+    assert market.succeed(payment) == "processed"
+    assert market.status("orders", order["order_id"]) == "completed"
+
+
+def test_08_the_words_of_a_dashboard_refund_do_not_keep_it_out_of_the_books(market: Market) -> None:
+    _, _, _, order = sale(market)
+    for number, reason in enumerate(["", "\u200b", "x" * 501]):
+        refund = {"object": "refund", "id": f"re_{number}", "amount": 100, "currency": "usd", "status": "succeeded"}
+        refund |= {"payment_intent": f"pi_{order['payment_id']}", "reason": reason, "metadata": {}}
+        assert market.event("refund.updated", refund) == "processed"
+    assert market.one("select refunded_cents from public.payments") == 300
+
+
+def test_07_an_admin_does_not_refund_what_they_bought(market: Market) -> None:
+    admin = market.sign_up(role="admin")
+    order = market.buy(admin, market.product(market.sign_up(), 2000))
+    with refused("own_wallet"):
+        market.request_refund(admin, market.line(order["order_id"]), 100)
+    market.request_refund(market.sign_up(role="admin"), market.line(order["order_id"]), 100)
 
 
 def test_16_a_refund_known_from_another_payment_changes_nothing(market: Market) -> None:
@@ -832,9 +921,10 @@ def test_17_all_or_nothing_when_one_line_is_gone(market: Market) -> None:
 
 def test_17_two_unfinished_attempts_paid_at_once_sell_once(market: Market) -> None:
     buyer, item = market.sign_up(), market.product(market.sign_up(), 2000)
-    orders = [market.checkout(buyer, item) for _ in range(3)]
-    for order in orders:
-        market.start(buyer, order["payment_id"])
+    orders = []
+    for _ in range(3):
+        orders.append(market.checkout(buyer, item))
+        market.start(buyer, orders[-1]["payment_id"])
     for order in orders:
         assert market.succeed(order["payment_id"]) == "processed"
     assert [market.status("orders", order["order_id"]) for order in orders] == ["completed", "cancelled", "cancelled"]
@@ -1138,9 +1228,10 @@ def test_23_changing_the_destination_needs_a_fresh_login(market: Market) -> None
     first = market.worker(prepare, seller, False, 600)
     assert (first["account_id"], first["email"]) == (None, f"user-{seller}@example.com")
     market.onboard(seller, "acct_1")
-    assert market.worker(prepare, seller, False, 600)["account_id"] == "acct_1"
-    with refused("fresh_login_required"):
-        market.worker(prepare, seller, True, 16)
+    assert market.worker(prepare, seller, False, 14)["account_id"] == "acct_1"
+    for change in (False, True):
+        with refused("fresh_login_required"):
+            market.worker(prepare, seller, change, 16)
     with refused("fresh_login_required"):
         market.worker("select private.prepare_onboarding(%s, true, null)", seller)
     change = market.worker(prepare, seller, True, 14)
@@ -1331,11 +1422,18 @@ def test_a_payment_on_its_way_to_a_deleted_seller_settles(market: Market) -> Non
     assert all(market.owns(buyer, item) for item in items)
 
 
-def test_a_payment_on_its_way_from_a_deleted_buyer_settles(market: Market) -> None:
+def test_a_payment_on_its_way_from_a_deleted_buyer_goes_back(market: Market) -> None:
+    """Nobody could open what it bought."""
     seller, buyer = market.sign_up("standard"), market.sign_up()
     item = market.artwork(seller, 2000)
     order = market.checkout(buyer, item)
     market.start(buyer, order["payment_id"])
     market.rows("delete from auth.users where id = %s", buyer)
+    assert market.worker("select array_agg(payment_id::text) from private.payments_to_cancel(10)") == [
+        order["payment_id"]
+    ]
     assert market.succeed(order["payment_id"]) == "processed"
-    assert market.wallet(seller) == (0, 1312, 0)
+    assert market.wallet(seller) == (0, 0, 0)
+    assert market.listed(item)
+    (refund,) = market.rows("select * from public.refunds where status = 'requested'")
+    assert refund["amount_cents"] == 2000

@@ -90,6 +90,25 @@ def test_shipping_and_tax_carry_no_commission(market: Market) -> None:
     assert tuple(split.values()) == (600, 1307)
 
 
+@pytest.mark.parametrize("parts", [[1] * 100 + [2060], [2160], [720, 720, 720], [1, 2158, 1], [2000, -500, 660]])
+def test_12_tax_is_refunded_pro_rata_and_never_more_than_was_paid(market: Market, parts: list[int]) -> None:
+    """$20.00 and $1.60 tax, refunded in parts: negative ones are refunds taken back."""
+    sale = {"amount_total_cents": 2160, "amount_tax_cents": 160, "amount_commission_cents": 600}
+    back = dict.fromkeys(("cents", "tax", "commission", "seller"), 0)
+    for part in parts:
+        so_far = {f"refunded_{name}_cents": cents for name, cents in back.items() if name != "cents"}
+        row = json.dumps(sale | so_far | {"refunded_cents": back["cents"]})
+        split = market.row(
+            "select * from private.split_refund(jsonb_populate_record(null::public.transactions, %s::jsonb), %s)",
+            row,
+            part,
+        )
+        for name, cents in ({"cents": part} | split).items():
+            back[name] += cents
+        assert abs(back["tax"] - 160 * back["cents"] / 2160) <= 0.5
+    assert back == {"cents": 2160, "tax": 160, "commission": 600, "seller": 1400}
+
+
 @pytest.mark.parametrize(("bps", "amount", "fee"), [(290, 1500, 44), (290, 1499, 43), (349, 50, 2), (5000, 1, 1)])
 def test_the_percent_part_rounds_half_up(market: Market, bps: int, amount: int, fee: int) -> None:
     market.rows("insert into public.fee_schedules values ('stripe', 'USD', now() - interval '1 second', %s, 0)", bps)
@@ -171,8 +190,8 @@ def test_name_your_price(market: Market) -> None:
     seller, buyer = market.sign_up("standard"), market.sign_up()
     item = market.product(seller, 1000, minimum_cents=500)
     with refused("price_too_low"):
-        market.checkout(buyer, {"item_id": item, "price_cents": 499})
-    order = market.buy(buyer, {"item_id": item, "price_cents": 2000})
+        market.checkout(buyer, {"item_id": item, "offered_price_cents": 499})
+    order = market.buy(buyer, {"item_id": item, "offered_price_cents": 2000})
     assert market.split(order["order_id"]) == (88, 600, 1312)
     suggested = market.checkout(market.sign_up(), item)
     assert suggested["total_cents"] == 1000
@@ -183,10 +202,10 @@ def test_a_named_price_is_free_or_at_least_50_cents(market: Market, cents: int) 
     seller = market.sign_up()
     item = market.product(seller, 1000, minimum_cents=0)
     with refused("price_too_low"):
-        market.checkout(market.sign_up(), {"item_id": item, "price_cents": cents})
-    free = market.checkout(market.sign_up(), {"item_id": item, "price_cents": 0})
+        market.checkout(market.sign_up(), {"item_id": item, "offered_price_cents": cents})
+    free = market.checkout(market.sign_up(), {"item_id": item, "offered_price_cents": 0})
     assert (free["status"], free["payment_id"]) == ("completed", None)
-    assert market.checkout(market.sign_up(), {"item_id": item, "price_cents": 50})["total_cents"] == 50
+    assert market.checkout(market.sign_up(), {"item_id": item, "offered_price_cents": 50})["total_cents"] == 50
 
 
 def test_quantity_multiplies_and_one_fee_is_taken(market: Market) -> None:
@@ -269,9 +288,8 @@ def test_the_real_fee_after_the_release(market: Market) -> None:
 def test_the_fee_of_money_that_bought_nothing_is_the_platforms(market: Market) -> None:
     seller, buyer = market.sign_up(), market.sign_up()
     item = market.product(seller, 2000)
-    first, second = market.checkout(buyer, item), market.checkout(buyer, item)
+    first, second = ((order := market.checkout(buyer, item), market.start(buyer, order["payment_id"]))[0] for _ in "12")
     for order in (first, second):
-        market.start(buyer, order["payment_id"])
         market.succeed(order["payment_id"])
     market.fee(second["payment_id"], 88)
     assert market.balances()["revenue"] == 800 - 88
@@ -289,7 +307,7 @@ BAD_JSON_AMOUNTS = BAD_NUMBERS + BAD_WORDS
 def test_checkout_refuses_bad_offers(market: Market, amount: Json) -> None:
     item = market.product(market.sign_up(), 1000, minimum_cents=500)
     with refused("invalid_checkout"):
-        market.checkout(market.sign_up(), {"item_id": item, "price_cents": amount})
+        market.checkout(market.sign_up(), {"item_id": item, "offered_price_cents": amount})
 
 
 @pytest.mark.parametrize("quantity", [*BAD_JSON_AMOUNTS, 100, 0], ids=repr)

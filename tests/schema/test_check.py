@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from stack.cluster import StackError
-from stack.schema import check, migration
+from stack.cluster import REPO, StackError
+from stack.schema import check, migration, scratch
 from tests.schema.conftest import Page
 
 FIRST, SECOND = "20260101000000_first.sql", "20260102000000_second.sql"
@@ -89,12 +90,14 @@ def test_pages_and_migrations_that_differ_are_named(project: Path, page: Page) -
     assert draft.path
     draft.path.write_text(draft.path.read_text().replace(check.PLACEHOLDER, "-- Because."))
     helpers = project / "sql/00_platform/30_helpers.sql"
-    helpers.write_text(helpers.read_text() + "\ngrant execute on function private.slugify(text) to anon;\n")
+    helpers.write_text(
+        helpers.read_text() + "\ngrant execute on function private.require_keys(jsonb, text[], text) to anon;\n"
+    )
     page("sql/10_mine/10_mine.sql", "create table public.mine (id uuid primary key);")
     found = check.everything(project)
     texts = [finding.text for finding in found]
     assert "relations: public.mine only in sql/: table · postgres · no rls" in texts
-    assert "grants: private.slugify(text) only in sql/: function · anon · execute" in texts
+    assert "grants: private.require_keys(jsonb,text[],text) only in sql/: function · anon · execute" in texts
     assert ("rls_enabled", "public.mine") in [(finding.rule, finding.text) for finding in found]
 
 
@@ -102,3 +105,14 @@ def test_a_page_that_fails_is_named_with_its_line(project: Path, page: Page) -> 
     page("sql/10_mine/10_mine.sql", "\n\nselect * from nowhere;")
     with pytest.raises(StackError, match=r'sql/10_mine/10_mine\.sql:3: relation "nowhere" does not exist'):
         check.everything(project)
+
+
+def test_reference_data_is_registered_once() -> None:
+    """Plain inserts in pages: a key registered twice fails the build, instead of the later row winning unseen."""
+    upserts = [
+        (page, one.split("(")[0])
+        for page in scratch.pages()
+        for one in migration.statements((REPO / page).read_text())
+        if re.search(r"^insert into", one, re.MULTILINE) and re.search(r"^on conflict", one, re.MULTILINE)
+    ]
+    assert upserts == []

@@ -7,11 +7,21 @@ import difflib
 import psycopg
 import pytest
 
-from stack.schema import docs, matrix, scratch
+from stack.schema import client_types, diagrams, docs, matrix, scratch
 
 
 def test_generated_pages_are_current(built: scratch.Database) -> None:
     assert docs.stale(docs.pages(built)) == [], "run `make docs` and review what changed"
+
+
+def test_types_go_stale(built: scratch.Database) -> None:
+    changed = scratch.database(built.cluster, "changed", template=built.name)
+    try:
+        with changed.connect() as connection:
+            connection.execute("alter table public.groups add nickname text")
+        assert set(client_types.PATHS.values()) <= set(docs.stale(client_types.files(changed.url)))
+    finally:
+        built.cluster.drop_database("changed")
 
 
 @pytest.mark.parametrize(
@@ -81,3 +91,22 @@ def test_matrix_shows(schema: psycopg.Connection, change: str, line: str) -> Non
     schema.execute(change.encode())
     lines = difflib.unified_diff(before.splitlines(), matrix.page(schema).splitlines(), lineterm="", n=0)
     assert line in "\n".join(lines)
+
+
+def test_diagrams_show(schema: psycopg.Connection) -> None:
+    """Keys, lines with their ends, boxes of other domains, and no line to profiles but from their own."""
+    schema.execute("""
+        create table public.parcels (
+            id uuid primary key, order_id uuid not null unique references public.orders,
+            packed_by uuid references public.profiles, next_id uuid references public.parcels, note text
+        )
+    """)
+    schema.execute("set search_path = ''")
+    page = diagrams.page(schema, {"post": ["public.parcels"], "people": ["public.profiles", "private.settings"]})
+    assert page.replace("\n", "|").partition("## People")[0] == (
+        "## Post||[post.md](post.md)||```mermaid|erDiagram|"
+        '    "parcels" {|        uuid id PK|        uuid order_id FK|        uuid packed_by FK|'
+        "        uuid next_id FK|    }|"
+        '    "parcels" }o--o| "parcels" : "next_id"|    "parcels" |o--|| "orders" : "order_id"|```||'
+    )
+    assert "Without a line: `profiles`, `private.settings`." in page

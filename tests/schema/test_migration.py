@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stack.schema import check, lint, migration
-from tests.schema.conftest import Page
+from tests.schema.conftest import PLATFORM, Page
 
 POSTS = """\
 -- Posts, to have something to change.
@@ -49,9 +49,6 @@ comment on table public.likes is 'Likes.';
 comment on column public.likes.post_id is 'What is liked.';
 alter table public.likes enable row level security;
 """
-
-
-PLATFORM = ("10_schemas", "20_errors", "30_helpers", "40_counters")
 
 
 def explain(path: Path | None) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from stack.schema import check
+from stack.schema import check, lint
 
 FUNCTION = "create function private.f() returns void language sql {} as ''; comment on function private.f() is 'f';"
 TABLE = "create table public.t ({}); alter table public.t enable row level security; comment on table public.t is 't';"
+STAYS = "insert into private.personal_data values ('t', 'public.t', 't.id = $1', '{id, parent}', 'for this test')"
 
 # rule, what breaks it, what it must say
 BROKEN = [
@@ -23,7 +24,8 @@ BROKEN = [
     (
         "foreign_key_indexed",
         TABLE.format("id uuid primary key references public.profiles, parent uuid references public.t")
-        + "comment on column public.t.parent is 'parent'",
+        + "comment on column public.t.parent is 'parent';"
+        + STAYS,
         "public.t.t_parent_fkey FOREIGN KEY (parent)",
     ),
     (
@@ -58,9 +60,21 @@ BROKEN = [
     ),
     (
         "text_not_sampled",
-        TABLE.format("id uuid primary key, words text")
+        TABLE.format("id uuid primary key default gen_random_uuid(), words text")
         + "comment on column public.t.words is 'words'; grant select on public.t to authenticated",
         "public.t.words",
+    ),
+    (
+        "text_tidied",
+        TABLE.format("id uuid primary key default gen_random_uuid(), words text")
+        + "comment on column public.t.words is 'words'; grant insert (words) on public.t to authenticated",
+        "public.t.words",
+    ),
+    (
+        "decider_unnamed",
+        "alter table public.refunds add column refunded_by uuid; comment on column public.refunds.refunded_by is 'x'; "
+        "update private.personal_data set stays = stays || '{refunded_by}' where relation = 'public.refunds'",
+        "public.refunds.refunded_by readable by authenticated",
     ),
     ("column_types", TABLE.format("id varchar(3) primary key"), "public.t.id character varying(3)"),
     (
@@ -68,12 +82,117 @@ BROKEN = [
         TABLE.format("id uuid primary key, x_cents int") + "comment on column public.t.x_cents is 'x'",
         "public.t.x_cents integer",
     ),
+    (
+        "jsonb_keys_checked",
+        "create function public.f(x jsonb) returns void language sql set search_path = '' as ''; "
+        "comment on function public.f is 'f'; revoke all on function public.f from public; "
+        "grant execute on function public.f to authenticated",
+        "public.f(jsonb)",
+    ),
+    (
+        "upsertable",
+        "revoke update (post_id) on public.post_likes from authenticated",
+        "public.post_likes update (post_id) for authenticated",
+    ),
     ("index_names_table", "create index strange on public.orders (status)", "public.strange on public.orders"),
     (
         "error_code_registered",
         "create or replace function private.refuse_change() returns trigger language plpgsql set search_path = '' as "
         "$$ begin perform private.fail('append_only'); perform private.fail('unheard_of', 'x'); return null; end $$",
         "private.refuse_change() unheard_of",
+    ),
+    ("webhook_state_swept", "comment on column public.payments.status is 'State.'", "public.payments.status"),
+    (
+        "webhook_state_swept",
+        "comment on column public.refunds.status is 'State. Swept by nobody().'",
+        "public.refunds.status",
+    ),
+    (
+        "no_serialization_failure",
+        "create or replace function private.refuse_change() returns trigger language plpgsql set search_path = '' as "
+        "$$ begin perform private.fail('append_only'); raise exception using errcode = '40001'; return null; end $$",
+        "private.refuse_change() raise exception using errcode = '40001'",
+    ),
+    (
+        "no_serialization_failure",
+        "create or replace function private.refuse_change() returns trigger language plpgsql set search_path = '' as "
+        "$$ begin perform private.fail('append_only'); raise deadlock_detected; return null; end $$",
+        "private.refuse_change() raise deadlock_detected",
+    ),
+    (
+        "statement_trigger_locks",
+        "create function private.f() returns trigger language plpgsql set search_path = '' as "
+        "$$ begin perform private.lock_gates('account', '{}'); return null; end $$;"
+        "comment on function private.f() is 'f'; revoke all on function private.f() from public;"
+        "create trigger f before update on public.posts for each statement execute function private.f()",
+        "public.posts.f private.f()",
+    ),
+    (
+        "unfiltered_change",
+        "create or replace function private.refuse_change() returns trigger language plpgsql set search_path = '' as "
+        "$$ begin perform private.fail('append_only'); -- where\n update public.app_settings set workers_url = null;"
+        " return null; end $$",
+        "private.refuse_change() update public.app_settings set workers_url = null",
+    ),
+    (
+        "constraint_explained",
+        "comment on constraint products_title_check on public.products is null",
+        "public.products.products_title_check",
+    ),
+    ("insert_needs_default", "alter table public.groups alter column slug drop default", "public.groups.slug"),
+    (
+        "named_result",
+        "create function public.two(out a integer, out b integer) language sql set search_path = '' "
+        "as $$ select 1, 2 $$; comment on function public.two() is 'two'; "
+        "grant execute on function public.two() to authenticated",
+        "public.two()",
+    ),
+    (
+        "personal_data_covered",
+        "alter table private.webhook_events add column note text; comment on column private.webhook_events.note is 'x'",
+        "private.webhook_events.note is neither erased nor said to stay",
+    ),
+    (
+        "personal_data_covered",
+        "alter table private.webhook_events add column seen_by uuid; "
+        "comment on column private.webhook_events.seen_by is 'x'",
+        "private.webhook_events.seen_by is neither erased nor said to stay",
+    ),
+    (
+        "personal_data_covered",
+        "delete from private.personal_data where section = 'posts'",
+        "public.posts is not exported",
+    ),
+    (
+        "personal_data_covered",
+        "update private.erasure_steps set erases = erases || '{public.posts.contents}' where step = 'posts'",
+        "public.posts.contents is covered and does not exist",
+    ),
+    (
+        "kinds_complete",
+        "drop function private.product_hide(uuid[], text); "
+        "update private.kinds set hooks = '{can_read,evidence,place,lock}' where kind = 'product'",
+        "product is registered and lacks the hook hide",
+    ),
+    (
+        "kinds_complete",
+        "update private.kinds set owner_column = 'owner' where kind = 'group'; select private.build_dispatch()",
+        "group hook evidence: public.groups has no column owner",
+    ),
+    (
+        "kinds_complete",
+        "insert into private.kinds (kind, relation, page) values ('letter', 'public.letters', '/')",
+        "private.kinds letter there is no relation public.letters",
+    ),
+    (
+        "kinds_complete",
+        "insert into private.kinds values ('tag', 'public.tags', null, '/', '{can_read}')",
+        "tag private.dispatch_can_read() does not know it: build_dispatch() was not called",
+    ),
+    (
+        "kinds_complete",
+        "update private.kinds set hooks = '{evidence}' where kind = 'message'",
+        "message hook evidence needs the hook can_read",
     ),
     ("error_code_raised", "insert into private.error_codes values ('never', 'PT400', 'Never.', 'Never.')", "never"),
 ]
@@ -86,9 +205,19 @@ def found(schema: psycopg.Connection, folder: Path = check.RULES) -> list[tuple[
 @pytest.mark.parametrize(("rule", "change", "text"), BROKEN, ids=[f"{rule}: {text}" for rule, _, text in BROKEN])
 def test_rule_finds(schema: psycopg.Connection, rule: str, change: str, text: str) -> None:
     schema.execute(change.encode())
-    ((broken, words),) = found(schema)
+    findings = found(schema)
+    assert len(findings) == 1, findings
+    ((broken, words),) = findings
     assert broken == rule
     assert text in words
+
+
+def test_squawk_names_the_line_that_is_meant(tmp_path: Path) -> None:
+    file = tmp_path / "20260101000000_x.sql"
+    file.write_text("create table public.a (id bigint);\n\nalter table public.b add column c bigint not null;\n")
+    verdict = lint.squawk([file])
+    assert not verdict.ok
+    assert f"{file}:3:22: adding-required-field: " in verdict.text
 
 
 def test_every_rule_has_a_test() -> None:

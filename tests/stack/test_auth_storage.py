@@ -13,7 +13,9 @@ import httpx
 import jwt
 import psycopg
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from storage3.exceptions import StorageApiError
+from storage3.types import CreateSignedUploadUrlOptions
 from supabase import Client, create_client
 from supabase_auth.errors import AuthApiError
 
@@ -61,7 +63,9 @@ def signed_up(services: Services, **metadata: str) -> tuple[Client, str]:
 
 
 def claims(services: Services, token: str) -> dict[str, Any]:
-    return jwt.decode(token, services.jwt_secret, algorithms=["HS256"], audience="authenticated")
+    """Verified with the published keys, as whoever is not the project would."""
+    keys = jwt.PyJWKClient(f"{services.url}/auth/v1/.well-known/jwks.json")
+    return jwt.decode(token, keys.get_signing_key_from_jwt(token), algorithms=["ES256"], audience="authenticated")
 
 
 def test_sign_up_fires_the_trigger_and_gives_a_hosted_token(hosted: Services, schema: psycopg.Connection[Any]) -> None:
@@ -182,6 +186,59 @@ def test_signed_urls_need_no_token_and_open_one_object_only(hosted: Services) ->
     assert service.download("somebody/c.txt") == b"ccc"
 
 
+def test_an_object_is_what_its_row_says(hosted: Services, schema: psycopg.Connection[Any]) -> None:
+    """As hosted: the bytes of a version are served while the row names it, also when another upload got further."""
+    service = client(hosted, hosted.service_role_key).storage.from_("own")
+    kind = {"content-type": "text/plain"}
+    link = service.create_signed_upload_url("pin/a.txt", CreateSignedUploadUrlOptions(upsert="true"))
+    service.upload("pin/a.txt", b"first", kind)
+    schema.execute("""
+        create function private.pin() returns trigger language plpgsql as $$ begin
+            if old.name like 'pin/%' then raise insufficient_privilege using message = 'pinned'; end if;
+            return new;
+        end $$;
+        create trigger pin before update of version, metadata on storage.objects
+        for each row execute function private.pin()
+    """)
+    for upload in (
+        lambda: service.upload_to_signed_url("pin/a.txt", link["token"], b"second", kind),
+        lambda: service.update("pin/a.txt", b"third", kind),
+    ):
+        with pytest.raises(StorageApiError):
+            upload()
+        assert service.download("pin/a.txt") == b"first"
+    service.copy("pin/a.txt", "copied.txt")
+    schema.execute("drop trigger pin on storage.objects")
+    service.update("pin/a.txt", b"fourth", kind)
+    assert service.download("pin/a.txt") == b"fourth"
+    assert service.download("copied.txt") == b"first"
+
+
+def test_policies_learn_the_operation_and_sql_deletes_nothing(
+    hosted: Services, schema: psycopg.Connection[Any]
+) -> None:
+    owner, owner_id = signed_up(hosted)
+    bucket = owner.storage.from_("own")
+    bucket.upload(f"{owner_id}/a.txt", b"a", {"content-type": "text/plain"})
+    schema.execute("""
+        create policy no_links on storage.objects as restrictive for select to authenticated
+        using (storage.operation() not in ('storage.object.sign', 'storage.object.sign_many', 'storage.object.copy'))
+    """)
+    assert bucket.download(f"{owner_id}/a.txt") == b"a"
+    assert [entry["name"] for entry in bucket.list(owner_id)] == ["a.txt"]
+    for act in (
+        lambda: bucket.create_signed_url(f"{owner_id}/a.txt", 60),
+        lambda: bucket.copy(f"{owner_id}/a.txt", f"{owner_id}/b.txt"),
+    ):
+        with pytest.raises(StorageApiError):
+            act()
+    schema.execute("drop policy no_links on storage.objects")
+    for relation in ("objects", "buckets"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="Use the Storage API"):
+            schema.execute(f"delete from storage.{relation}")
+    assert [entry["name"] for entry in bucket.remove([f"{owner_id}/a.txt"])] == [f"{owner_id}/a.txt"]
+
+
 def test_listing_names_objects_and_folders_of_one_level(hosted: Services) -> None:
     service = client(hosted, hosted.service_role_key).storage.from_("own")
     for name in ("tree/b.txt", "tree/a.txt", "tree/sub/c.txt", "tree/sub/d.txt"):
@@ -208,10 +265,67 @@ def test_names_cannot_leave_the_directory_or_clash_with_folders(hosted: Services
     assert httpx.post(url, headers=token, content=b"x").status_code >= 400
 
 
+def test_a_new_signing_key_leaves_old_sessions_alone(hosted: Services) -> None:
+    before, user_id = signed_up(hosted)
+    session = before.auth.get_session()
+    assert session
+    hosted.rotate_signing_key()
+    after, _ = signed_up(hosted)
+    fresh = after.auth.get_session()
+    assert fresh
+    kids = [jwt.get_unverified_header(each.access_token)["kid"] for each in (session, fresh)]
+    assert kids[0] != kids[1]
+    published = httpx.get(f"{hosted.url}/auth/v1/.well-known/jwks.json").json()["keys"]
+    assert kids == [key["kid"] for key in reversed(published)][-2:]
+    assert not any("d" in key for key in published)
+    for each in (session, fresh):
+        assert claims(hosted, each.access_token)["aud"] == "authenticated"
+        headers = {"apikey": hosted.publishable_key, "authorization": f"Bearer {each.access_token}"}
+        assert httpx.get(f"{hosted.url}/rest/v1/names", headers=headers).status_code == 200
+        assert httpx.get(f"{hosted.url}/auth/v1/user", headers=headers).status_code == 200
+        listing = httpx.post(f"{hosted.url}/storage/v1/object/list/own", json={"prefix": ""}, headers=headers)
+        assert listing.status_code == 200
+    assert before.auth.refresh_session().user.id == user_id  # type: ignore[union-attr]
+
+
+def test_keys_of_the_new_kind_are_no_tokens(hosted: Services) -> None:
+    buckets, users = f"{hosted.url}/storage/v1/bucket", f"{hosted.url}/auth/v1/admin/users"
+    secret, public = hosted.secret_key, hosted.publishable_key
+    # A server sends the key alone; client libraries repeat it as the token.
+    for headers in ({"apikey": secret}, {"apikey": secret, "authorization": f"Bearer {secret}"}):
+        assert len(httpx.get(buckets, headers=headers).json()) == 2
+        assert httpx.get(users, headers=headers).status_code == 200
+    # By itself it is not a token, and another key's is not exchanged.
+    for headers in (
+        {"authorization": f"Bearer {secret}"},
+        {"apikey": public, "authorization": f"Bearer {secret}"},
+        {"apikey": public},
+        {"apikey": "sb_secret_guessed"},
+        {"apikey": secret[:-1]},
+    ):
+        assert httpx.get(users, headers=headers).status_code in (401, 403)
+    assert httpx.get(buckets, headers={"apikey": "sb_secret_guessed"}).json() == {"message": "Invalid API key"}
+    # Somebody's own token counts, whatever key comes with it.
+    stranger, _ = signed_up(hosted)
+    session = stranger.auth.get_session()
+    assert session
+    theirs = {"apikey": secret, "authorization": f"Bearer {session.access_token}"}
+    assert httpx.get(users, headers=theirs).status_code == 403
+    with_key = client(hosted, public)
+    assert with_key.auth.sign_up({"email": f"{uuid.uuid4().hex}@example.com", "password": PASSWORD}).session
+
+
 def test_tokens_of_others_are_refused(hosted: Services) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    kid = {"kid": hosted.signing_keys[0]["kid"]}
+    claimed = {"role": "service_role", "exp": time.time() + 60}
+    foreign = jwt.encode(claimed, key, algorithm="ES256", headers=kid)
+    # The classic: the published key taken as a secret.
+    point = hosted.signing_keys[0]["x"]
+    confused = jwt.encode(claimed, point, algorithm="HS256", headers=kid)
     forged = jwt.encode({"role": "service_role", "exp": time.time() + 60}, "x" * 48, algorithm="HS256")
     bare = jwt.encode({"role": "service_role"}, "", algorithm="none")
-    for token in (forged, bare, "nonsense"):
+    for token in (forged, bare, foreign, confused, "nonsense"):
         header = {"authorization": f"Bearer {token}", "apikey": token}
         assert httpx.post(f"{hosted.url}/storage/v1/object/list/own", json={}, headers=header).status_code >= 400
         assert httpx.get(f"{hosted.url}/storage/v1/bucket", headers=header).status_code == 401

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
 from stack.cluster import Cluster, StackError
+from tests.harness.waiting import until
 from tests.stack.conftest import THROWAWAY
 
 PG15 = Path("/usr/lib/postgresql/15/bin")
@@ -36,13 +41,69 @@ def test_committed_rows_survive_a_killed_server_on_the_same_port(own: Cluster) -
         assert admin.execute("select id from kept").fetchone() == (1,)
 
 
-def test_a_stale_pid_file_with_a_strangers_number_is_neither_stopped_nor_in_the_way(own: Cluster) -> None:
+def test_a_server_killed_under_a_computing_child_starts_at_once(own: Cluster) -> None:
+    """The child does not notice, and PostgreSQL refuses to start beside it."""
+    own.init()
+    busy = own.connect("postgres")
+    child = psutil.Process(busy.info.backend_pid)
+    computing = threading.Thread(target=_compute, args=(busy,))
+    computing.start()
+    until(lambda: child.cpu_times().user > 0.1, "the child to compute")
+    postmaster = own.pid
+    assert postmaster
+    port = own.port
+    os.kill(postmaster, signal.SIGKILL)
+    own.start()
+    assert own.port == port
+    own.connect("postgres").close()
+    computing.join(10)
+    assert not child.is_running()
+
+
+def test_a_server_told_to_stop_is_not_waited_for_while_somebody_is_connected(own: Cluster) -> None:
+    """`kill` alone lets clients finish: it refuses new ones and lives on."""
+    own.init()
+    port, postmaster = own.port, own.pid
+    assert postmaster
+    with own.connect("postgres") as client:
+        os.kill(postmaster, signal.SIGTERM)
+        with pytest.raises(psycopg.OperationalError, match="shutting down"):
+            until(lambda: own.connect("postgres").close(), "the server to refuse")
+        assert client.execute("select 1").fetchone() == (1,)
+        own.start()
+    assert own.port == port
+    assert own.pid not in (None, postmaster)
+    own.connect("postgres").close()
+
+
+def _compute(connection: psycopg.Connection) -> None:
+    with contextlib.suppress(psycopg.Error):
+        connection.execute("do $$ begin loop end loop; end $$")
+
+
+def test_a_new_server_takes_the_port_of_the_one_before(own: Cluster) -> None:
+    own.init()
+    port = own.port
+    own.destroy(keep_port=True)
+    own.init()
+    assert own.port == port
+
+
+def test_a_stale_pid_file_with_a_strangers_number_is_neither_stopped_nor_in_the_way(
+    own: Cluster, server: Cluster
+) -> None:
+    port = own.port
     own.stop()
-    (own.data / "postmaster.pid").write_text(f"{os.getpid()}\n{own.data}\n")
+    # PostgreSQL minds processes of its own user only. The socket has such a file too.
+    stranger = server.pid
+    for file in (own.data / "postmaster.pid", own.socket_dir / f".s.PGSQL.{port}.lock"):
+        file.write_text(f"{stranger}\n{own.data}\n0\n{port}\n{own.socket_dir}\n")
     assert own.pid is None
     own.stop()
     own.start()
-    assert own.pid not in (None, os.getpid())
+    assert own.pid not in (None, stranger)
+    assert server.pid == stranger
+    assert own.port == port
 
 
 def test_another_server_on_its_port_makes_it_move(own: Cluster, server: Cluster) -> None:

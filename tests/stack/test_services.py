@@ -6,7 +6,11 @@ import re
 import socket
 import sys
 import time
+import uuid
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import psutil
@@ -15,6 +19,7 @@ import pytest
 from stack import services as services_module
 from stack.cluster import Cluster, StackError, free_port
 from stack.services import Part, Services
+from tests.harness.waiting import until
 
 ORIGIN = {"origin": "https://shop.example"}
 
@@ -52,6 +57,108 @@ def test_bodies_are_limited_where_they_enter(hosted: Services, path: str, size: 
     answer = httpx.post(hosted.url + path, content=b"x" * size, headers=token)
     assert answer.status_code == status
     assert answer.json()["message"]
+
+
+def test_a_filter_of_two_hundred_ids_passes(hosted: Services) -> None:
+    with hosted.cluster.connect("hosted", "postgres") as owner:
+        owner.execute("create table if not exists public.filtered (id uuid primary key, n int)")
+        owner.execute("notify pgrst, 'reload schema'")
+    ids = ",".join(str(uuid.uuid4()) for _ in range(200))
+    service = {"authorization": f"Bearer {hosted.service_role_key}"}
+    for method in ("GET", "PATCH", "DELETE"):
+        answer = until(
+            lambda method=method: (
+                found
+                if (
+                    found := httpx.request(
+                        method,
+                        f"{hosted.url}/rest/v1/filtered",
+                        params={"id": f"in.({ids})"},
+                        headers={**service, "prefer": "return=representation", "content-type": "application/json"},
+                        content='{"n": 1}' if method == "PATCH" else None,
+                    )
+                ).status_code
+                != 404
+                else None
+            ),
+            "the Data API to know the table",
+        )
+        assert (answer.status_code, answer.json()) == (200, []), method
+
+
+@pytest.mark.parametrize(
+    ("query", "refused"),
+    [
+        ("", True),
+        ("?select=id", True),
+        ("?select=id,n&order=id.asc", True),
+        ("?columns=n", True),
+        ("?id=eq.00000000-0000-4000-8000-000000000000", False),
+        ("?select=id&id=is.null", False),
+        ("?or=(n.eq.1,n.eq.2)", False),
+    ],
+)
+def test_a_change_of_all_rows_is_refused_as_on_a_hosted_project(hosted: Services, query: str, refused: bool) -> None:
+    with hosted.cluster.connect("hosted", "postgres") as owner:
+        owner.execute("create table if not exists public.filtered (id uuid primary key, n int)")
+        owner.execute("notify pgrst, 'reload schema'")
+    headers = {"authorization": f"Bearer {hosted.service_role_key}", "content-type": "application/json"}
+    url = f"{hosted.url}/rest/v1/filtered{query}"
+    for method, verb in (("PATCH", "UPDATE"), ("DELETE", "DELETE")):
+        body = '{"n": 1}' if method == "PATCH" else None
+        send = partial(httpx.request, method, url, headers=headers, content=body)
+        answer = until(lambda send=send: a if (a := send()).status_code != 404 else None, "the table to be known")
+        if refused:
+            assert (answer.status_code, answer.json()["code"]) == (400, "21000")
+            assert answer.json()["message"] == f"{verb} requires a WHERE clause"
+        else:
+            assert answer.status_code in (200, 204), answer.text
+    # Functions and inserts have no filter and need none.
+    for path in ("filtered", "rpc/nothing"):
+        sent = httpx.post(f"{hosted.url}/rest/v1/{path}", json=[], headers=headers)
+        assert "WHERE" not in sent.text
+
+
+def test_an_empty_400_is_a_database_that_went_away(hosted: Services) -> None:
+    """PostgREST 12 answers so under load when PostgreSQL ends; here each time, in its place and with its words."""
+    bodies = {"/gone": b'{"code":"","details":null,"hint":null,"message":""}', "/wrong": b'{"code":"42703","hint":"x"}'}
+
+    class Answers(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            asked.append((path, query, self.headers["authorization"]))
+            self.send_response(400)
+            self.send_header("transfer-encoding", "chunked")
+            self.send_header("connection", "close")
+            self.end_headers()
+            self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(bodies[path]), bodies[path]))
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    asked: list[tuple[str, str, str]] = []
+    hosted.kill("rest")
+    with ThreadingHTTPServer(("127.0.0.1", httpx.URL(hosted.rest_url).port or 0), Answers) as server:
+        Thread(target=server.serve_forever).start()
+        try:
+            headers = {"authorization": "Bearer a.b.c"}
+            gone = httpx.get(f"{hosted.url}/rest/v1/gone?name=eq.a%2Bb%20%C3%A9", headers=headers)
+            assert (gone.status_code, gone.json()["code"]) == (503, "PGRST001")
+            assert asked == [("/gone", "name=eq.a%2Bb%20%C3%A9", "Bearer a.b.c")] * 2
+            wrong = httpx.get(f"{hosted.url}/rest/v1/wrong", headers=headers)
+            assert (wrong.status_code, wrong.content) == (400, bodies["/wrong"])
+            # What may have happened is not done again.
+            asked.clear()
+            assert httpx.post(f"{hosted.url}/rest/v1/gone", json={}, headers=headers).status_code == 400
+            assert len(asked) == 1
+        finally:
+            server.shutdown()
+            server.server_close()
+            hosted.start(["rest"])
 
 
 def test_a_part_that_does_not_run_is_a_502_and_an_unknown_path_a_404(hosted: Services) -> None:
@@ -204,7 +311,7 @@ def test_no_two_parts_have_one_port(hosted: Services, tmp_path: Path, monkeypatc
     monkeypatch.setattr("stack.cluster.random.randrange", lambda *_: next(drawn))
     services = Services(hosted.cluster, "postgres", tmp_path)
     ports = list(services._ports().values())
-    assert len(ports) == len(set(ports)) == 7
+    assert len(ports) == len(set(ports)) == 8
 
 
 def test_the_first_free_port_is_taken() -> None:
@@ -213,3 +320,18 @@ def test_the_first_free_port_is_taken() -> None:
         taken.bind(("127.0.0.1", first))
         taken.listen()
         assert first < free_port(first) < first + 20
+
+
+def test_another_postgrest_by_setting(hosted: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = tmp_path / "used"
+    other = tmp_path / "postgrest"
+    other.write_text(f'#!/bin/sh\necho "$0" > {used}\nexec {services_module._binary("postgrest")}\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("AVENUE_POSTGREST", str(other))
+    services = Services(hosted.cluster, "hosted", tmp_path / "state")
+    try:
+        services.start(["rest"])
+        assert used.read_text() == f"{other}\n"
+        assert httpx.get(f"{services.rest_url}/").status_code == 200
+    finally:
+        services.stop()

@@ -143,6 +143,21 @@ def test_each_way_of_signing_is_accepted(key_server: KeyServer, key: Any, algori
 
 
 @pytest.mark.parametrize(
+    "key",
+    [
+        "sb_publishable_abc",
+        jwt.encode({"iss": "supabase", "role": "anon", "exp": int(time.time()) + 600}, SECRET, "HS256"),
+        # Where sessions are signed with ES256 only, the legacy key cannot be checked: a visitor all the same.
+        jwt.encode({"iss": "supabase", "role": "anon", "exp": int(time.time()) + 600}, "z" * 40, "HS256"),
+    ],
+    ids=["publishable", "anon", "anon of another secret"],
+)
+def test_the_public_key_is_a_visitor(key_server: KeyServer, key: str) -> None:
+    """Client libraries send it as the token while nobody is signed in."""
+    assert refusal(key_server, key).code == "not_signed_in"
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"aud": "somebody-else"},

@@ -16,6 +16,7 @@ from tests.harness.market import Simulator, buy, drain, pass_time, publish_produ
 from tests.harness.people import Person, SignUp
 from tests.harness.server import Database
 from tests.harness.waiting import until
+from workers.check import project_of
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,24 @@ def test_a_dead_event_is_seen_and_replayed(services: Services, database: Databas
     assert avenue(services, "events", "show", "999999999").returncode == 1
 
 
+def test_events_that_never_arrived_are_fetched(
+    services: Services, seller: Person, simulator: Simulator, database: Database
+) -> None:
+    simulator.config(drop_rate=1)
+    try:
+        charge = simulator.all("charges")[0]
+        simulator.post("refunds", payment_intent=charge["payment_intent"], amount=100)
+    finally:
+        simulator.config(drop_rate=0)
+    refunded = "select refunded_cents from public.payments where provider_ref = %s"
+    assert database.value(refunded, charge["payment_intent"]) == 0
+    fetched = avenue(services, "events", "fetch")
+    assert fetched.returncode == 0, fetched.stderr
+    until(lambda: database.value(refunded, charge["payment_intent"]) == 100, "the refund to be booked")
+    again = avenue(services, "events", "fetch", "--days", "30")
+    assert again.stdout.split()[-3] == "0", again.stdout
+
+
 def test_a_payout_above_the_limit_is_approved(
     services: Services, seller: Person, simulator: Simulator, database: Database
 ) -> None:
@@ -111,6 +130,7 @@ def test_a_payout_above_the_limit_is_approved(
     pass_time(database)
     released = avenue(services, "jobs", "run", "release_earnings")
     assert released.returncode == 0, released.stderr
+    assert "release_earnings has run" in released.stdout
     urls = {"return_url": "https://shop.example/a", "refresh_url": "https://shop.example/b"}
     account = seller.api.function("POST", "payouts/onboard", urls).json()["account_id"]
     simulator.complete_account(account)
@@ -165,3 +185,52 @@ def test_an_unknown_task_is_answered_with_the_known_ones(services: Services) -> 
     done = avenue(services, "jobs", "run", "nonsense")
     assert done.returncode == 1
     assert "release_earnings" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+def test_a_process_that_lacks_a_setting_stops_with_one_line(command: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AVENUE_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "workers.cli", command],
+        cwd=REPO,
+        env={**kept, "AVENUE_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/none"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    needed = "AVENUE_SUPABASE_URL, AVENUE_SECRET_KEY, AVENUE_WORKERS_URL, AVENUE_STRIPE_SECRET_KEY"
+    more = ", AVENUE_JWKS_URL (or AVENUE_JWT_SECRET), AVENUE_STRIPE_WEBHOOK_SECRETS" if command == "serve" else ""
+    assert done.stderr == f"Not set: {needed}{more} (docs/deploy.md).\n"
+
+
+def test_check_says_what_was_reached_and_what_is_missing(services: Services, database: Database) -> None:
+    done = avenue(services, "check", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["what"]: row for row in json.loads(done.stdout)}
+    assert rows["database"]["where"].startswith("avenue_worker at 127.0.0.1:")
+    assert {row["verdict"] for row in rows.values()} == {"ok"}
+    assert set(rows) == {"database", "storage", "rest", "signing keys", "workers"}
+    changes = {"AVENUE_SECRET_KEY": "sb_secret_wrong", "AVENUE_WORKERS_URL": "http://127.0.0.1:9"}
+    wrong = avenue(services, "check", "--json", **changes)
+    assert wrong.returncode == 1
+    verdicts = {row["what"]: row["verdict"] for row in json.loads(wrong.stdout)}
+    assert "Invalid API key" in verdicts["storage"]
+    assert "ConnectError" in verdicts["workers"]
+    other = avenue(services, "check", "--json", AVENUE_WORKERS_URL="http://127.0.0.1:9")
+    assert services.url in {row["what"]: row["verdict"] for row in json.loads(other.stdout)}["rest"]
+
+
+@pytest.mark.parametrize(
+    ("url", "project"),
+    [
+        ("postgresql://avenue_worker:x@db.abcdefghijklmnopqrst.supabase.co:5432/postgres", "abcdefghijklmnopqrst"),
+        ("postgresql://avenue_worker.abcdefghijklmnopqrst:x@pooler.example:5432/postgres", "abcdefghijklmnopqrst"),
+        ("https://abcdefghijklmnopqrst.supabase.co", "abcdefghijklmnopqrst"),
+        ("postgresql://avenue_worker@127.0.0.1:5432/postgres", None),
+        ("https://api.example.com", None),
+    ],
+)
+def test_the_project_of_an_address(url: str, project: str | None) -> None:
+    assert project_of(url) == project

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from datetime import UTC, datetime
@@ -204,7 +205,10 @@ def test_buyers_keep_what_a_deleted_seller_sold(sign_up: SignUp, simulator: Simu
     seller, buyer = sign_up(), sign_up()
     sold, unsold = publish_product(seller), publish_product(seller)
     buy(simulator, buyer, sold)
-    assert seller.api.rpc("delete_my_account").status_code == 204
+    asked = seller.api.rpc("delete_my_account")
+    assert (asked.status_code, asked.json()["hint"]) == (409, "balance_remains")
+    forfeit = json.loads(asked.json()["details"])["forfeit_cents"]
+    assert seller.api.rpc("delete_my_account", forfeit_cents=forfeit).status_code == 204
     drain(database, simulator)
     kept = database.run("select name from storage.objects where name like %s", f"{seller.id}/%")
     assert [row["name"].split("/")[1] for row in kept] == [sold]

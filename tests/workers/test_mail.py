@@ -20,7 +20,7 @@ from tests.harness.people import Member, enroll
 from tests.harness.processes import process
 from tests.harness.server import Database
 from tests.harness.waiting import until
-from workers.mail import Mailer
+from workers.mail import Mailer, nobody_there, plain_name
 from workers.settings import Settings
 
 # Sweeps, leases and pauses of a second, so that what takes minutes elsewhere takes moments here.
@@ -52,7 +52,11 @@ def people(services: Services, database: Database) -> list[Member]:
 def notify(database: Database, to: Member, kind: str, actor: Member | None = None) -> None:
     """Tell somebody of something, two hours ago."""
     database.run(
-        "select private.notify(%s, %s, %s, 'posts', gen_random_uuid())", to.id, kind, actor.id if actor else None
+        "select private.notify(%s, %s, %s, %s, gen_random_uuid())",
+        to.id,
+        kind,
+        actor.id if actor else None,
+        "payout" if kind == "payout_failed" else "post",
     )
     database.run("update public.notifications set created_at = created_at - interval '2 hours' where not is_read")
 
@@ -171,6 +175,99 @@ def test_what_the_server_refuses(services: Services, database: Database, people:
     mail_to(services, f"now-{later.id}@example.com")
 
 
+def test_a_bounce_is_remembered_until_the_address_changes(
+    services: Services, database: Database, people: list[Member]
+) -> None:
+    gone, later, other = people
+    for member, name in ((gone, "bounce"), (later, "later")):
+        database.run("update auth.users set email = %s || id || '@example.com' where id = %s", name, member.id)
+        notify(database, member, "payout_failed")
+    until(lambda: row(database, gone)["state"] == "failed", "a refusal for good to be taken as such")
+    until(lambda: row(database, later)["attempts"] > 1, "a refusal for now to be tried again")
+    assert gone.api.one("mail_bounces")["is_permanent"] is True
+    waiting = later.api.one("mail_bounces")
+    assert (waiting["is_permanent"], waiting["bounces"] > 1, waiting["retry_at"] is not None) == (False, True, True)
+    assert "451" in waiting["reason"]
+    assert other.api.select("mail_bounces") == [], "nobody reads others'"
+    database.run("update public.profiles set role = 'admin' where id = %s", other.id)
+    assert {entry["user_id"] for entry in other.api.select("mail_bounces")} >= {gone.id, later.id}, "admins do"
+
+    # Neither a digest nor what is mailed at once goes there again.
+    notify(database, gone, "comment", other)
+    notify(database, gone, "payout_failed")
+    run_job(database, "prepare_digests")
+    states = "select array_agg(state::text order by created_at) from private.mails where user_id = %s"
+    until(lambda: database.value(states, gone.id) == ["failed", "dropped"], "the second mail not to be tried")
+    database.run("update auth.users set email = 'back-' || id || '@example.com' where id = %s", gone.id)
+    assert gone.api.select("mail_bounces") == []
+    notify(database, gone, "payout_failed")
+    mail_to(services, f"back-{gone.id}@example.com")
+
+    assert later.api.http.delete("/rest/v1/mail_bounces", params={"user_id": f"eq.{later.id}"}).status_code == 204
+    assert later.api.rpc("delete_my_account").is_success
+    assert database.value("select count(*) from public.mail_bounces where user_id = %s", later.id) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "at_recipient", "expected"),
+    [
+        (550, b"5.1.1 nobody", True, True),
+        (550, b"no such user", True, True),
+        (552, b"5.2.2 mailbox full", True, False),
+        (550, b"5.7.1 we do not like your server", True, False),
+        (451, b"4.2.0 later", True, False),
+        (554, b"5.7.1 spam", False, False),
+        (550, b"rejected", False, False),
+        (550, b"5.1.1 nobody", False, True),
+    ],
+)
+def test_which_refusals_say_that_nobody_is_there(code: int, text: bytes, at_recipient: bool, expected: bool) -> None:
+    assert nobody_there(code, text, at_recipient=at_recipient) is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("Ana", "Ana"),
+        ("J. R. Smith", "J. R. Smith"),
+        ("O'Neil-Brown", "O'Neil-Brown"),
+        ("山田太郎", "山田太郎"),
+        ("Ana (evil.example/pay)", "Ana"),
+        ("Your account is locked, visit https://evil.example now or lose it", "Your account is locked, visit…"),
+        ("evil\uff0eexample", ""),
+        ("ev\u200bil.example", ""),
+        ("evil\u3002com", ""),
+        ("ana@evil.example", ""),
+        ("www.evil.example", ""),
+        ("Ana call +1 (555) 010-9999", "Ana call"),
+        ("Ana\r\nBcc: all@evil.example", "Ana Bcc:"),
+        ("Ana\u202egnp.exe", ""),
+        ("10.0.0.1", ""),
+        ("a" * 80, "a" * 40 + "…"),
+    ],
+)
+def test_names_in_mails_carry_no_address(name: str, plain: str) -> None:
+    assert plain_name(name) == plain
+
+
+def test_a_name_does_not_write_to_others_through_us(
+    services: Services, database: Database, people: list[Member]
+) -> None:
+    ana, ben, _ = people
+    answer = ben.api.http.patch(
+        f"/rest/v1/profiles?id=eq.{ben.id}",
+        json={"display_name": "Verify at https://evil.example/login +1 555 010 9999"},
+    )
+    assert answer.is_success, answer.text
+    notify(database, ana, "comment", ben)
+    run_job(database, "prepare_digests")
+    mail = mail_to(services, ana.email)
+    for part in ("plain", "html"):
+        assert "evil" not in text(mail, part)
+        assert "555" not in text(mail, part)
+    assert "New comment: Verify at" in text(mail)
+
+
 def test_killed_between_sending_and_noting_it(services: Services, database: Database, people: list[Member]) -> None:
     ana = people[0]
     database.run(
@@ -253,7 +350,14 @@ def test_settings_that_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_name_cannot_write_headers(monkeypatch: pytest.MonkeyPatch) -> None:
-    mailer = Mailer.from_settings(settings(monkeypatch, AVENUE_SMTP_URL="smtp://localhost", **SENDER))
+    mailer = Mailer.from_settings(
+        settings(
+            monkeypatch,
+            AVENUE_SMTP_URL="smtp://localhost",
+            AVENUE_WORKERS_URL="https://workers.example",
+            **SENDER,
+        )
+    )
     assert mailer is not None
     mail = {
         "mail_id": "9c5b94b1-35ad-49bb-b118-8e8fc24abf80",
@@ -268,7 +372,7 @@ def test_a_name_cannot_write_headers(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     head, _, _ = mailer.write(mail).as_bytes().partition(b"\r\n\r\n")
     assert b"Bcc" not in head
-    unsubscribe = f"<http://127.0.0.1:54321/functions/v1/unsubscribe?token={'1' * 36}>"
+    unsubscribe = f"<https://workers.example/functions/v1/unsubscribe?token={'1' * 36}>"
     assert f"\r\nList-Unsubscribe: {unsubscribe}\r\n".encode() in head, "in one piece: readers do not unfold"
     with pytest.raises(ValueError, match=r"\S"):
         mailer.write({**mail, "to": "ana@example.com\r\nBcc: all@example.com"})

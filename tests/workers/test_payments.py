@@ -92,7 +92,7 @@ def test_only_the_payer_may_start(buyer: Person, seller: Person, anon: Api, prod
     strange = seller.api.http.post(ordered["start_url"])
     assert (strange.status_code, strange.json()["code"]) == (404, "payment_not_found")
     nobody = anon.http.post(ordered["start_url"])
-    assert (nobody.status_code, nobody.json()["code"]) == (401, "token_invalid")
+    assert (nobody.status_code, nobody.json()["code"]) == (401, "not_signed_in")
 
 
 def test_what_is_paid_is_not_started_again(buyer: Person, product: str, simulator: Simulator) -> None:

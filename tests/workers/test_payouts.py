@@ -128,12 +128,12 @@ def test_provider_in_trouble(
 
 def test_provider_refuses(seller: Person, simulator: Simulator, database: Database) -> None:
     before = seller.api.one("wallets", user_id=f"eq.{seller.id}")["balance_available_cents"]
-    refusal = {"error": {"type": "invalid_request_error", "code": "balance_insufficient", "message": "Too little."}}
+    refusal = {"error": {"type": "invalid_request_error", "code": "account_closed", "message": "It is closed."}}
     simulator.fault("POST /v1/transfers", "error", status=400, body=refusal)
     payout = request(seller)
     until(lambda: status(seller, payout) == "failed", "the payout to fail")
     row = seller.api.one("payouts", id=f"eq.{payout}")
-    assert row["failure_reason"] == "balance_insufficient"
+    assert row["failure_reason"] == "account_closed"
     assert seller.api.one("wallets", user_id=f"eq.{seller.id}")["balance_available_cents"] == before
     assert transfers(simulator, payout) == []
     assert_books(database, simulator)

@@ -1,15 +1,18 @@
 """The HTTP application: webhooks and functions, one error format, one lifespan."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import httpx
+import psycopg
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,6 +31,8 @@ from workers.settings import Settings
 from workers.storage import StorageUnavailable
 
 log = logs.get(__name__)
+
+PUBLISH_SECONDS = 2.0
 
 DESCRIPTION = """
 What needs the network and therefore lives beside the database. Everything else is the Data API.
@@ -53,6 +58,8 @@ def create_app(settings: Settings) -> FastAPI:
             inbox.start()
             stack.push_async_callback(inbox.stop)
             app.state.inbox = inbox
+            publishing = asyncio.create_task(_publish(app))
+            stack.callback(publishing.cancel)
             yield
 
     app = FastAPI(
@@ -77,10 +84,47 @@ def create_app(settings: Settings) -> FastAPI:
     app.router.routes.append(Route("/webhooks/stripe", stripe, methods=["POST"]))
     for module in (payments, payouts, downloads, unsubscribe, health):
         app.include_router(module.router)
+    app.include_router(health.gauges)
     app.add_middleware(Observed)
     _handle_errors(app)
     _document_webhooks(app)
     return app
+
+
+async def _publish(app: FastAPI) -> None:
+    """Tell clients where we are, as soon as the database can be told."""
+    services: Services = app.state.services
+    url = services.settings.workers_url
+    app.state.unpublished = f"The address {url} is not published yet."
+    while True:
+        try:
+            await services.db.call("publish_workers", url)
+        except (DatabaseUnavailable, BusinessError, psycopg.Error) as error:
+            log.warning("address not published", url=url, error=str(error))
+            await asyncio.sleep(PUBLISH_SECONDS)
+            continue
+        app.state.unpublished = None
+        log.info("address published", url=url)
+        return
+
+
+def create_operations(services: Services) -> FastAPI:
+    """What a process without functions shows its operators: whether it lives, is ready, and its own counters."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.services = services
+    app.include_router(health.router)
+    app.include_router(health.counters)
+    _handle_errors(app)
+    return app
+
+
+class OperationsServer(uvicorn.Server):
+    """Serves beside a process's real work, which sees to the signals itself."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave them alone."""
+        yield
 
 
 class Observed:
@@ -206,10 +250,24 @@ def _document_webhooks(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+def with_cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """The application for browsers: outermost, so that a page can read every error too."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),
+        expose_headers=("Retry-After", "WWW-Authenticate"),
+        max_age=86400,
+    )
+
+
 def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; open requests are finished first."""
     config = uvicorn.Config(
-        create_app(settings),
+        with_cors(create_app(settings), settings.origins),
         host=settings.http_host,
         port=settings.http_port,
         loop="uvloop",

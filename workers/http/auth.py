@@ -22,15 +22,21 @@ log = logs.get(__name__)
 
 ASYMMETRIC = ("ES256", "RS256")
 LEEWAY_SECONDS = 10
+# Supabase Auth's words for a sign-in.
+PROOFS = {
+    *("password", "otp", "magiclink", "recovery", "invite", "email/signup"),
+    *("oauth", "oauth_provider/authorization_code", "sso/saml", "web3", "totp", "mfa/phone", "mfa/webauthn"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A signed-in person. `signed_in_at` is when they last proved who they are, None when the token does not say."""
+    """A signed-in person. `signed_in_at` is when they last proved who they are, and `method` how; None when unknown."""
 
     user_id: UUID
     is_anonymous: bool
     signed_in_at: datetime | None
+    method: str | None = None
 
 
 def _refused(code: str, detail: str | None = None) -> Problem:
@@ -112,6 +118,8 @@ class TokenVerifier:
 
     async def verify(self, token: str) -> Caller:
         """The caller this token speaks for. Raises Problem 401 (or 503 when keys cannot be fetched)."""
+        if _is_visitors(token):
+            raise _refused("not_signed_in")
         try:
             header = jwt.get_unverified_header(token)
             key = await self._key(str(header.get("alg")), header.get("kid"))
@@ -133,7 +141,7 @@ class TokenVerifier:
             user_id = UUID(claims["sub"])
         except ValueError as error:
             raise _refused("token_invalid", "It does not belong to a person.") from error
-        return Caller(user_id, claims.get("is_anonymous") is True, _signed_in_at(claims))
+        return Caller(user_id, claims.get("is_anonymous") is True, *_proof(claims))
 
     async def _key(self, algorithm: str, kid: str | None) -> bytes | jwt.PyJWK:
         if algorithm == "HS256" and self._secret:
@@ -145,15 +153,33 @@ class TokenVerifier:
         raise jwt.InvalidKeyError("no key for this algorithm and key id")
 
 
-def _signed_in_at(claims: dict[str, Any]) -> datetime | None:
-    # amr lists each proof of identity with its time; refreshing a session adds none.
+def _is_visitors(token: str) -> bool:
+    """Whether a client library sent the project's public key, as it does when nobody is signed in.
+
+    Only the wording of the refusal follows from it, so the signature does not matter.
+    """
+    if token.startswith("sb_publishable_"):
+        return True
+    try:
+        claims = jwt.decode(token, options={"verify_signature": False})
+    except jwt.PyJWTError:
+        return False
+    return claims.get("role") == "anon" and "sub" not in claims
+
+
+def _proof(claims: dict[str, Any]) -> tuple[datetime | None, str | None]:
+    # amr lists how and when a session was opened, and what was added to it. Refreshing it proves nothing, and neither
+    # does a new address.
     methods = claims.get("amr")
-    stamps = [
-        entry["timestamp"]
+    proofs = [
+        (entry["timestamp"], entry["method"])
         for entry in (methods if isinstance(methods, list) else [])
-        if isinstance(entry, dict) and isinstance(entry.get("timestamp"), int | float)
+        if isinstance(entry, dict) and isinstance(entry.get("timestamp"), int | float) and entry.get("method") in PROOFS
     ]
-    return datetime.fromtimestamp(max(stamps), UTC) if stamps else None
+    if not proofs:
+        return None, None
+    stamp, method = max(proofs)
+    return datetime.fromtimestamp(stamp, UTC), method
 
 
 def bearer_token(authorization: str | None) -> str:

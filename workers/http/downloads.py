@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Response
@@ -49,13 +50,17 @@ async def downloads(item_id: UUID, caller: CallerDep, services: ServicesDep, res
     """Links that work for five minutes, for the buyer and the seller of the item."""
     rows = await services.db.rows("authorize_download", item_id, caller.user_id)
     expires_at = datetime.now(UTC) + timedelta(seconds=LINK_SECONDS)
-    urls = await asyncio.gather(
-        *(services.storage.sign(StoredFile(row["bucket"], row["path"], row["name"]), LINK_SECONDS) for row in rows)
-    )
-    for row, url in zip(rows, urls, strict=True):
+
+    async def link(row: dict[str, Any]) -> str:
+        # No path: what is stored there is not what was added.
+        file = row["path"] and StoredFile(row["bucket"], row["path"], row["name"])
+        url = await services.storage.sign(file, LINK_SECONDS) if file else None
         if url is None:
             log.error("file missing in storage", item_id=str(item_id), bucket=row["bucket"], path=row["path"])
             raise Problem("file_missing", row["name"])
+        return url
+
+    urls = await asyncio.gather(*(link(row) for row in rows))
     response.headers["cache-control"] = "no-store"
     return Downloads(
         files=[
@@ -63,7 +68,7 @@ async def downloads(item_id: UUID, caller: CallerDep, services: ServicesDep, res
                 name=row["name"],
                 size_bytes=row["size_bytes"],
                 content_type=row["content_type"],
-                url=url or "",
+                url=url,
                 expires_at=expires_at,
             )
             for row, url in zip(rows, urls, strict=True)

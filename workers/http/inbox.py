@@ -6,16 +6,18 @@ has arrived by the time the previous commit is done.
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import psycopg
 
 from workers import logs
-from workers.db import Database, DatabaseUnavailable
+from workers.db import BusinessError, Database, DatabaseUnavailable
 from workers.metrics import WEBHOOK_BATCH
 from workers.providers import Event
+from workers.providers.storable import storable
 
 log = logs.get(__name__)
 
@@ -28,7 +30,7 @@ TURNS = 3
 
 
 class NotStorable(Exception):
-    """PostgreSQL cannot hold this payload (a NUL character, half a surrogate pair); repeating will not help."""
+    """PostgreSQL refuses this event even without what it cannot hold."""
 
 
 class Inbox:
@@ -81,14 +83,21 @@ class Inbox:
         failure: Exception | None = None
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_SECONDS):
-                await self._write(self._provider, _as_json([event for event, _ in batch]))
-        except psycopg.DataError as error:
-            if len(batch) > 1:
-                # One of them is the culprit; the others must not suffer.
-                for one in batch:
-                    await self._store_batch([one])
+                await self._write(self._provider, as_json(event for event, _ in batch))
+        except (psycopg.Error, BusinessError) as error:
+            # Whatever the database has against it, one of them is the culprit; the others must not suffer.
+            middle = len(batch) // 2
+            if middle and not _is_about_schema(error):
+                await self._store_batch(batch[:middle])
+                await self._store_batch(batch[middle:])
                 return
-            failure = NotStorable(str(error))
+            event, done = batch[0]
+            held = replace(event, id=_text(event.id), type=_text(event.type), payload=storable(event.payload))
+            if _is_about_data(error) and held != event:
+                log.warning("event stored with replacements", event_id=held.id, error=str(error))
+                await self._store_batch([(held, done)])
+                return
+            failure = NotStorable(str(error)) if _is_about_data(error) else error
         except TimeoutError:
             failure = DatabaseUnavailable("storing took too long")
         except asyncio.CancelledError:
@@ -108,13 +117,29 @@ class Inbox:
                 done.set_exception(failure)
 
 
-def _as_json(events: list[Event]) -> str:
+def _is_about_schema(error: Exception) -> bool:
+    # Class 42: a function or a right is missing. No event can be stored until it is mended, and none is to blame.
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith("42")
+
+
+def _is_about_data(error: Exception) -> bool:
+    # Classes 22 and 23: values and constraints; 54: limits, such as depth.
+    return isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(("22", "23", "54"))
+
+
+def as_json(events: Iterable[Event]) -> str:
+    """What private.store_webhook_events() takes."""
     # The payload is spliced in as it came (it was parsed once, to verify it), never decoded and encoded again.
+    return "[" + ",".join(_entry(event) for event in events) + "]"
+
+
+def _entry(event: Event) -> str:
+    live = "" if event.live is None else f'"live":{json.dumps(event.live)},'
     return (
-        "["
-        + ",".join(
-            f'{{"id":{json.dumps(e.id)},"type":{json.dumps(e.type)},"created":{e.created},"payload":{e.payload}}}'
-            for e in events
-        )
-        + "]"
+        f'{{"id":{json.dumps(event.id)},"type":{json.dumps(event.type)},"created":{event.created},{live}'
+        f'"payload":{event.payload}}}'
     )
+
+
+def _text(value: str) -> str:
+    return str(json.loads(storable(json.dumps(value))))

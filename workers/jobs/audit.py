@@ -85,6 +85,9 @@ async def nightly_audit(services: Services) -> None:
         PROVIDER_DIFFERENCE.labels(position.provider).set(difference if position.verdict == "different" else 0)
         if position.verdict == "different":
             log.error("provider holds another amount than the books say", **_as_dict(position))
+    for row in await services.db.rows("money_waiting"):
+        if row["needs_person"]:
+            log.error("money needs a person", **row)
     log.info("audit done", clean=outcome.clean, findings=len(outcome.findings))
 
 

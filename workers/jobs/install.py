@@ -21,14 +21,15 @@ def install(admin_url: str) -> str:
 
     Raises NotMigrated, and psycopg.Error when the database cannot be reached or refuses.
     """
-    with psycopg.connect(admin_url, autocommit=True, connect_timeout=10, options="-c search_path=jobs") as connection:
+    with psycopg.connect(admin_url, autocommit=True, connect_timeout=10) as connection:
+        connection.execute("set search_path = jobs")
         # Held until the connection closes: of two installers one waits, then finds everything done.
         connection.execute("select pg_advisory_lock(%s)", [LOCK])
         ready = connection.execute(
             "select to_regrole('avenue_worker') is not null and to_regnamespace('private') is not null"
         ).fetchone()
         if not ready or not ready[0]:
-            raise NotMigrated("apply the migrations first (`supabase db push`)")
+            raise NotMigrated("apply the migrations first (`supabase db push --remote`)")
         # The library numbers the steps of its schema by file name; the last one applied is noted on the table.
         steps = sorted(Path(SchemaManager.get_migrations_path()).glob("*.sql"))
         done = _bring_up(connection, steps)

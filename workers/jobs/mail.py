@@ -11,7 +11,7 @@ from typing import Any
 
 from workers import logs
 from workers.jobs.queue import task
-from workers.mail import Connection, Mailer
+from workers.mail import Connection, Mailer, nobody_there
 from workers.services import Services
 
 log = logs.get(__name__)
@@ -60,14 +60,17 @@ async def _deliver(services: Services, mailer: Mailer, connection: Connection, m
         log.warning("mail not possible", mail_id=mail_id, error=f"{type(error).__name__}: {error}")
         await _failed(services, mail_id, f"{type(error).__name__}: {error}", True)
     except smtplib.SMTPRecipientsRefused as error:
-        codes = [code for code, _ in error.recipients.values()]
-        for_good = all(code >= 500 for code in codes)
+        answers = list(error.recipients.values())
+        codes = [code for code, _ in answers]
+        for_good = all(nobody_there(code, text, at_recipient=True) for code, text in answers)
         log.warning("mail refused", mail_id=mail_id, codes=codes, for_good=for_good)
-        await _failed(services, mail_id, f"recipient refused: {codes}", for_good)
+        await _failed(services, mail_id, f"recipient refused: {codes}", for_good, True)
     except smtplib.SMTPDataError as error:
-        # A filter's opinion or a quota: the codes do not tell which, so it is tried again for as long as others.
-        log.warning("mail refused", mail_id=mail_id, codes=[error.smtp_code])
-        await _failed(services, mail_id, f"refused: {error.smtp_code} {error.smtp_error!r}", False)
+        # A filter's opinion or a quota: the codes rarely tell which, so it is tried again for as long as others.
+        text = error.smtp_error if isinstance(error.smtp_error, bytes) else error.smtp_error.encode()
+        for_good = nobody_there(error.smtp_code, text, at_recipient=False)
+        log.warning("mail refused", mail_id=mail_id, codes=[error.smtp_code], for_good=for_good)
+        await _failed(services, mail_id, f"refused: {error.smtp_code} {error.smtp_error!r}", for_good, True)
     except (smtplib.SMTPException, OSError) as error:
         log.error("mail server", error=f"{type(error).__name__}: {error}")
         await _failed(services, mail_id, f"{type(error).__name__}: {error}", False)
@@ -77,5 +80,5 @@ async def _deliver(services: Services, mailer: Mailer, connection: Connection, m
     return True
 
 
-async def _failed(services: Services, mail_id: str, reason: str, for_good: bool) -> None:
-    await services.db.call("mail_failed", mail_id, reason, for_good, services.settings.mail_retry_seconds)
+async def _failed(services: Services, mail_id: str, reason: str, for_good: bool, bounced: bool = False) -> None:
+    await services.db.call("mail_failed", mail_id, reason, for_good, services.settings.mail_retry_seconds, bounced)

@@ -4,9 +4,9 @@ from uuid import UUID
 
 from workers import logs
 from workers.db import BusinessError
-from workers.jobs.events import store_event
+from workers.jobs.events import store_events
 from workers.jobs.queue import task
-from workers.providers import Payment, PaymentProvider, ProviderError
+from workers.providers import NotFound, Payment, PaymentProvider, ProviderError, ProviderRefused
 from workers.services import Services
 
 log = logs.get(__name__)
@@ -28,12 +28,16 @@ async def cancel_expired_payments(services: Services) -> None:
 
 
 async def _cancel(services: Services, provider: PaymentProvider, payment_id: UUID, ref: str | None) -> None:
-    if ref is None:
-        # Whether it was created is unknown. Creating under the same key finds it if it was.
-        attempt = await provider.create_payment(await services.db.call("payment_attempt", payment_id))
-        ref = attempt.ref
-        await services.db.call("attach_payment_ref", payment_id, ref)
-    payment = await provider.cancel_payment(ref)
+    try:
+        if ref is None:
+            # Whether it was created is unknown. Creating under the same key finds it if it was.
+            attempt = await provider.create_payment(await services.db.call("payment_attempt", payment_id))
+            ref = attempt.ref
+            await services.db.call("attach_payment_ref", payment_id, ref)
+        payment = await provider.cancel_payment(ref)
+    except ProviderRefused as error:
+        await _give_up(services, payment_id, error)
+        return
     if payment.state == "cancelled":
         await services.db.call("payment_cancelled", payment_id)
     else:
@@ -48,6 +52,8 @@ async def reconcile_payments(services: Services) -> None:
         provider = services.providers[row["provider"]]
         try:
             await _store(services, provider, await provider.retrieve_payment(row["provider_ref"]))
+        except NotFound as error:
+            await _give_up(services, row["payment_id"], error)
         except ProviderError as error:
             log.error("payment not reconciled", payment_id=str(row["payment_id"]), error=str(error))
 
@@ -55,7 +61,13 @@ async def reconcile_payments(services: Services) -> None:
 async def _store(services: Services, provider: PaymentProvider, payment: Payment) -> None:
     event = provider.payment_event(payment)
     if event is not None:
-        await store_event(services, provider.name, event)
+        await store_events(services, [event])
+
+
+async def _give_up(services: Services, payment_id: UUID, error: ProviderError) -> None:
+    # Asking again changes nothing, and nobody can pay what the provider does not have.
+    log.error("payment ended, the provider does not have it", payment_id=str(payment_id), error=str(error))
+    await services.db.call("payment_unknown", payment_id)
 
 
 @task("read_missing_fees", retry=False)
@@ -68,5 +80,8 @@ async def read_missing_fees(services: Services) -> None:
                 log.info("fee not known yet", payment_id=str(row["payment_id"]))
             else:
                 await services.db.call("record_provider_fee", row["payment_id"], *fee)
+        except NotFound as error:
+            log.error("fee stays the estimate", payment_id=str(row["payment_id"]), error=str(error))
+            await services.db.call("keep_estimated_fee", row["payment_id"])
         except (ProviderError, BusinessError) as error:
             log.warning("fee not read", payment_id=str(row["payment_id"]), error=str(error))

@@ -5,7 +5,7 @@ from uuid import UUID
 from workers import logs
 from workers.db import BusinessError
 from workers.jobs.queue import task
-from workers.providers import ProviderError, ProviderRefused
+from workers.providers import ProviderError, ProviderRefused, RefusedForNow
 from workers.services import Services
 
 log = logs.get(__name__)
@@ -32,6 +32,10 @@ async def send_payout(services: Services, payout_id: str) -> None:
         if transfer is None:
             try:
                 transfer = await provider.create_transfer(claim)
+            except RefusedForNow as error:
+                until = await services.db.call("delay_provider_call", payout, "payout", error.code or error.message)
+                log.error("payout delayed", payout_id=payout_id, code=error.code, error=error.message, until=str(until))
+                return
             except ProviderRefused as error:
                 log.error("payout refused", payout_id=payout_id, code=error.code, error=error.message)
                 await services.db.call("fail_payout", payout, error.code or error.message)
@@ -56,3 +60,13 @@ async def sync_account(services: Services, account_id: str) -> None:
     """Read a seller's account and record whether it can be paid."""
     account = await services.stripe.retrieve_account(account_id)
     await services.db.call("record_account_status", account.ref, account.status)
+
+
+@task("check_accounts", retry=False)
+async def check_accounts(services: Services) -> None:
+    """Read sellers' accounts again: the event that told of a change may have been lost."""
+    for row in await services.db.rows("accounts_to_check", BATCH):
+        try:
+            await sync_account(services, row["account_id"])
+        except ProviderError as error:
+            log.error("account not read", account_id=row["account_id"], error=str(error))

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+import psycopg
 from procrastinate.jobs import Status
 
 from workers import logs
@@ -29,10 +30,36 @@ async def release_earnings(services: Services) -> None:
         log.info("earnings released", sales=total)
 
 
+@task("expire_refund_requests", retry=False)
+async def expire_refund_requests(services: Services) -> None:
+    """Requests for a refund that nobody answered in time end."""
+    while await services.db.call("expire_refund_requests", None):
+        pass
+
+
 @task("erase_user_files")
 async def erase_user_files(services: Services, user_id: str) -> None:
     """Delete what a deleted account uploaded, as far as the database says: files that buyers own stay."""
     await _erase(services, "user_files_to_erase", UUID(user_id))
+
+
+@task("advance_account")
+async def advance_account(services: Services, user_id: str) -> None:
+    """What follows a ban, a change of visibility or the end of an account, step by step until nothing is left."""
+    steps = 1
+    while not await services.db.call("advance_account", UUID(user_id)):
+        steps += 1
+    log.info("account followed", user_id=user_id, steps=steps)
+
+
+@task("resume_account_changes", retry=False)
+async def resume_account_changes(services: Services) -> None:
+    """Safety net: changes whose job was lost, gave up or met somebody in the way are taken up again."""
+    for row in await services.db.rows("account_changes_due", ERASE_BATCH):
+        try:
+            await advance_account(services, str(row["user_id"]))
+        except psycopg.errors.LockNotAvailable:
+            log.info("account is busy", user_id=str(row["user_id"]))
 
 
 @task("erase_unsent_attachments", retry=False)

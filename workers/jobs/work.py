@@ -2,14 +2,16 @@
 
 import asyncio
 import signal
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import psycopg
+import uvicorn
 from procrastinate import exceptions
-from prometheus_client import start_http_server
 
 from workers import logs
 from workers.db import DatabaseUnavailable, translated
+from workers.http.app import OperationsServer, create_operations
 from workers.jobs import schedule
 from workers.jobs.queue import observed, queue
 from workers.services import Services, open_services
@@ -23,15 +25,13 @@ LONGEST_PAUSE_SECONDS = 5.0
 
 async def work(settings: Settings) -> None:
     """Run jobs until SIGTERM or SIGINT; running jobs get GRACE_SECONDS, then they are put back."""
-    if settings.metrics_port is not None:
-        start_http_server(settings.metrics_port, addr=settings.http_host)
     schedule.register(settings)
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     # A job may hold a lock on one connection while it calls on another; the queue itself needs a few.
     connections = 2 * settings.job_concurrency + 4
-    async with open_services(settings, "avenue-jobs", connections=connections) as services:
+    async with open_services(settings, "avenue-jobs", connections=connections) as services, _operations(services):
         await queue.open_async(services.db.pool)
         pause = 0.5
         while not stopping.is_set():
@@ -39,6 +39,31 @@ async def work(settings: Settings) -> None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), pause)
     log.info("worker stopped")
+
+
+@asynccontextmanager
+async def _operations(services: Services) -> AsyncIterator[None]:
+    """Answer /healthz, /readyz and /metrics meanwhile, if a port is set."""
+    settings = services.settings
+    if settings.metrics_port is None:
+        yield
+        return
+    config = uvicorn.Config(
+        create_operations(services),
+        host=settings.http_host,
+        port=settings.metrics_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+    )
+    server = OperationsServer(config)
+    task = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
 
 
 async def _work_until(stopping: asyncio.Event, services: Services) -> bool:

@@ -13,6 +13,7 @@ from workers.providers.protocol import (
     ProviderRefused,
     ProviderUnknown,
     Refund,
+    RefusedForNow,
     Transfer,
 )
 
@@ -29,5 +30,6 @@ __all__ = [
     "ProviderRefused",
     "ProviderUnknown",
     "Refund",
+    "RefusedForNow",
     "Transfer",
 ]

@@ -4,7 +4,9 @@ The three kinds of failure matter more than the calls: refused (it did not and w
 not have happened: ask, never guess) and conflict (it happened differently from what we asked: a person must look).
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -20,6 +22,10 @@ class ProviderError(Exception):
 
 class ProviderRefused(ProviderError):
     """A definitive no: the thing did not happen, and asking again changes nothing."""
+
+
+class RefusedForNow(ProviderRefused):
+    """A definitive no whose reason is ours and passes, such as a balance that is too low: ask again under a new key."""
 
 
 class NotFound(ProviderRefused):
@@ -40,13 +46,14 @@ class DeliveryInvalid(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A verified delivery; `payload` is the whole event as JSON text, exactly as it came."""
+    """A verified delivery; `payload` is the whole event as JSON text. `live`: whether our key is, None when unknown."""
 
     provider: str
     id: str
     type: str
     created: int
     payload: str
+    live: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +123,14 @@ class PaymentProvider(Protocol):
     async def cancel_payment(self, ref: str) -> Payment:
         """Cancel if still possible; the answer's state says what it came to."""
 
-    def payment_event(self, payment: Payment) -> dict[str, Any] | None:
-        """What the provider would have sent when the attempt reached its state; None while it is still open."""
+    def payment_event(self, payment: Payment) -> Event | None:
+        """What the provider would have sent when the attempt reached its state; None while nothing happened to it."""
 
     async def payment_fee(self, ref: str) -> tuple[str, int] | None:
         """(charge, fee in cents) of a succeeded attempt; None while the provider has not booked it."""
+
+    def events(self, since: datetime) -> AsyncIterator[Event]:
+        """The provider's own list of what it told us since then, newest first, of the types that move money."""
 
     async def find_refund(self, payment_ref: str, refund_id: UUID) -> Refund | None:
         """The refund that carries our refund id, if it was ever created."""
@@ -131,7 +141,7 @@ class PaymentProvider(Protocol):
     async def list_refunds(self, payment_ref: str) -> list[Refund]:
         """All refunds of an attempt, whoever made them."""
 
-    def refund_event(self, refund: Refund) -> dict[str, Any]:
+    def refund_event(self, refund: Refund) -> Event:
         """What the provider would have sent when the refund reached its status."""
 
     async def find_transfer(self, request: dict[str, Any]) -> Transfer | None:

@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,8 +22,10 @@ from workers.providers.protocol import (
     ProviderRefused,
     ProviderUnknown,
     Refund,
+    RefusedForNow,
     Transfer,
 )
+from workers.providers.storable import storable
 
 TOLERANCE_SECONDS = 300
 # Connecting either works quickly or not at all; answers may take Stripe several seconds.
@@ -33,6 +36,22 @@ _PAYMENT_STATES = {"succeeded": "succeeded", "canceled": "cancelled", "processin
 # 400s that say nothing about the request itself: another one with the same key is running, or locks are contended.
 _PASSING_CODES = {"lock_timeout", "idempotency_key_in_use", "rate_limit"}
 _NOT_FOUND_CODES = {"resource_missing", "account_invalid"}
+# Our balance is too low: it will not be, once charges have settled or somebody tops it up.
+_SHORT_CODES = {"balance_insufficient", "insufficient_funds"}
+# Why a seller cannot be paid. Any other refusal of a transfer is about us, and no reason to fail a payout.
+_SELLERS_CODES = {
+    *_NOT_FOUND_CODES,
+    *("account_closed", "account_country_invalid_address", "account_number_invalid", "bank_account_unusable"),
+    *("insufficient_capabilities_for_transfer", "no_account", "payouts_not_allowed", "transfers_not_allowed"),
+}
+MAX_ID_LENGTH = 255
+LATEST_TIME = 2**33
+# The types that private.apply_stripe_event() acts on.
+_EVENT_TYPES = (
+    *("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.processing"),
+    *("payment_intent.canceled", "refund.created", "refund.updated", "refund.failed", "charge.refunded"),
+    *("transfer.created", "transfer.reversed", "account.updated", "charge.dispute.created"),
+)
 
 
 @contextmanager
@@ -47,6 +66,8 @@ def _classified() -> Iterator[None]:
         message = error.user_message or str(error)
         if error.http_status == 404 or error.code in _NOT_FOUND_CODES:
             raise NotFound(message, error.code) from error
+        if error.http_status in (400, 402) and error.code in _SHORT_CODES:
+            raise RefusedForNow(message, error.code) from error
         if error.http_status in (400, 402) and error.code not in _PASSING_CODES:
             raise ProviderRefused(message, error.code) from error
         # No answer, 5xx, 429, 409; and 401/403, which are about our key, so no reason to fail anybody's payout.
@@ -60,6 +81,9 @@ class StripeProvider:
 
     def __init__(self, api_key: str, webhook_secrets: Sequence[str], api_base: str | None = None) -> None:
         self._secrets = tuple(webhook_secrets)
+        # Keys say which of Stripe's two worlds they are of: sk_live_…, rk_test_…
+        mode = api_key.split("_")[1:2]
+        self._live = {"live": True, "test": False}.get(mode[0]) if mode else None
         self._http = stripe.HTTPXClient(timeout=TIMEOUT)
         self._client = stripe.StripeClient(
             api_key or "sk_not_configured",
@@ -89,16 +113,36 @@ class StripeProvider:
                 reason = "body is not UTF-8"
         else:
             raise DeliveryInvalid(reason if self._secrets else "no webhook secret is configured")
-        text = body.decode()
+        return self._event(body.decode())
+
+    def _event(self, text: str) -> Event:
         try:
             # NaN and Infinity are Python's own extension; PostgreSQL would refuse them with the whole batch.
-            event = json.loads(text, parse_constant=_refuse_constant)
+            try:
+                event = json.loads(text, parse_constant=_refuse_constant)
+            except (RecursionError, ValueError):
+                # Too deep or too large a number for this parser, or no JSON at all.
+                text = storable(text)
+                event = json.loads(text, parse_constant=_refuse_constant)
             event_id, event_type, created = event["id"], event["type"], event["created"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise DeliveryInvalid("body is not an event") from error
-        if not (isinstance(event_id, str) and event_id and isinstance(event_type, str) and isinstance(created, int)):
+        if not (isinstance(event_id, str) and isinstance(event_type, str) and type(created) is int):
             raise DeliveryInvalid("body is not an event")
-        return Event(self.name, event_id, event_type, created, text)
+        if not (0 < len(event_id) <= MAX_ID_LENGTH and 0 < len(event_type) <= MAX_ID_LENGTH):
+            raise DeliveryInvalid(f"id and type must be of 1 to {MAX_ID_LENGTH} characters")
+        if not 0 <= created < LATEST_TIME:
+            raise DeliveryInvalid("created is no time")
+        return Event(self.name, event_id, event_type, created, text, self._live)
+
+    async def events(self, since: datetime) -> AsyncIterator[Event]:
+        """Stripe lists its events for 30 days, with the ids they are delivered under."""
+        with _classified():
+            page = await self._client.v1.events.list_async(
+                {"types": list(_EVENT_TYPES), "created": {"gte": int(since.timestamp())}, "limit": 100}
+            )
+            async for event in page.auto_paging_iter():
+                yield self._event(json.dumps(event.to_dict(for_json=True)))
 
     # Payments
 
@@ -132,24 +176,46 @@ class StripeProvider:
         except ProviderRefused:
             return await self.retrieve_payment(ref)
 
-    def payment_event(self, payment: Payment) -> dict[str, Any] | None:
-        """The event Stripe sends at this state; None while the buyer can still act."""
-        if payment.state == "open":
-            return None
-        return _synthetic_event(f"payment_intent.{payment.raw['status']}", payment.raw)
+    def payment_event(self, payment: Payment) -> Event | None:
+        """The event Stripe sends at this state; None while nothing was tried."""
+        if payment.state != "open":
+            return self._read(f"payment_intent.{payment.raw['status']}", payment.raw)
+        if payment.raw.get("last_payment_error"):
+            return self._read("payment_intent.payment_failed", payment.raw)
+        return None
+
+    def _read(self, event_type: str, raw: dict[str, Any]) -> Event:
+        # The id is derived from what was read, so reading the same state twice stores it once. A second charge of one
+        # intent is another state.
+        state = ":".join(str(raw[name]) for name in ("status", "latest_charge") if raw.get(name))
+        event = {
+            "id": f"reconcile:{raw['id']}:{state}",
+            "object": "event",
+            "type": event_type,
+            "created": int(time.time()),
+            "data": {"object": raw},
+        }
+        return self._event(json.dumps(event))
 
     async def payment_fee(self, ref: str) -> tuple[str, int] | None:
         """(charge id, fee in cents) from the charge's balance transaction."""
+        charge: str | stripe.Charge | None
         with _classified():
-            intent = await self._client.v1.payment_intents.retrieve_async(
-                ref, {"expand": ["latest_charge.balance_transaction"]}
-            )
-        charge = intent.latest_charge
+            if _is_intent(ref):
+                intent = await self._client.v1.payment_intents.retrieve_async(
+                    ref, {"expand": ["latest_charge.balance_transaction"]}
+                )
+                charge = intent.latest_charge
+            else:
+                charge = await self._client.v1.charges.retrieve_async(ref, {"expand": ["balance_transaction"]})
         if not isinstance(charge, stripe.Charge) or not isinstance(
             charge.balance_transaction, stripe.BalanceTransaction
         ):
             return None
-        return charge.id, charge.balance_transaction.fee
+        booked = charge.balance_transaction
+        if booked.currency != charge.currency:
+            raise ProviderConflict(f"charge {charge.id} is in {charge.currency}, its fee in {booked.currency}")
+        return charge.id, booked.fee
 
     # Refunds
 
@@ -159,27 +225,33 @@ class StripeProvider:
         return next((refund for refund in refunds if refund.metadata.get("refund_id") == str(refund_id)), None)
 
     async def create_refund(self, request: dict[str, Any]) -> Refund:
-        """Refund an amount of a PaymentIntent."""
+        """Refund an amount of a PaymentIntent, or of one charge of it."""
+        ref = request["provider_ref"]
+        params: stripe.params.RefundCreateParams = {
+            "amount": request["amount_cents"],
+            "metadata": _metadata(request, "refund_id"),
+        }
+        if _is_intent(ref):
+            params["payment_intent"] = ref
+        else:
+            params["charge"] = ref
         with _classified():
-            refund = await self._client.v1.refunds.create_async(
-                {
-                    "payment_intent": request["provider_ref"],
-                    "amount": request["amount_cents"],
-                    "metadata": _metadata(request, "refund_id"),
-                },
-                {"idempotency_key": str(request["refund_id"])},
-            )
+            refund = await self._client.v1.refunds.create_async(params, _key(request, "refund_id"))
         return _refund(refund)
 
     async def list_refunds(self, payment_ref: str) -> list[Refund]:
         """Every refund of the PaymentIntent, the dashboard's too."""
         with _classified():
-            page = await self._client.v1.refunds.list_async({"payment_intent": payment_ref, "limit": 100})
+            page = await self._client.v1.refunds.list_async(
+                {"payment_intent": payment_ref, "limit": 100}
+                if _is_intent(payment_ref)
+                else {"charge": payment_ref, "limit": 100}
+            )
             return [_refund(refund) async for refund in page.auto_paging_iter()]
 
-    def refund_event(self, refund: Refund) -> dict[str, Any]:
+    def refund_event(self, refund: Refund) -> Event:
         """The refund.updated that Stripe sends at this status."""
-        return _synthetic_event("refund.updated", refund.raw)
+        return self._read("refund.updated", refund.raw)
 
     # Payouts (Connect)
 
@@ -201,17 +273,22 @@ class StripeProvider:
     async def create_transfer(self, request: dict[str, Any]) -> Transfer:
         """Move money from our balance to the seller's connected account."""
         payout_id = str(request["payout_id"])
-        with _classified():
-            transfer = await self._client.v1.transfers.create_async(
-                {
-                    "amount": request["amount_cents"],
-                    "currency": request["currency"].strip().lower(),
-                    "destination": request["destination"],
-                    "transfer_group": payout_id,
-                    "metadata": _metadata(request, "payout_id"),
-                },
-                {"idempotency_key": payout_id},
-            )
+        try:
+            with _classified():
+                transfer = await self._client.v1.transfers.create_async(
+                    {
+                        "amount": request["amount_cents"],
+                        "currency": request["currency"].strip().lower(),
+                        "destination": request["destination"],
+                        "transfer_group": payout_id,
+                        "metadata": _metadata(request, "payout_id"),
+                    },
+                    _key(request, "payout_id"),
+                )
+        except ProviderRefused as error:
+            if isinstance(error, RefusedForNow) or error.code in _SELLERS_CODES:
+                raise
+            raise RefusedForNow(error.message, error.code) from error
         return _transfer(transfer)
 
     async def create_account(self, user_id: UUID, email: str | None, idempotency_key: str) -> str:
@@ -272,15 +349,13 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _synthetic_event(event_type: str, raw: dict[str, Any]) -> dict[str, Any]:
-    # The id is derived from what was read, so reading the same state twice stores it once.
-    return {
-        "id": f"reconcile:{raw['id']}:{raw['status']}",
-        "object": "event",
-        "type": event_type,
-        "created": int(time.time()),
-        "data": {"object": raw},
-    }
+def _is_intent(ref: str) -> bool:
+    return ref.startswith("pi_")
+
+
+def _key(request: dict[str, Any], name: str) -> stripe.RequestOptions:
+    # After a definite refusal the database names another key: under the old one Stripe repeats its refusal for a day.
+    return {"idempotency_key": str(request.get("idempotency_key") or request[name])}
 
 
 def _payment(intent: stripe.PaymentIntent) -> Payment:

@@ -5,13 +5,13 @@ begin;
 select plan(16);
 select pg_temp.people();
 
-select private.audit('test_action', 'profiles', pg_temp.id(1), '{"why": "x"}', 'ops@example.com');
+select private.audit('test_action', 'profile', pg_temp.id(1), '{"why": "x"}', 'ops@example.com');
 select results_eq(
     $$select actor_id, actor_label, action, target_type, target_id, details from public.audit_log$$,
-    $$values (null::uuid, 'ops@example.com', 'test_action', 'profiles', pg_temp.id(1), '{"why": "x"}'::jsonb)$$,
+    $$values (null::uuid, 'ops@example.com', 'test_action', 'profile', pg_temp.id(1), '{"why": "x"}'::jsonb)$$,
     'an operator acts under a name'
 );
-select private.audit('second_action', 'profiles', null, null);
+select private.audit('second_action', 'profile', null, null);
 select is((select actor_label from public.audit_log where action = 'second_action'), session_user::text,
     'without one under the database role');
 select pg_temp.be(pg_temp.id(4));

@@ -55,19 +55,23 @@ select is(pg_temp.report(2, 8), 'content_not_found', 'nor who blocked the report
 select is(pg_temp.report(8, 2), null, 'whom one blocked is still reported');
 delete from public.reports where reporter_id = pg_temp.id(8);
 select is(
-    pg_temp.code_as(pg_temp.id(2), format('select public.report_content(''item'', %L, ''copyright'')', i)), null,
+    pg_temp.code_as(pg_temp.id(2), format('select public.report_content(%L, %L, ''spam'')', kind, pg_temp.id(1))),
+    'cannot_be_reported', 'nothing that can be reported: ' || coalesce(kind, 'null')
+) from unnest(array['item', 'order', 'posts', null]) as kind;
+select is(
+    pg_temp.code_as(pg_temp.id(2), format('select public.report_content(''artwork'', %L, ''copyright'')', i)), null,
     'an item is reported'
 ) from pg_temp.artwork(1, 500) as i;
 select is(
     (select e.content ->> 'title' from public.report_evidence as e
-    inner join public.reports as r on r.id = e.report_id where r.target_type = 'item'), 'Artwork', 'with its copy'
+    inner join public.reports as r on r.id = e.report_id where r.target_type = 'artwork'), 'Artwork', 'with its copy'
 );
 select pg_temp.be(pg_temp.id(1));
 insert into public.artworks (title, image_url, price_cents, category)
 values ('Draft', 'https://e.com/2.png', 5000, 'digital');
 reset role;
 select is(
-    pg_temp.code_as(pg_temp.id(2), format('select public.report_content(''item'', %L, ''copyright'')', a.id)),
+    pg_temp.code_as(pg_temp.id(2), format('select public.report_content(''artwork'', %L, ''copyright'')', a.id)),
     'content_not_found', 'a draft is not'
 ) from public.artworks as a where a.title = 'Draft';
 

@@ -62,12 +62,12 @@ $$;
 select is(pg_temp.hide(who, kind, what), code, who || ' hiding the ' || what) from (values
     (1, 'post', 'post', 'moderators_only'), (3, 'post', 'post', 'moderators_only'),
     (3, 'comment', 'comment', 'moderators_only'), (3, 'article', 'article', 'moderators_only'),
-    (3, 'item', 'product', 'moderators_only'), (3, 'item', 'artwork', 'moderators_only'),
+    (3, 'product', 'product', 'moderators_only'), (3, 'artwork', 'artwork', 'moderators_only'),
     (6, 'post', 'post', 'moderators_only'), (7, 'comment', 'comment', 'moderators_only'),
     (8, 'post', 'group post', 'moderators_only'), (8, 'comment', 'group comment', 'moderators_only'),
     (3, 'post', 'group post', 'content_not_found'), (3, 'comment', 'group comment', 'content_not_found'),
     (3, 'post', 'nothing', 'content_not_found'), (4, 'post', 'nothing', 'content_not_found'),
-    (4, 'article', 'nothing', 'content_not_found'), (4, 'item', 'nothing', 'content_not_found'),
+    (4, 'article', 'nothing', 'content_not_found'), (4, 'product', 'nothing', 'content_not_found'),
     (4, 'group', 'group', 'cannot_be_hidden'), (4, 'profile', 'nothing', 'cannot_be_hidden'),
     (4, 'message', 'nothing', 'cannot_be_hidden')
 ) as v (who, kind, what, code);
@@ -75,13 +75,13 @@ select is(
     pg_temp.code_as(null, format('select public.hide_content(''post'', %L, ''x'')', pg_temp.made('post')), 'anon'),
     '42501', 'visitors hide nothing'
 );
-select is(pg_temp.hide(4, 'post', 'post', r), '23514', 'a reason is needed') from unnest(array[' ', null]) as r;
+select is(pg_temp.hide(4, 'post', 'post', r), 'text_not_visible', 'a reason is needed') from unnest(array[' ', null]) as r;
 select is(pg_temp.hide(4, 'post', 'post', repeat('x', 501)), '23514', 'of at most 500 characters');
 select is((select count(*) from public.audit_log where action like '%content'), 0::bigint, 'nothing was done');
 
 -- admins, everywhere
 select is(pg_temp.hide(4, kind, what), null, 'an admin hides the ' || what) from (values
-    ('post', 'post'), ('comment', 'comment'), ('article', 'article'), ('item', 'product'), ('item', 'artwork')
+    ('post', 'post'), ('comment', 'comment'), ('article', 'article'), ('product', 'product'), ('artwork', 'artwork')
 ) as v (kind, what);
 select is(pg_temp.sees(3, relation, what), false, 'others do not see the ' || what) from (values
     ('posts', 'post'), ('comments', 'comment'), ('articles', 'article'), ('products', 'product'),
@@ -120,7 +120,7 @@ select is((select count(*) from public.audit_log where action = 'hide_content'),
 select is(pg_temp.hide(4, 'post', 'post', 'very rude'), null, 'with another reason');
 select is((select hidden_reason from public.posts where id = pg_temp.made('post')), 'very rude', 'it changes');
 select is(pg_temp.restore(4, kind, what), null, 'an admin restores the ' || what) from (values
-    ('post', 'post'), ('comment', 'comment'), ('article', 'article'), ('item', 'product'), ('item', 'artwork')
+    ('post', 'post'), ('comment', 'comment'), ('article', 'article'), ('product', 'product'), ('artwork', 'artwork')
 ) as v (kind, what);
 select is(pg_temp.restore(4, 'post', 'post'), null, 'again');
 select is((select count(*) from public.audit_log where action = 'restore_content'), 5::bigint, 'audited once each');
@@ -138,8 +138,8 @@ select is(pg_temp.hide(7, 'post', 'group post'), null, 'a moderator hides a post
 select is(pg_temp.hide(6, 'comment', 'group comment'), null, 'the owner a comment');
 select is((select posts_count from public.groups), 0, 'no post in the group');
 select results_eq(
-    $$select target_type::text, level::text, hidden_by from public.hidden_content order by 1$$,
-    $$values ('comment', 'group', pg_temp.id(6)), ('post', 'group', pg_temp.id(7))$$, 'at the level of the group'
+    $$select target_type::text, level::text, rank::text from public.hidden_content order by 1$$,
+    $$values ('comment', 'group', 'owner'), ('post', 'group', 'moderator')$$, 'at the level of the group'
 );
 select is(pg_temp.sees(8, 'posts', 'group post'), false, 'members do not see it');
 select pg_temp.be(pg_temp.id(7));
@@ -163,6 +163,40 @@ select is((select posts_count from public.groups), 1, 'one post in the group aga
 select is(
     (select count(*) from public.audit_log where actor_id = pg_temp.id(7)), 2::bigint, 'moderators are audited too'
 );
+
+-- ranks: 8 is a second moderator
+select set_config('request.jwt.claims', '', true);
+update public.group_members set role = 'moderator' where user_id = pg_temp.id(8);
+insert into public.posts (user_id, group_id, content)
+select pg_temp.id(n), pg_temp.made('group'), 'By ' || n from unnest(array[6, 7, 8]) as n;
+insert into made select p.content, p.id from public.posts as p where p.content like 'By _';
+insert into public.comments (user_id, post_id, content)
+values (pg_temp.id(6), pg_temp.made('By 6'), 'Comment by 6'), (pg_temp.id(7), pg_temp.made('By 6'), 'Comment by 7');
+insert into made select c.content, c.id from public.comments as c where c.content like 'Comment by _';
+select is(pg_temp.hide(who, kind, what), code, who || ' hides ' || what || ': ' || coalesce(code, 'done')) from (values
+    (7, 'post', 'By 6', 'group_role_too_low'), (7, 'comment', 'Comment by 6', 'group_role_too_low'),
+    (7, 'post', 'By 8', 'group_role_too_low'), (7, 'post', 'By 7', null), (6, 'post', 'By 8', null),
+    (6, 'comment', 'Comment by 7', null), (6, 'post', 'By 6', null)
+) as v (who, kind, what, code);
+select is(pg_temp.hide(8, 'post', 'By 8', 'mine'), null, 'the author, a moderator, hides it again');
+select is(pg_temp.restore(8, 'post', 'By 8'), 'group_role_too_low', 'which undoes nothing the owner did');
+select is(pg_temp.restore(7, 'comment', 'Comment by 7'), 'group_role_too_low', 'nor of comments');
+select is(pg_temp.restore(7, 'post', 'By 7'), null, 'their own decision they take back');
+select is(pg_temp.restore(6, 'post', 'By 8'), null, 'and the owner theirs');
+select is(pg_temp.code_as(pg_temp.id(6), format('select public.pin_post(%L)', pg_temp.made('By 8'))), null, 'pinned');
+select is(pg_temp.code_as(pg_temp.id(7), format('select public.unpin_post(%L)', pg_temp.made('By 8'))),
+    'group_role_too_low', 'moderators do not unpin each other');
+select is(pg_temp.code_as(pg_temp.id(8), format('select public.unpin_post(%L)', pg_temp.made('By 8'))), null, 'but themselves');
+update public.profiles set role = 'super_admin' where id = pg_temp.id(9);
+select pg_temp.be(pg_temp.id(9));
+insert into public.posts (content) values ('By 9');
+reset role;
+insert into made select p.content, p.id from public.posts as p where p.content = 'By 9';
+select is(pg_temp.hide(4, 'post', 'By 9'), 'super_admin_only', 'admins of the platform do not hide what super admins write');
+select set_config('request.jwt.claims', '', true);
+delete from public.posts where content like 'By _';
+update public.group_members set role = 'member' where user_id = pg_temp.id(8);
+
 insert into public.user_blocks (blocker_id, blocked_id) values (pg_temp.id(1), pg_temp.id(7));
 select is(pg_temp.hide(7, 'post', 'group post'), 'content_not_found', 'who is blocked does not see, hence not hide');
 select is(pg_temp.hide(6, 'post', 'group post'), null, 'others do');

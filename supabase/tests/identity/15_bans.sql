@@ -58,8 +58,8 @@ select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(5), 'x')$$), 'supe
     'an admin does not ban an admin');
 select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(4), 'x')$$), 'super_admin_only', 'nor a super admin');
 select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(99), 'x')$$), 'user_not_found', 'unknown user');
-select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(1), ' ')$$), '23514', 'a ban needs a reason');
-select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(1), null)$$), '23514', 'a real one');
+select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(1), ' ')$$), 'text_not_visible', 'a ban needs a reason');
+select is(pg_temp.code_of($$select public.ban_user(pg_temp.id(1), null)$$), 'text_not_visible', 'a real one');
 select lives_ok($$select public.ban_user(pg_temp.id(1), 'rude')$$, 'an admin bans a member');
 select lives_ok($$select public.ban_user(pg_temp.id(1), 'very rude')$$, 'again: another reason');
 

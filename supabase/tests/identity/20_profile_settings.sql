@@ -28,7 +28,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(17);
+select plan(19);
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
     pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
@@ -46,9 +46,10 @@ select lives_ok(
 select is(pg_temp.code_of($$update public.profile_settings set language = 'English!'$$), '23514',
     'a language is a tag');
 select is(pg_temp.code_of($$update public.profile_settings set phone = 'call me'$$), '23514', 'a phone number is one');
-select is(pg_temp.code_of(format('update public.profile_settings set notification_preferences = %L', bad)), '23514',
-    'preferences refused: ' || bad)
-from unnest(array['[]', '"x"', '{"message": true}', '{"message": {"email": "yes"}}', '{"message": []}']) as t (bad);
+select is(pg_temp.code_of(format('update public.profile_settings set notification_preferences = %L', bad)),
+    'invalid_preferences', 'preferences refused: ' || bad)
+from unnest(array['[]', '"x"', '{"message": true}', '{"message": {"email": "yes"}}', '{"message": []}',
+    '{"mesage": {"email": false}}', '{"message": {"e_mail": false}}']) as t (bad);
 select is(pg_temp.code_of($$update public.profile_settings set marketing_consent_at = now()$$), '42501',
     'the consent''s date is not writable');
 update public.profile_settings set marketing_consent = true;

@@ -28,7 +28,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(26);
+select plan(31);
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
     pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
@@ -62,6 +62,22 @@ update public.artist_profiles set genre = 'techno';
 select is((select is_verified from public.artist_profiles), true, 'another genre keeps it');
 update public.artist_profiles set artist_name = 'Somebody Famous';
 select is((select is_verified from public.artist_profiles), false, 'another name loses it');
+reset role;
+create function pg_temp.keeps_badge(change text) returns boolean language plpgsql as $$
+begin
+    update public.artist_profiles set is_verified = true;
+    perform pg_temp.be(pg_temp.id(1));
+    execute format('update public.profiles set %s where id = pg_temp.id(1)', change);
+    perform set_config('role', 'none', true);
+    return (select is_verified from public.artist_profiles);
+end
+$$;
+grant execute on function pg_temp.keeps_badge(text) to public;
+select is(pg_temp.keeps_badge(c.change), c.keeps, 'badge after ' || c.change)
+from (values
+    ('username = ''famous''', false), ('display_name = ''Famous''', false), ('full_name = ''Famous''', false),
+    ('avatar_url = ''https://e.com/famous.png''', false), ('bio = ''Famous''', true)
+) as c (change, keeps);
 
 select pg_temp.be(null, 'anon');
 select is((select count(*) from public.artist_profiles), 1::bigint, 'visitors read it');

@@ -4,6 +4,8 @@ begin;
 select no_plan();
 insert into auth.users (id, email) select pg_temp.id(n), n || '@example.com' from generate_series(1, 12) as n;
 update public.profiles set role = 'admin' where id = pg_temp.id(4);
+update public.profiles set created_at = now() - interval '1 month';
+update private.settings set custom_field_account_age = '7 days';
 select pg_temp.ban();
 create function pg_temp.request(who integer, kind text, value text, category text default null) returns text
 language plpgsql security definer as $$
@@ -152,10 +154,10 @@ select lives_ok(format($$select public.approve_custom_field(pg_temp.request_id('
     (select id from public.categories where slug = 'musician')), 'and approve it under a better name');
 reset role;
 select results_eq(
-    $$select r.field_value, r.status::text, r.reviewed_by, s.name, c.slug::text from public.custom_field_requests as r
+    $$select r.field_value, r.status::text, s.name, c.slug::text from public.custom_field_requests as r
     join public.skills as s on s.id = r.field_id join public.categories as c on c.id = s.category_id
     where r.normal_value = 'gusle'$$,
-    $$values ('Gusle Playing', 'approved', pg_temp.id(4), 'Gusle Playing', 'musician')$$, 'which it has now'
+    $$values ('Gusle Playing', 'approved', 'Gusle Playing', 'musician')$$, 'which it has now'
 );
 select results_eq($$select people, before, after from told$$,
     $$values (2::bigint, 'pending', 'rejected'), (2, 'rejected', 'pending'), (2, 'pending', 'approved')$$,
@@ -169,17 +171,33 @@ select is(pg_temp.code_as(pg_temp.id(4), $$select public.approve_custom_field(pg
     null, 'is what it meant');
 select is((select field_id from public.custom_field_requests where normal_value = 'mixxing'),
     (select id from public.skills where slug = 'mixing'), 'and no second skill');
-select is((select array_agg(action order by id) from public.audit_log where target_type = 'custom_field_requests'),
+select is((select array_agg(action order by id) from public.audit_log where target_type = 'custom_field_request'),
     array['reject_custom_field', 'reopen_custom_field', 'approve_custom_field', 'approve_custom_field',
         'approve_custom_field'], 'audited');
 
 -- Accounts that go.
-select is(pg_temp.request(12, 'skill', 'Hang Drum'), null, 'twelve asks');
+select is(pg_temp.request(12, 'skill', 'HAng Drum'), null, 'twelve asks');
+select is(pg_temp.request(9, 'skill', 'hang drum'), null, 'nine asks for the same');
+select is(pg_temp.request(12, 'skill', 'Name of Twelve'), null, 'twelve alone asks for something else');
 delete from auth.users where id = pg_temp.id(12);
-select is((select request_count from public.custom_field_requests where normal_value = 'hang drum'), 0,
-    'who is gone does not count');
+select results_eq(
+    $$select request_count, field_value from public.custom_field_requests where normal_value = 'hang drum'$$,
+    $$values (1, 'Hang Drum')$$, 'an account that is gone neither counts nor spells'
+);
+select is_empty($$select from public.custom_field_requests where normal_value = 'name of twelve'$$,
+    'what nobody else asked for is gone');
 select is_empty($$select * from private.recount() where counter = 'custom_field_requests.request_count'$$,
     'counts are exact');
+
+-- Accounts made for the purpose.
+update public.profiles set created_at = now() where id in (pg_temp.id(6), pg_temp.id(7));
+update public.profiles set is_confirmed = false where id = pg_temp.id(8);
+select is(pg_temp.request(n, 'skill', 'Nose Flute'), null, n || ' asks') from generate_series(6, 10) as n;
+select is_empty($$select 1 from public.skills where name = 'Nose Flute'$$,
+    'five who asked are two, without the new and the unconfirmed accounts');
+update private.settings set custom_field_account_age = '0';
+select is(pg_temp.request(10, 'skill', 'Nose Flute'), null, 'one asks again when they are old enough');
+select is((select count(*) from public.skills where name = 'Nose Flute'), 1::bigint, 'which makes it a skill');
 
 select * from finish();
 rollback;

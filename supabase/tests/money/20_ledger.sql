@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(62);
+select plan(63);
 select pg_temp.people();
 
 create function pg_temp.post(key text, legs ledger.leg[], kind ledger.journal_kind default 'adjustment') returns bigint
@@ -21,7 +21,7 @@ select col_is_unique('ledger', 'accounts', array['owner_id', 'code', 'currency']
 select set_eq(
     $$select code from ledger.accounts where owner_id = '00000000-0000-0000-0000-000000000000'$$,
     array['clearing:stripe', 'clearing:paypal', 'fees:stripe', 'fees:paypal', 'revenue', 'tax_payable',
-        'payouts_in_transit', 'refunds_payable', 'promotions'], 'the platform''s accounts'
+        'payouts_in_transit', 'refunds_payable', 'promotions', 'bank'], 'the platform''s accounts'
 );
 select is(pg_temp.code_of(format($$insert into ledger.accounts (owner_id, code) values (%L, %L)$$, o, c)), '23514',
     c || ' is no account of ' || o)
@@ -39,11 +39,14 @@ select is(pg_temp.wallet(1), array[700, 300, 0]::bigint[], 'and the wallet moves
 select is(pg_temp.post('a', array[ledger.leg(pg_temp.id(1), 'available', 1), ledger.leg(null, 'promotions', -1)]),
     (select id from ledger.journal where idempotency_key = 'a'), 'the same key answers the first journal');
 select is(pg_temp.wallet(1), array[700, 300, 0]::bigint[], 'and changes nothing');
-select pg_temp.post('b', array[ledger.leg(pg_temp.id(1), 'debt', -50), ledger.leg(null, 'promotions', 50)]);
-select is(pg_temp.wallet(1), array[700, 300, 50]::bigint[], 'debt is owed to us: negative in the books');
+select pg_temp.post('b', array[
+    ledger.leg(pg_temp.id(1), 'available', -700), ledger.leg(pg_temp.id(1), 'debt', -50),
+    ledger.leg(null, 'promotions', 750)
+]);
+select is(pg_temp.wallet(1), array[0, 300, 50]::bigint[], 'debt is owed to us: negative in the books');
 select pg_temp.post('c', array[
-    ledger.leg(pg_temp.id(1), 'available', -700), ledger.leg(pg_temp.id(2), 'pending', 500),
-    ledger.leg(pg_temp.id(2), 'pending', 100), ledger.leg(pg_temp.id(1), 'debt', 20), ledger.leg(null, 'revenue', 80)
+    ledger.leg(pg_temp.id(2), 'pending', 500), ledger.leg(pg_temp.id(2), 'pending', 100),
+    ledger.leg(pg_temp.id(1), 'debt', 20), ledger.leg(null, 'revenue', -620)
 ]);
 select is(pg_temp.wallet(1), array[0, 300, 30]::bigint[], 'several owners at once');
 select is(pg_temp.wallet(2), array[0, 600, 0]::bigint[], 'legs of one account add up');
@@ -73,6 +76,8 @@ select is(pg_temp.code_of(s), code, code || ': ' || regexp_replace(s, '\s+', ' '
         ledger.leg(null, 'promotions', -1)], null, 'EUR')$$),
     ('23514', $$select pg_temp.post('x', array[ledger.leg(pg_temp.id(1), 'available', -1), ledger.leg(null,
         'promotions', 1)])$$),
+    ('23514', $$select pg_temp.post('x', array[ledger.leg(pg_temp.id(1), 'available', 1), ledger.leg(null,
+        'promotions', -1)])$$),
     ('23514', $$select pg_temp.post('x', array[ledger.leg(pg_temp.id(1), 'pending', -301), ledger.leg(null,
         'promotions', 301)])$$),
     ('23514', $$select pg_temp.post('x', array[ledger.leg(pg_temp.id(1), 'debt', 31), ledger.leg(null, 'promotions',
@@ -100,7 +105,7 @@ reset role;
 select pg_temp.be(pg_temp.id(1));
 select results_eq(
     $$select kind, available_cents, pending_cents, debt_cents from public.wallet_statement()$$,
-    $$values ('adjustment', -700::bigint, 0::bigint, -20::bigint), ('adjustment', 0, 0, 50), ('adjustment', 700, 300,
+    $$values ('adjustment', 0::bigint, 0::bigint, -20::bigint), ('adjustment', -700, 0, 50), ('adjustment', 700, 300,
         0)$$,
     'one''s own entries, newest first; debt rises when positive'
 );

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(82);
+select plan(110);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.product(1, 1000, 500) as named, pg_temp.product(1, 1000, 0) as gift,
@@ -31,11 +31,13 @@ select is(pg_temp.code_of(format('select pg_temp.try(%s)', items)), code, code |
     ('invalid_checkout', '(select pg_temp.line(product, ''{"quantity": "many"}'') from t)'),
     ('invalid_checkout', '(select pg_temp.line(product, ''{"quantity": 1.5}'') from t)'),
     ('invalid_checkout', '(select pg_temp.line(product, ''{"quantity": -1}'') from t)'),
-    ('invalid_checkout', '(select pg_temp.line(named, ''{"price_cents": 9007199254740992}'') from t)'),
-    ('invalid_checkout', '(select pg_temp.line(named, ''{"price_cents": -600}'') from t)'),
-    ('invalid_checkout', '(select pg_temp.line(named, ''{"price_cents": "NaN"}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(named, ''{"offered_price_cents": 9007199254740992}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(named, ''{"offered_price_cents": -600}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(named, ''{"offered_price_cents": "NaN"}'') from t)'),
     ('empty_checkout', '''[]'''), ('empty_checkout', 'null'), ('empty_checkout', '''null'''),
-    ('empty_checkout', '(select jsonb_agg(l) from t, generate_series(1, 51), '
+    ('invalid_checkout', '(select pg_temp.line(product, ''{"price_cents": 2000}'') from t)'),
+    ('invalid_checkout', '(select pg_temp.line(product, ''{"offered_price": 1}'') from t)'),
+    ('too_many_items', '(select jsonb_agg(l) from t, generate_series(1, 51), '
         'jsonb_array_elements(pg_temp.line(product)) as l)'),
     ('duplicate_item', '(select pg_temp.line(product) || pg_temp.line(product) from t)'),
     ('own_item', '(select pg_temp.line(own) from t)'),
@@ -43,9 +45,9 @@ select is(pg_temp.code_of(format('select pg_temp.try(%s)', items)), code, code |
     ('item_not_available', '(select pg_temp.line(banned) from t)'),
     ('quantity_not_allowed', '(select pg_temp.line(artwork, ''{"quantity": 2}'') from t)'),
     ('quantity_not_allowed', '(select pg_temp.line(product, ''{"quantity": 0}'') from t)'),
-    ('price_too_low', '(select pg_temp.line(named, ''{"price_cents": 499}'') from t)'),
-    ('price_too_low', '(select pg_temp.line(gift, ''{"price_cents": 49}'') from t)'),
-    ('price_changed', '(select pg_temp.line(product, ''{"price_cents": 1999}'') from t)'),
+    ('price_too_low', '(select pg_temp.line(named, ''{"offered_price_cents": 499}'') from t)'),
+    ('price_too_low', '(select pg_temp.line(gift, ''{"offered_price_cents": 49}'') from t)'),
+    ('price_changed', '(select pg_temp.line(product, ''{"offered_price_cents": 1999}'') from t)'),
     ('amount_out_of_range', '(select pg_temp.line(dear, ''{"quantity": 2}'') from t)')
 ) as c (code, items);
 select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product), 'paypal') from t$$), 'provider_not_available',
@@ -54,8 +56,13 @@ select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product), 'wallet') 
     'wallet');
 select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product), 'cash') from t$$), '22P02', 'no such provider');
 select is(pg_temp.code_of(format('select public.checkout(pg_temp.line(product), %s) from t', a)), 'invalid_checkout', a)
-from unnest(array['idempotency_key => ''''', 'idempotency_key => repeat(''x'', 201)', 'notes => repeat(''x'', 2001)',
-    'shipping_address => ''[]''', 'shipping_address => jsonb_build_object(''street'', repeat(''x'', 4000))']) as a;
+from unnest(array['notes => repeat(''x'', 2001)', 'shipping_address => ''[]''',
+    'shipping_address => jsonb_build_object(''line1'', repeat(''x'', 4000))',
+    'shipping_address => ''{"city": "Berlin", "planet": "Earth"}''', 'shipping_address => ''{"city": {"x": 1}}'''
+]) as a;
+select is(pg_temp.code_of(format('select public.checkout(pg_temp.line(product), idempotency_key => %L) from t', key)),
+    'idempotency_key_invalid', 'a key is 1 to 200 characters')
+from unnest(array['', repeat('x', 201)]) as key;
 select pg_temp.be(pg_temp.id(5));
 select is(pg_temp.code_of($$select pg_temp.try(pg_temp.line(product)) from t$$), 'banned', 'the banned buy nothing');
 select pg_temp.be(gen_random_uuid());
@@ -70,17 +77,21 @@ select is((select count(*) from private.reservations), 0::bigint, 'nor holds any
 create temporary table a (name text, answer jsonb);
 grant all on a to public;
 select pg_temp.be(pg_temp.id(2));
-insert into a select 'card', pg_temp.try(pg_temp.line(product, '{"price_cents": 2000}'), 'stripe', 'key') from t;
-insert into a select 'again', pg_temp.try('[]', 'stripe', 'key');
-insert into a select 'piece', pg_temp.try(pg_temp.line(artwork) || pg_temp.line(named, '{"price_cents": 700}')) from t;
+insert into a select 'card', pg_temp.try(pg_temp.line(product, '{"offered_price_cents": 2000}'), 'stripe', 'key') from t;
+insert into a select 'again', pg_temp.try(pg_temp.line(product, '{"offered_price_cents": 2000, "quantity": 1}'),
+    'stripe', 'key') from t;
+select is(pg_temp.code_of(format('select pg_temp.try(%s, ''stripe'', ''key'') from t', items)), 'idempotency_key_reused',
+    'the same key is not for ' || items)
+from unnest(array['''[]''', 'null', 'pg_temp.line(free)', 'pg_temp.line(product, ''{"quantity": 2}'')']) as items;
+insert into a select 'piece', pg_temp.try(pg_temp.line(artwork) || pg_temp.line(named, '{"offered_price_cents": 700}')) from t;
 insert into a select 'free', pg_temp.try(pg_temp.line(free)) from t;
-insert into a select 'gift', pg_temp.try(pg_temp.line(gift, '{"price_cents": 0}')) from t;
+insert into a select 'gift', pg_temp.try(pg_temp.line(gift, '{"offered_price_cents": 0}')) from t;
 reset role;
 select is((select answer from a where name = 'again'), (select answer from a where name = 'card'),
-    'the same key is the same order, whatever else is sent');
+    'the same key and request is the same order');
 select results_eq(
     $$select answer ->> 'status', answer ->> 'payment_status', (answer ->> 'total_cents')::integer,
-    answer ->> 'start_url' = '/functions/v1/payments/' || (answer ->> 'payment_id') || '/start'
+    answer ->> 'start_url' = 'https://workers.example/functions/v1/payments/' || (answer ->> 'payment_id') || '/start'
         from a where name = 'card'$$,
     $$values ('pending', 'requires_payment', 2000, true)$$, 'a card payment is to be started'
 );
@@ -111,6 +122,76 @@ select is(pg_temp.event('payment_intent.succeeded', pg_temp.intent((answer ->> '
     'paid')
 from a where name = 'cart';
 select is((select count(*) from public.cart_items), 0::bigint, 'then it is empty');
+
+-- what the cart showed
+select pg_temp.be(pg_temp.id(4));
+insert into public.cart_items (item_id) select product from t;
+reset role;
+update public.products set price_cents = 90000 where id = (select product from t);
+select is(pg_temp.code_as(pg_temp.id(4), 'select public.checkout()'), 'price_changed', 'a risen price is asked about');
+select pg_temp.be(pg_temp.id(4));
+update public.cart_items set quantity = 2;
+select is(pg_temp.code_of('select public.checkout()'), 'price_changed', 'another quantity says nothing about it');
+insert into public.cart_items as c (item_id, quantity) select product, 1 from t
+on conflict (user_id, item_id) do update set item_id = excluded.item_id, quantity = excluded.quantity;
+select is((select shown_price_cents from public.cart_items), 90000::bigint, 'put in again it shows the new price');
+reset role;
+update public.products set price_cents = 1500 where id = (select product from t);
+select pg_temp.be(pg_temp.id(4));
+select is((public.checkout() ->> 'total_cents')::integer, 1500, 'a lower price is just charged');
+reset role;
+update public.products set allow_name_your_price = true, minimum_price_cents = 0, price_cents = 90001
+where id = (select product from t);
+select is(pg_temp.code_as(pg_temp.id(4), 'select public.checkout()'), 'price_changed',
+    'nor is a suggestion more than was shown');
+update public.products set allow_name_your_price = false, price_cents = 2000 where id = (select product from t);
+select is(
+    (select pg_temp.checkout(4, product) ->> 'total_cents' from t), '2000', 'items without a price are at today''s'
+);
+select is(pg_temp.code_as(pg_temp.id(4), $$select pg_temp.try(pg_temp.line(product,
+    '{"offered_price_cents": 1999}')) from t$$), 'price_changed', 'not with one');
+select results_eq(
+    $$select status::text, status_reason from public.orders where user_id = pg_temp.id(4) order by 1 desc$$,
+    $$values ('pending', null), ('cancelled', 'superseded')$$, 'the newer order of an item replaces the older one'
+);
+
+-- holding
+create temporary table h as select pg_temp.artwork(1, 5000) as item from generate_series(1, 6);
+grant select on h to public;
+create function pg_temp.hold(buyer uuid, n integer) returns jsonb language plpgsql as $$
+declare
+    answer jsonb;
+begin
+    perform pg_temp.be(buyer);
+    select pg_temp.try(pg_temp.line(item)) into answer from (select item from h order by item offset n - 1 limit 1) as i;
+    perform set_config('role', 'none', true);
+    return answer;
+end
+$$;
+grant execute on function pg_temp.hold(uuid, integer) to public;
+insert into a select 'hold', pg_temp.hold(pg_temp.id(4), 1);
+update private.hold_periods set ends_at = ends_at - interval '5 minutes';
+insert into a select 'renewed', pg_temp.hold(pg_temp.id(4), 1);
+select is(
+    (select min((answer ->> 'expires_at')::timestamptz) from a where name = 'renewed'),
+    now() + interval '10 minutes', 'checking out again does not move the end of a hold'
+);
+select is((select renewals from private.hold_periods where user_id = pg_temp.id(4)), 1, 'and is counted');
+update private.hold_periods set ends_at = now() - interval '1 minute';
+select is(pg_temp.code_of('select pg_temp.hold(pg_temp.id(4), 1)'), 'hold_paused', 'whoever held it waits');
+update private.hold_periods set ends_at = now() - (select hold_pause from private.settings);
+select lives_ok('select pg_temp.hold(pg_temp.id(4), 1)', 'and may try again');
+select lives_ok(format('select pg_temp.hold(pg_temp.id(4), %s)', n), 'hold ' || n) from generate_series(2, 5) as n;
+select is(pg_temp.code_of('select pg_temp.hold(pg_temp.id(4), 6)'), 'too_many_holds', 'five are enough');
+select is(pg_temp.code_as(pg_temp.id(2), 'select public.set_hold_limit(pg_temp.id(4), 6)'), 'admin_only',
+    'only admins lift that');
+select pg_temp.be(pg_temp.id(4));
+select public.set_hold_limit(pg_temp.id(4), 6);
+select is(pg_temp.code_of('select public.set_hold_limit(pg_temp.id(4), -1)'), 'invalid_hold_limit', 'within reason');
+reset role;
+select lives_ok('select pg_temp.hold(pg_temp.id(4), 6)', 'six are allowed now');
+update public.orders set status = 'cancelled' where user_id = pg_temp.id(4) and status = 'pending';
+delete from private.reservations where item_id in (select item from h);
 
 -- wallet
 select pg_temp.be(pg_temp.id(4));

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(70);
+select plan(75);
 create function pg_temp.rows_as(n integer, relation regclass) returns integer language plpgsql as $$
 declare
     found integer;
@@ -54,12 +54,20 @@ select is((select count(*) from public.refunds), 0::bigint, 'nothing was asked f
 -- asked
 select pg_temp.be(pg_temp.id(1));
 select results_eq(
-    $$select amount_cents, status::text, requested_by, reason, order_item_id = pg_temp.line('one')
+    $$select amount_cents, status::text, origin::text, reason, order_item_id = pg_temp.line('one')
     from public.refund_order_item(pg_temp.line('one'), 500, 'sorry', 'k')$$,
-    $$values (500::bigint, 'requested', pg_temp.id(1), 'sorry', true)$$, 'a seller gives back a part'
+    $$values (500::bigint, 'requested', 'seller', 'sorry', true)$$, 'a seller gives back a part'
 );
-select is((select amount_cents from public.refund_order_item(pg_temp.line('one'), 900, 'sorry', 'k')), 500::bigint,
-    'the same key is the same refund');
+select is((select count(distinct r.id) from public.refunds as r), 1::bigint, 'one refund');
+select is((select amount_cents from public.refund_order_item(pg_temp.line('one'), 500, 'sorry', 'k')), 500::bigint,
+    'the same key and request is the same refund');
+select is((select count(*) from public.refunds), 1::bigint, 'and makes no other');
+select is(pg_temp.code_of(format('select public.refund_order_item(%s)', a)), c, format('%s for %s', c, a)) from (values
+    ('pg_temp.line(''one''), 900, ''sorry'', ''k''', 'idempotency_key_reused'),
+    ('pg_temp.line(''one''), 500, ''pardon'', ''k''', 'idempotency_key_reused'),
+    ('pg_temp.line(''two''), 500, ''sorry'', ''k''', 'idempotency_key_reused'),
+    ('pg_temp.line(''one''), 500, ''sorry'', ''''', 'idempotency_key_invalid')
+) as t (a, c);
 select pg_temp.be(pg_temp.id(4));
 select lives_ok($$select public.refund_order_item(pg_temp.line('two'), null, 'complaint')$$, 'an admin the whole');
 reset role;
@@ -91,6 +99,7 @@ select results_eq($$select refund_id, sent from private.refunds_to_resume(9)$$, 
     false)$$, 'a lost job is found');
 
 -- the seller's limit
+update private.settings set seller_debt_cents = 88;
 select private.release_matured_earnings(1);
 update public.transactions set release_at = now();
 select private.release_matured_earnings(9);
@@ -101,7 +110,7 @@ select pg_temp.be(pg_temp.id(1));
 select is(pg_temp.code_of($$select public.refund_order_item(pg_temp.line('one'))$$), 'insufficient_funds',
     'what was spent cannot be given back');
 select is((select amount_cents from public.refund_order_item(pg_temp.line('one'), 125, 'the kept fee')), 125::bigint,
-    'short of the fee the provider keeps');
+    'a small debt is allowed');
 reset role;
 
 -- who sees what: refunds / lines
@@ -122,7 +131,7 @@ cross join unnest(array[
     'values (gen_random_uuid(), 1, ''x'', ''stripe'')',
     'select private.record_refund(pg_temp.refund(''two''), ''re_x'', ''succeeded'')',
         'select private.book_refund(pg_temp.refund(''two''))',
-    'select private.create_refund(gen_random_uuid(), null, 1, ''x'', null, null)',
+    'select private.create_refund(gen_random_uuid(), null, 1, ''x'')',
         'select private.reverse_refund(pg_temp.refund(''one''))'
 ]) as s;
 reset role;
@@ -130,7 +139,7 @@ reset role;
 -- rules
 select is(pg_temp.code_of(s), '23514', s) from unnest(array[
     'update public.refunds set amount_cents = 0', 'update public.refunds set amount_cents = -5',
-    'update public.refunds set amount_cents = 9007199254740992', 'update public.refunds set reason = ''''',
+    'update public.refunds set amount_cents = 9007199254740992',
     'update public.refund_lines set seller_cents = seller_cents + 1'
 ]) as s;
 

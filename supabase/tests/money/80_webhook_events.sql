@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(83);
+select plan(148);
 select pg_temp.people();
 create temporary table o as select (pg_temp.checkout(2, pg_temp.product(1, 2000)) ->> 'payment_id')::uuid as p;
 select pg_temp.start(p) from o;
@@ -90,6 +90,144 @@ select results_eq(
 );
 select is(private.replay_webhook_event(pg_temp.row_of('evt_early')), 'retry', 'replayed: tried anew');
 select is((select attempts from private.webhook_events where event_id = 'evt_early'), 1, 'from the start');
+
+-- not about our objects
+create function pg_temp.whole(kind text, object jsonb, about jsonb default '{}', live text default '') returns text
+language plpgsql as $$
+declare
+    name text := 'evt_' || gen_random_uuid();
+begin
+    perform private.store_webhook_events('stripe', jsonb_build_array(jsonb_build_object(
+        'id', name, 'type', kind, 'created', 1790000000, 'payload', jsonb_build_object('id', name, 'type', kind,
+            'data', jsonb_build_object('object', object)) || about
+    ) || case live when '' then '{}' else jsonb_build_object('live', live::boolean) end));
+    return private.process_webhook_event(pg_temp.row_of(name));
+end
+$$;
+create temporary table q as select (pg_temp.checkout(2, pg_temp.product(1, 2000)) ->> 'payment_id')::uuid as p;
+select is(pg_temp.event('payment_intent.succeeded', pg_temp.intent(p)), 'dead', 'an intent nobody asked for') from q;
+select matches((pg_temp.last()).last_error, 'was never started', 'says so');
+select is((select status::text from public.payments where id = p), 'requires_payment', 'changes nothing') from q;
+select is(pg_temp.event('refund.updated', jsonb_build_object('object', 'refund', 'id', 're_x', 'amount', 1, 'currency',
+    'usd', 'status', 'succeeded', 'payment_intent', intent, 'metadata', jsonb_build_object('payment_id', o.p))), 'dead',
+    format('a refund of %s that names our payment', intent))
+from o cross join unnest(array['pi_foreign', null]) as intent;
+select pg_temp.start(p) from q;
+select is(pg_temp.whole(kind, pg_temp.intent(p), about), outcome, format('%s %s', kind, about)) from q
+cross join (values
+    ('payment_intent.succeeded', '{"account": "acct_9"}'::jsonb, 'ignored'), ('refund.updated', '{"account": "acct_9"}',
+        'ignored'),
+    ('charge.refunded', '{"account": "acct_9"}', 'ignored'), ('transfer.reversed', '{"account": "acct_9"}', 'ignored'),
+    ('charge.dispute.created', '{"account": "acct_9"}', 'ignored'), ('payout.paid', '{"account": "acct_9"}', 'ignored')
+) as t (kind, about, outcome);
+select is((pg_temp.last()).last_error, null, 'a connected payout is as it should be');
+select is(pg_temp.whole('payment_intent.succeeded', pg_temp.intent(p) || object, about, live), outcome,
+    format('%s %s with a key %s', about, object, live)) from q
+cross join (values
+    ('{"livemode": false}'::jsonb, '{}'::jsonb, 'true', 'ignored'), ('{"livemode": true}', '{}', 'false', 'ignored'),
+    ('{}', '{"livemode": true}', 'false', 'ignored'), ('{"livemode": false}', '{"livemode": true}', 'false', 'ignored'),
+    ('{"livemode": "true"}', '{}', 'false', 'ignored'), ('{"livemode": 0}', '{}', 'true', 'ignored'),
+    ('{"livemode": null}', '{"livemode": "false"}', 'true', 'ignored'), ('{"livemode": []}', '{}', 'false', 'ignored')
+) as t (about, object, live, outcome);
+select matches((pg_temp.last()).last_error, 'of the other mode', 'says why');
+select is(private.replay_webhook_event((pg_temp.last()).id), 'ignored', 'and stays so');
+select is((select status::text from public.payments where id = p), 'requires_payment', 'nothing was settled') from q;
+select is(pg_temp.whole('payment_intent.succeeded', pg_temp.intent(p), '{"livemode": false}', 'false'), 'processed',
+    'one of our mode settles') from q;
+select is(pg_temp.event('refund.updated', jsonb_build_object('object', 'refund', 'id', 're_y', 'amount', 5, 'currency', c,
+    'status', 'succeeded', 'payment_intent', 'pi_' || p)), outcome, format('a refund in %s', c)) from q
+cross join (values ('eur', 'dead'), (null, 'dead'), ('usd', 'processed')) as t (c, outcome);
+select is(pg_temp.code_of(format('select pg_temp.store(repeat(%L, 256), %L, ''{}'')', a, b)), '23514', 'bounded')
+from (values ('x', 'a')) as t (a, b);
+select is(pg_temp.code_of($$select pg_temp.store('evt_long', repeat('x', 256), '{}')$$), '23514', 'bounded, too');
+
+-- by charge
+create function pg_temp.charge(payment uuid, name text) returns jsonb language sql as $$
+    select pg_temp.intent(payment) || jsonb_build_object('latest_charge', name)
+$$;
+create temporary table b as
+select
+    (pg_temp.checkout(3, pg_temp.product(1, 3000)) ->> 'payment_id')::uuid as p,
+    (pg_temp.checkout(3, pg_temp.artwork(1, 4000)) ->> 'payment_id')::uuid as art;
+select pg_temp.start(p), pg_temp.start(art) from b;
+create function pg_temp.after(kind text, payment uuid, charge text) returns text language plpgsql as $$
+declare
+    outcome text := pg_temp.event('payment_intent.' || kind, pg_temp.charge(payment, charge));
+begin
+    return outcome || ' ' || (select status from public.payments where id = payment);
+end
+$$;
+select is(pg_temp.after(kind, p, charge), 'processed ' || now, format('%s %s', kind, charge)) from b cross join (values
+    (1, 'payment_failed', 'ch_card', 'failed'), (2, 'processing', 'ch_debit', 'processing'),
+    (3, 'payment_failed', 'ch_card', 'processing'), (4, 'payment_failed', 'ch_debit', 'failed'),
+    (5, 'processing', 'ch_debit', 'failed'), (6, 'succeeded', 'ch_1', 'succeeded')
+) as t (n, kind, charge, now)
+order by n;
+select is(pg_temp.event('payment_intent.succeeded', pg_temp.charge(p, 'ch_2')), 'retry', 'paid again: the decline is missing')
+from b;
+select is(pg_temp.event('payment_intent.payment_failed', pg_temp.charge(p, 'ch_1')), 'processed', 'declined late') from b;
+select results_eq('select payment_id from private.payments_to_cancel(9)', 'select p from b',
+    'and cancelled at the provider');
+select is(private.replay_webhook_event(id), 'processed', 'paid again') from private.webhook_events
+where event_id = (select e.event_id from private.webhook_events as e where e.attempts = 1 and e.status = 'pending'
+    and e.payload #>> '{data,object,latest_charge}' = 'ch_2');
+select is_empty('select * from private.payment_closings', 'and no longer to be cancelled');
+select results_eq(
+    $$select p.provider_ref, p.status::text, o.status::text from public.payments as p
+    inner join public.orders as o on o.id = p.order_id where p.user_id = pg_temp.id(3) and p.amount_cents = 3000
+    order by p.created_at, p.provider_ref desc$$,
+    $$select * from (values ('pi_' || (select p from b), 'refunded', 'refunded'), ('ch_2', 'succeeded', 'completed')) as t$$,
+    'is an order of its own'
+);
+select is((select count(*) from public.purchases where buyer_id = pg_temp.id(3) and revoked_at is null), 1::bigint,
+    'that is delivered');
+select is(pg_temp.event('payment_intent.succeeded', pg_temp.charge(p, 'ch_2')), 'processed', 'once') from b;
+select is((select count(*) from public.payments where provider_ref = 'ch_2'), 1::bigint, 'whatever is repeated');
+select is(pg_temp.event('refund.updated', jsonb_build_object('object', 'refund', 'id', 're_2', 'amount', 500, 'currency',
+    'usd', 'status', 'succeeded', 'payment_intent', 'pi_' || p, 'charge', 'ch_2')), 'processed', 'refunds are of a charge')
+from b;
+select is((select refunded_cents from public.payments where provider_ref = 'ch_2'), 500::bigint, 'of this one');
+select is(pg_temp.event('payment_intent.payment_failed', pg_temp.charge(p, 'ch_2')), 'processed', 'declined as well') from b;
+select is((select status::text from public.payments where provider_ref = 'ch_2'), 'refunded', 'taken back');
+-- The piece was sold to another meanwhile: the second charge goes back.
+select pg_temp.event('payment_intent.' || kind, pg_temp.charge(art, 'ch_a'))
+from b cross join (values (1, 'succeeded'), (2, 'payment_failed')) as t (n, kind) order by n;
+select pg_temp.buy(2, (select i.item_id from public.order_items as i inner join public.payments as p using (order_id)
+    where p.id = (select art from b)));
+select is(pg_temp.event('payment_intent.succeeded', pg_temp.charge(art, 'ch_b')), 'processed', 'paid again too late') from b;
+select results_eq($$select amount_cents, status::text from public.refunds as r
+    where payment_id = (select id from public.payments where provider_ref = 'ch_b')$$,
+    $$values (4000::bigint, 'requested')$$, 'goes back');
+select is_empty($$select * from ledger.audit()$$, 'the books are right');
+
+-- what they say of persons
+select is(private.without_persons('{"id": "evt", "type": "charge.succeeded", "data": {"object": {"id": "ch", "object":
+    "charge", "amount": 5, "billing_details": {"name": "Ann"}, "receipt_email": "ann@example.com", "shipping": {"name":
+    "Ann"}, "description": "for Ann", "payment_intent": {"id": "pi", "customer": "cus"}, "metadata": {"payment_id": "p",
+    "name": "Ann"}, "last_payment_error": {"code": "c", "payment_method": {"billing_details": {"name": "Ann"}}}},
+    "previous_attributes": {"receipt_email": "ann@example.com"}}}'),
+    '{"id": "evt", "type": "charge.succeeded", "data": {"object": {"id": "ch", "object": "charge", "amount": 5,
+    "payment_intent": "pi", "metadata": {"payment_id": "p"}, "last_payment_error": {"code": "c"}}}}', 'is left out');
+select is(private.without_persons(payload), '{}', format('%s has nothing to keep', payload))
+from unnest(array['{}', '{"data": {}}', '{"data": {"object": "Ann"}, "request": {"name": "Ann"}}', '"Ann"']::jsonb[]) as payload;
+select is((select user_id from private.webhook_events where payload #>> '{data,object,latest_charge}' = 'ch_card'
+    limit 1), pg_temp.id(3), 'it is known whom they are about');
+select is(private.forget_old_event_persons(9), 0, 'fresh events are whole');
+select pg_temp.event('charge.succeeded', jsonb_build_object('object', 'charge', 'id', 'ch_1', 'payment_intent', 'pi_' || p,
+    'billing_details', '{"name": "Ann"}'::jsonb)) from b;
+update private.webhook_events set received_at = now() - interval '31 days'
+where id < (select max(id) from private.webhook_events);
+select is(private.forget_old_event_persons(1000), (select count(*)::integer - 1 from private.webhook_events), 'old ones not');
+select is(private.forget_old_event_persons(1000), 0, 'once');
+select matches((pg_temp.last()).payload::text, 'Ann', 'not yet');
+delete from auth.users where id = pg_temp.id(3);
+select doesnt_match((pg_temp.last()).payload::text, 'Ann', 'until the person leaves');
+select pg_temp.event('charge.updated', jsonb_build_object('object', 'charge', 'id', 'ch_1', 'payment_intent', 'pi_' || p,
+    'billing_details', '{"name": "Ann"}'::jsonb)) from b;
+select doesnt_match((pg_temp.last()).payload::text, 'Ann', 'nor afterwards');
+select is(private.events_read_until('stripe', now() + interval '1 hour'), date_trunc('second', now()) + interval '1 hour',
+    'read so far');
+select is(private.events_read_until('stripe', now()), date_trunc('second', now()) + interval '1 hour', 'never back');
 
 -- lost jobs
 select is(private.enqueue_due_webhook_events(), 0, 'fresh ones have their job');

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(45);
+select plan(51);
 select pg_temp.people();
 create temporary table o as select pg_temp.buy(2, pg_temp.product(1, 2000)) as id;
 select is_empty($$select * from ledger.audit()$$, 'books of a sale are right');
@@ -29,6 +29,9 @@ select alike(pg_temp.finds(s), '%' || f || '%', format('%s is found by: %s', s, 
     ('update ledger.entries set account_id = -1 where leg_no = 2', '1 entries have accounts'),
     ('update public.wallets set balance_pending_cents = balance_pending_cents + 1', '2 wallets equal their entries'),
     ('update public.wallets set balance_available_cents = 1', '2 wallets equal their entries'),
+    ('alter table public.wallets drop constraint wallets_money_or_debt_check; '
+        'select ledger.post(''adjustment'', ''x'', array[ledger.leg(pg_temp.id(1), ''debt'', -5), '
+        'ledger.leg(pg_temp.id(1), ''available'', 5)], null, ''USD'', ''x'')', '2 nobody has money beside a debt'),
     ('update public.transactions set pending_cents = pending_cents + 1', '2 pending equals the held sales'),
     ('update public.payments set amount_cents = amount_cents + 1', '3 a settled payment has one sale per line'),
     ('update public.payments set succeeded_at = null', '3 nothing is sold without payment'),
@@ -63,7 +66,8 @@ select is((select count(*) from private.audit_books()), 0::bigint, 'the workers'
 select set_eq(
     $$select distinct name from private.metrics()$$,
     array['avenue_webhook_events', 'avenue_webhook_oldest_pending_seconds', 'avenue_payouts_open',
-        'avenue_refunds_open', 'avenue_payments_open'],
+        'avenue_refunds_open', 'avenue_payments_open', 'avenue_provider_delays', 'avenue_money_waiting_cents',
+        'avenue_money_waiting_oldest_seconds', 'avenue_money_waiting_stuck'],
     'gauges'
 );
 
@@ -76,26 +80,30 @@ from (values
     (4, 'pg_temp.id(4), 100, ''x'', ''k''', 'own_wallet'), (4, 'pg_temp.id(1), 100, '' '', ''k''', 'reason_required'),
     (4, 'pg_temp.id(1), 100, null, ''k''', 'reason_required'), (4, 'pg_temp.id(1), 100, repeat(''x'', 501), ''k''',
         'reason_required'),
+    (4, 'pg_temp.id(1), 100, U&''\200B\2800'', ''k''', 'reason_required'),
+    (4, 'pg_temp.id(1), -9223372036854775808, ''x'', ''k''', 'adjustment_invalid'),
     (4, 'pg_temp.id(1), 0, ''x'', ''k''', 'adjustment_invalid'), (4, 'pg_temp.id(1), null, ''x'', ''k''',
         'adjustment_invalid'),
     (4, 'pg_temp.id(1), 100000000, ''x'', ''k''', 'adjustment_invalid'), (4,
         'pg_temp.id(1), 9007199254740992, ''x'', ''k''', 'adjustment_invalid'),
     (4, 'pg_temp.id(1), 100, ''x'', ''''', 'adjustment_invalid'), (4, 'pg_temp.id(1), 100, ''x'', null',
         'adjustment_invalid'),
-    (4, 'gen_random_uuid(), 100, ''x'', ''k''', 'wallet_not_found'), (4, 'pg_temp.id(1), -1, ''x'', ''k''',
-        'insufficient_funds')
+    (4, 'gen_random_uuid(), 100, ''x'', ''k''', 'wallet_not_found'), (4, 'pg_temp.id(1), 1, ''x'', repeat(''k'', 201)',
+        'idempotency_key_invalid')
 ) as t (w, a, c);
 select pg_temp.be(pg_temp.id(4));
 select isnt(public.adjust_wallet(pg_temp.id(1), 100, ' sorry ', 'k1'), null, 'goodwill');
-select is(public.adjust_wallet(pg_temp.id(1), 900, 'again', 'k1'), public.adjust_wallet(pg_temp.id(1), 100, 'again',
-    'k1'), 'once');
+select is(public.adjust_wallet(pg_temp.id(1), 100, 'sorry', 'k1'), (select max(details ->> 'journal_id')::bigint
+    from public.audit_log where action = 'adjust_wallet'), 'once');
+select is(pg_temp.code_of(format('select public.adjust_wallet(%s)', a)), 'idempotency_key_reused', a) from unnest(array[
+    'pg_temp.id(1), 900, ''sorry'', ''k1''', 'pg_temp.id(2), 100, ''sorry'', ''k1''',
+    'pg_temp.id(1), 100, ''other'', ''k1''']) as a;
 select isnt(public.adjust_wallet(pg_temp.id(1), -40, 'too much', 'k2'), null, 'correction');
 select pg_temp.be(pg_temp.id(1));
 select is((select balance_available_cents from public.wallets), 60::bigint, 'in the wallet');
 select results_eq(
     $$select available_cents, memo from public.wallet_statement(null, 2)$$,
-    format('values (-40::bigint, ''too much (by %1$s)''), (100, ''sorry (by %1$s)'')', pg_temp.id(4)),
-        'with the reason, for its owner'
+    $$values (-40::bigint, 'too much'), (100, 'sorry')$$, 'with the reason, for its owner, not the admin''s name'
 );
 select pg_temp.be(null, 'anon');
 select is(pg_temp.code_of($$select public.adjust_wallet(pg_temp.id(1), 1, 'x', 'x')$$), '42501', 'visitors');

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(22);
+select plan(30);
 
 -- touch_updated_at, refuse_change
 create table public.notes (
@@ -77,6 +77,13 @@ select is_empty(
         end$$,
     'nobody outside reads or writes private and ledger'
 );
+
+-- keys of jsonb
+select is(pg_temp.code_of(format($$select private.require_keys(%L, '{a,b}', 'invalid_checkout')$$, value)), code,
+    coalesce(value, 'null'))
+from (values ('{}', null), ('{"a": 1, "b": null}', null), (null, null), ('{"A": 1}', 'invalid_checkout'),
+    ('{"a": 1, "c": 2}', 'invalid_checkout'), ('[]', 'invalid_checkout'), ('null', 'invalid_checkout'),
+    ('1', 'invalid_checkout')) as t (value, code);
 
 select * from finish();
 rollback;

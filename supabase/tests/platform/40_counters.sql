@@ -32,8 +32,8 @@ select private.add_counts(
 );
 select results_eq(
     'select id, marks_count from public.things order by id',
-    $$ values (pg_temp.id(1), 3), (pg_temp.id(2), 0) $$,
-    'each gets the sum of its changes, what is not there nothing'
+    $$ values (pg_temp.id(1), 3), (pg_temp.id(2), 7) $$,
+    'each gets the sum of its changes and what is pending, what is not there nothing'
 );
 select lives_ok(
     $$ select private.add_counts('things.marks_count', array_agg(m.thing_id), array_agg(1)) from public.marks as m $$,
@@ -45,8 +45,29 @@ select throws_ok(
 );
 update public.things set marks_count = 0;
 
+-- What is taken away may be pending still
+alter table public.things add constraint things_marks_count_check check (marks_count >= 0);
+insert into private.pending_counts (counter, target, change) values ('things.marks_count', pg_temp.id(1), 3);
+select private.add_counts('things.marks_count', array[pg_temp.id(1)], array[-2]);
+select is(
+    (select marks_count from public.things where id = pg_temp.id(1)), 1, 'many rows at once take what is pending along'
+);
+select private.add_counts('things.marks_count', array[pg_temp.id(1)], array[-3]);
+select is((select marks_count from public.things where id = pg_temp.id(1)), 0, 'a counter is never below nothing');
+select results_eq(
+    $$ select change from private.pending_counts where target = pg_temp.id(1) $$, array[-2],
+    'the rest waits for what somebody is about to add'
+);
+insert into private.pending_counts (counter, target, change) values ('things.marks_count', pg_temp.id(1), 2);
+select set_config('avenue.rows_held', 'on', true);
+select is(private.claim_count('things.marks_count', pg_temp.id(1), 1), null, 'a step of the workers adds at once');
+select set_config('avenue.rows_held', '', true);
+select is((select marks_count from public.things where id = pg_temp.id(1)), 1, 'all there is');
+update public.things set marks_count = 0;
+
 -- The recount knows of pending shares -----------------------------------------------------------------------------------
 insert into public.marks select pg_temp.id(2) from generate_series(1, 7);
+insert into private.pending_counts (counter, target, change) values ('things.marks_count', pg_temp.id(2), 7);
 select is_empty('select * from private.recount()', 'a pending share is no drift');
 select is(private.fold_counts(), 1, 'the fold takes one counter of one row');
 select is((select marks_count from public.things where id = pg_temp.id(2)), 7, 'and adds its shares');

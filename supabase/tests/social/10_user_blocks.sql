@@ -38,8 +38,17 @@ select is(
     'nobody blocks themselves'
 );
 select is(
-    pg_temp.code_as(pg_temp.id(1), 'insert into public.user_blocks (blocked_id) values (pg_temp.id(2))'), '42501',
-    'who is blocked is out of sight already'
+    pg_temp.code_as(pg_temp.id(1), 'insert into public.user_blocks (blocked_id) values (pg_temp.id(2))'), '23505',
+    'who is blocked already is known to who blocked'
+);
+select is(
+    pg_temp.code_as(pg_temp.id(1), $$insert into public.user_blocks (blocked_id) values (pg_temp.id(2))
+    on conflict (blocker_id, blocked_id) do update set blocked_id = excluded.blocked_id$$), null,
+    'and an upsert finds it done'
+);
+select is(
+    pg_temp.code_as(pg_temp.id(2), 'insert into public.user_blocks (blocked_id) values (pg_temp.id(1))'), '42501',
+    'but does not block who blocked'
 );
 select is(
     pg_temp.code_as(pg_temp.id(1), 'insert into public.user_blocks (blocked_id) values (pg_temp.id(3))'), '42501',

@@ -102,5 +102,18 @@ select is(pg_temp.groups(1, 'te'), '{Techno}'::text[], 'two letters find what be
 select is(pg_temp.groups(1, 'playes'), '{Tambura Players}'::text[], 'a typing error is forgiven');
 select is(pg_temp.groups(1, ''), '{}'::text[], 'nothing finds nothing');
 
+-- Names of stop words, of CJK letters, with accents.
+update public.profiles set display_name = 'The Who' where id = pg_temp.id(16);
+update public.profiles set display_name = U&'\65B0\6771\4EAC\697D\56E3' where id = pg_temp.id(13);
+update public.profiles set display_name = U&'Orchestra Caf\00E9' where id = pg_temp.id(15);
+select is(pg_temp.found(1, 'The Who'), '{unrelated}'::text[], 'stop words are words in names');
+select is(pg_temp.found(1, U&'\6771\4EAC'), '{dj_tambura}'::text[], 'two CJK letters inside a name');
+select is(pg_temp.found(1, U&'\697D\56E3'), '{dj_tambura}'::text[], 'or at its end');
+select is(pg_temp.found(1, 'cafe orchestra'), '{other}'::text[], 'words in any order without their accents');
+select is(pg_temp.found(1, U&'Cafe\0301'), '{other}'::text[], 'or decomposed');
+insert into public.groups (owner_id, name) values (pg_temp.id(1), 'And You'), (pg_temp.id(1), U&'\65B0\6771\4EAC\697D\56E3');
+select is(pg_temp.groups(16, 'and you'), '{And You}'::text[], 'stop words in the name of a group');
+select is(pg_temp.groups(16, U&'\6771\4EAC'), array[U&'\65B0\6771\4EAC\697D\56E3'], 'CJK letters, too');
+
 select * from finish();
 rollback;

@@ -68,12 +68,11 @@ select is(pg_temp.code_as(pg_temp.id(4), $$insert into public.articles (title) v
 select is(pg_temp.code_as(null, $$insert into public.articles (title) values ('Mine')$$, 'anon'), '42501', 'visitors do not');
 select is(pg_temp.code_as(pg_temp.id(1), s.statement), s.code, s.means)
 from (values
-    ($$insert into public.articles (title) values ('')$$, '23514', 'no title'),
-    ($$insert into public.articles (title) values (E'a\nb')$$, '23514', 'two lines'),
+    ($$insert into public.articles (title) values ('')$$, 'text_not_visible', 'no title'),
     ($$insert into public.articles (title) values (repeat('x', 201))$$, '23514', 'long title'),
     ($$insert into public.articles (title, content) values ('x', repeat('x', 200001))$$, '23514', 'long text'),
     ($$insert into public.articles (title, slug) values ('x', 'No Slug')$$, '23514', 'bad slug'),
-    ($$insert into public.articles (title, slug) values ('x', 'mine')$$, 'slug_taken', 'taken slug'),
+    ($$insert into public.articles (title, slug) values ('x', 'mine')$$, null, 'taken slug: it gets an ending'),
     ($$insert into public.articles (title, thumbnail_url) values ('x', 'javascript:1')$$, '23514', 'script'),
     ($$insert into public.articles (title, tags) values ('x', array(select n::text from generate_series(1, 21) as n))$$,
         'invalid_tags', 'too many tags')
@@ -121,7 +120,7 @@ select is(array[pg_temp.seen(2, pg_temp.id(201)), pg_temp.seen(null, pg_temp.id(
 select is(pg_temp.seen(4, pg_temp.id(201)), true, 'admins do');
 delete from public.bans;
 select is(pg_temp.seen(2, pg_temp.id(201)), true, 'after the ban it is back');
-select is(pg_temp.code_as(pg_temp.id(1), $$update public.profiles set profile_visibility = 'private' where id = pg_temp.id(1)$$),
+select is(pg_temp.code_as(pg_temp.id(1), $$select public.set_profile_visibility('private')$$),
     null, 'the author goes into hiding');
 select is(pg_temp.seen(2, pg_temp.id(201)), false, 'with everything written');
 update public.profiles set profile_visibility = 'public' where id = pg_temp.id(1);
@@ -175,6 +174,14 @@ select is(pg_temp.found(2, 'sidechain'), array['Sidechain compression'], 'bans')
 delete from auth.users where id = pg_temp.id(1);
 select is_empty('select * from public.articles where author_id = pg_temp.id(1)', 'articles go with their author');
 select is_empty('select * from private.recount()', 'and no counter differs');
+
+-- Names of stop words, CJK letters.
+reset role;
+insert into auth.users (id, email) values (pg_temp.id(20), '20@example.com');
+insert into public.articles (author_id, title, is_published)
+select pg_temp.id(20), t.title, true from (values ('The Who'), (U&'\65B0\6771\4EAC\697D\56E3')) as t (title);
+select is((select array_agg(title) from public.search_articles(q.words)), array[q.title], 'found by ' || q.words)
+from (values ('the who', 'The Who'), (U&'\6771\4EAC', U&'\65B0\6771\4EAC\697D\56E3')) as q (words, title);
 
 select * from finish();
 rollback;

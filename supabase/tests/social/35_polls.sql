@@ -109,8 +109,19 @@ select is_empty('select from public.poll_votes', 'hidden: nor one''s own vote');
 reset role;
 update public.posts set is_hidden = false where id = (select id from poll);
 
+-- Taken back at the last moment: the policy still lets the vote go, the clock is past the end when it is counted.
+update public.posts set poll_ends_at = clock_timestamp() + interval '1 second' where id = (select id from poll);
+select pg_temp.be(pg_temp.id(2));
+delete from public.poll_votes where pg_sleep(1.5 + 0 * length(option_id::text)) is not null; -- After the policy, being leaky.
+select is_empty('select from public.poll_votes', 'in time: taken back');
+reset role;
+select is(pg_temp.votes(), array[10, 3], 'what was taken back is not kept');
+update public.posts set poll_ends_at = null where id = (select id from poll);
+select is(pg_temp.vote(2, id, b), null, 'given again') from poll;
+select is(pg_temp.votes(), array[10, 4], 'and counted');
+
 -- The end.
-update public.posts set poll_ends_at = clock_timestamp() where id = (select id from poll);
+update public.posts set poll_ends_at = now() where id = (select id from poll);
 select is(pg_temp.vote(30, id, a), 'poll_closed', 'no vote after the end') from poll;
 select is(pg_temp.code_as(pg_temp.id(2), format('update public.poll_votes set option_id = %L', a)), 'poll_closed', 'no change')
 from poll;
@@ -119,6 +130,11 @@ delete from public.poll_votes;
 select isnt_empty('select from public.poll_votes', 'none taken back');
 reset role;
 select is(pg_temp.votes(), array[10, 4], 'the counts are final');
+delete from auth.users where id = pg_temp.id(2);
+delete from auth.users where id = pg_temp.id(6);
+select is_empty('select from public.poll_votes where user_id in (pg_temp.id(2), pg_temp.id(6))', 'who voted deletes the account');
+select is(pg_temp.votes(), array[10, 4], 'the counts of an ended poll stay');
+select is_empty('select * from private.recount()', 'and are what a recount finds');
 update public.posts set is_hidden = true where id = (select id from poll);
 select is(pg_temp.vote(30, id, a), '42501', 'an ended poll one cannot read answers as if it did not exist') from poll;
 delete from public.posts where id = (select id from poll);

@@ -80,7 +80,7 @@ from (values
     (2, $$insert into public.comments (content) values ('Hi')$$, '23514', 'on nothing'),
     (2, $$insert into public.comments (post_id, article_id, content) values (pg_temp.id(100), pg_temp.id(110), 'Hi')$$,
         '23514', 'on two things'),
-    (2, $$insert into public.comments (post_id, content) values (pg_temp.id(100), ' ')$$, '23514', 'without words'),
+    (2, $$insert into public.comments (post_id, content) values (pg_temp.id(100), ' ')$$, 'text_not_visible', 'without words'),
     (2, $$insert into public.comments (post_id, content) values (pg_temp.id(100), repeat('x', 5001))$$, '23514', 'too long'),
     (2, $$insert into public.comments (post_id, user_id, content) values (pg_temp.id(100), pg_temp.id(3), 'Hi')$$, '42501',
         'in somebody''s name'),
@@ -136,8 +136,28 @@ select is(
     $$insert into public.comments (post_id, parent_comment_id, content) values (pg_temp.id(100), pg_temp.id(220), 'x')$$),
     'comment_not_found', 'nor is there a reply to somebody private'
 );
+insert into public.comment_likes (comment_id, user_id) values (pg_temp.id(202), pg_temp.id(3));
+create temp table counted as select pg_temp.counts() as before;
+select pg_temp.be(pg_temp.id(2));
 delete from public.comments where id = pg_temp.id(202);
-select is((select count(*)::integer from public.comments where depth > 1), 0, 'replies go with their comment');
+select results_eq(
+    'select user_id, content, likes_count, depth::integer from public.comments where id = pg_temp.id(202)',
+    'values (null::uuid, null::text, 0, 2)', 'a deleted comment with replies stays as a place, and everybody sees it'
+);
+reset role;
+select is((select count(*)::integer from public.comments where depth > 2), 6, 'its replies stay');
+select is((pg_temp.counts()::integer [])[1], (select (b.before::integer [])[1] - 1 from counted as b), 'it does not count');
+select is(pg_temp.code_as(pg_temp.id(3), s), code, means) from (values
+    ($$insert into public.comments (post_id, parent_comment_id, content) values (pg_temp.id(100), pg_temp.id(202), 'x')$$,
+        'comment_not_found', 'nobody replies to it'),
+    ($$insert into public.comment_likes (comment_id) values (pg_temp.id(202))$$, '42501', 'nor likes it'),
+    ($$select public.report_content('comment', pg_temp.id(202), 'spam')$$, 'content_not_found', 'nor reports it')
+) as v (s, code, means);
+delete from public.comments where id = pg_temp.id(202);
+select is((select count(*)::integer from public.comments where id = pg_temp.id(202)), 1, 'it stays as long as there are replies');
+delete from public.comments where depth > 2;
+select is_empty('select from public.comments where depth > 1', 'and goes with the last of them');
+select is_empty('select * from private.recount()', 'all is counted');
 select is(pg_temp.counts(), '{2,0,0}', 'the private one does not count, nor do those that are gone');
 
 -- Who reads.
@@ -169,7 +189,7 @@ select is(pg_temp.counts(), '{3,1,0}', 'what is restored counts again');
 
 -- Standing and visibility move what is counted.
 select is(
-    pg_temp.code_as(pg_temp.id(2), $$update public.profiles set profile_visibility = 'private' where id = pg_temp.id(2)$$),
+    pg_temp.code_as(pg_temp.id(2), $$select public.set_profile_visibility('private')$$),
     null, 'somebody goes into hiding'
 );
 select is(pg_temp.counts(), '{2,0,0}', 'their comments no longer count');
@@ -264,7 +284,9 @@ insert into public.comments (user_id, item_id, content) select pg_temp.id(n), id
 select is(pg_temp.counts(), '{3,2,2}', 'much said');
 delete from auth.users where id = pg_temp.id(2);
 select is_empty('select * from public.comments where user_id = pg_temp.id(2)', 'the end of an account takes its comments');
-select is(pg_temp.counts(), '{1,1,1}', 'their replies with them, and all is counted');
+select is(pg_temp.counts(), '{2,1,1}', 'replies of others stay, and all is counted');
+select is_empty($$select from public.comments where user_id is null and (content is not null
+    or not exists (select from public.comments as r where r.parent_comment_id = comments.id))$$, 'below empty places');
 select is_empty('select * from private.recount()', 'exactly');
 delete from public.posts where id = pg_temp.id(100);
 delete from public.artworks where id in (select id from item);

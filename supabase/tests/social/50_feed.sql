@@ -107,5 +107,14 @@ select is(cardinality(pg_temp.read_by(2, 'select id from public.feed(max_rows =>
 select is(pg_temp.code_as(pg_temp.id(5), 'select public.feed()'), 'banned', 'banned: no feed');
 select is(pg_temp.code_as(null, 'select public.feed()', 'anon'), '42501', 'visitors have none');
 
+-- Names of stop words, CJK letters.
+insert into public.posts (id, user_id, content) values
+(pg_temp.id(901), pg_temp.id(1), 'Saw The Who last night'), (pg_temp.id(902), pg_temp.id(1), U&'\65B0\6771\4EAC\697D\56E3 #Cafe\0301');
+select is(pg_temp.read_by(2, $$select id from public.search_posts('The Who')$$), array[pg_temp.id(901)], 'a name of stop words');
+select is(pg_temp.read_by(2, $$select id from public.search_posts('who the')$$), '{}'::uuid[], 'as it stands');
+select is(pg_temp.read_by(2, format('select id from public.search_posts(%L)', U&'\6771\4EAC')), array[pg_temp.id(902)],
+    'two CJK letters inside a name');
+select is(cardinality(pg_temp.read_by(2, $$select id from public.search_posts('-beat')$$)), 0, 'not everything but a word');
+
 select * from finish();
 rollback;

@@ -179,6 +179,18 @@ select is(
 ) from unnest(array[1, 2]) as n;
 delete from public.user_blocks where blocker_id = pg_temp.id(1);
 
+-- the heir
+create temporary table heirs as select pg_temp.start(1, '{2,3}', 'Heirs') as id;
+grant select on heirs to public;
+insert into public.bans (user_id, reason) values (pg_temp.id(2), 'x');
+delete from public.conversation_participants where user_id = pg_temp.id(1) and conversation_id = (select id from heirs);
+select set_eq(
+    $$select user_id from public.conversation_participants where is_manager and conversation_id = (select id from heirs)$$,
+    'values (pg_temp.id(3))', 'somebody banned does not inherit a chat'
+);
+delete from public.conversations where id = (select id from heirs);
+delete from public.bans where user_id = pg_temp.id(2);
+
 -- leaving
 select pg_temp.code_as(pg_temp.id(1), format('select public.leave_conversation(%L)', id)) from chat;
 select set_eq(

@@ -230,21 +230,25 @@ select is(pg_temp.read(2, 'band'), '{"old 1","old 2",-,"by two","by two again"}'
 select is(pg_temp.read(3, 'band'), '{"old 1","old 2",-,"by two","by two again","by six"}', 'not for others');
 select is(pg_temp.entry(6, 'band'), '0 by six', 'not counted');
 select is(pg_temp.entry(2, 'band'), '1 by two again', 'both ways, no preview of it either');
-select is(private.message_evidence(pg_temp.message('band', 5), pg_temp.id(6)), null, 'no evidence of what is hidden');
+create function pg_temp.evidence(message uuid, reader uuid) returns jsonb language sql as $$
+    select e.content from private.message_evidence(array[message], reader) as e
+$$;
+select is(pg_temp.evidence(pg_temp.message('band', 5), pg_temp.id(6)), null, 'no evidence of what is hidden');
 delete from public.user_blocks;
 select is(pg_temp.entry(6, 'band'), '2 by six', 'back with its end');
 
 -- evidence
 select is(
-    private.message_evidence(pg_temp.message('two', 1), pg_temp.id(2)) - 'created_at' - 'conversation_id',
+    pg_temp.evidence(pg_temp.message('two', 1), pg_temp.id(2)) - 'created_at' - 'conversation_id',
     jsonb_build_object('number', 1, 'sender_id', pg_temp.id(1), 'content', 'Hello', 'attachments', '[]'::jsonb),
     'a copy for a report'
 );
-select is(private.message_evidence(pg_temp.message('two', 1), pg_temp.id(who)), null, 'not by strangers: ' || who)
+select is(pg_temp.evidence(pg_temp.message('two', 1), pg_temp.id(who)), null, 'not by strangers: ' || who)
 from unnest(array[3, 4]) as who;
-select is(private.message_evidence(pg_temp.message('two', 3), pg_temp.id(2)), null, 'nor of what was deleted');
+select is(pg_temp.evidence(pg_temp.message('two', 3), pg_temp.id(2)), null, 'nor of what was deleted');
 
--- attachments
+-- attachments; Storage deletes with this setting
+select set_config('storage.allow_delete_query', 'true', true);
 create function pg_temp.file(owner integer, chat text, name text) returns text language sql as $$
     select pg_temp.id(owner) || '/' || pg_temp.chat(chat) || '/' || name
 $$;
@@ -255,8 +259,9 @@ create function pg_temp.files(who integer) returns bigint language plpgsql as $$
 declare
     found bigint;
 begin
-    perform pg_temp.be(pg_temp.id(who));
+    perform pg_temp.be(pg_temp.id(who)), set_config('storage.operation', 'storage.object.get_authenticated', true);
     select count(*) into found from storage.objects where bucket_id = 'attachments';
+    perform set_config('storage.operation', '', true);
     perform set_config('role', 'none', true);
     return found;
 end
@@ -282,6 +287,16 @@ select is(pg_temp.files(who), n, format('%s sees %s files', who, n)) from (value
 select pg_temp.call(1, 'update storage.objects set name = name || ''x'' where name = %L', pg_temp.file(1, 'two', 'a.png'));
 select pg_temp.call(1, 'delete from storage.objects where name = %L', pg_temp.file(1, 'two', 'a.png'));
 select is(pg_temp.files(1), 1::bigint, 'what was sent is neither replaced nor removed');
+select is(pg_temp.code_of('update storage.objects set version = ''2'' where bucket_id = ''attachments'''), '42501',
+    'not by Storage either, whose upload ends only now');
+with gone as (delete from storage.objects where bucket_id = 'attachments' returning 1)
+select is(count(*), 0::bigint, 'nor does Storage remove it while a message refers to it') from gone;
+select pg_temp.be(pg_temp.id(2)), set_config('storage.operation', operation, true) from unnest(array[
+    'storage.object.sign']) as t (operation);
+select is_empty('select 1 from storage.objects', 'nobody signs a link to what they were sent');
+select set_config('storage.operation', 'storage.object.copy', true);
+select is_empty('select 1 from storage.objects', 'nor copies it');
+select set_config('storage.operation', '', true), set_config('role', 'none', true);
 select pg_temp.call(1, 'select public.delete_message(%L, true)', pg_temp.message('two', 5)::text);
 select is(pg_temp.files(2), 0::bigint, 'deleted for everyone nobody reads it');
 select pg_temp.call(1, 'delete from storage.objects where name = %L', pg_temp.file(1, 'two', 'a.png'));
@@ -323,7 +338,11 @@ insert into public.user_blocks (blocker_id, blocked_id) values (pg_temp.id(6), p
 select is_empty('select * from private.recount()', 'counts are right across a block with somebody who left');
 delete from public.user_blocks;
 select is_empty('select * from private.recount()', 'and after it');
-select pg_temp.call(1, 'select public.add_participants(%L, array[pg_temp.id(7)])', pg_temp.chat('band')::text);
+select is(
+    pg_temp.code_as(pg_temp.id(1), format('select public.add_participants(%L, array[pg_temp.id(7)])', pg_temp.chat('band'))),
+    'left_chat', 'who left is not added again'
+);
+select pg_temp.call(7, 'select public.rejoin_conversation(%L)', pg_temp.chat('band')::text);
 
 -- exactness, and the end of an account
 select is_empty('select * from private.recount()', 'every count is right');
@@ -357,5 +376,68 @@ select set_eq(
     and tablename in ('messages', 'conversations', 'conversation_participants', 'inbox_entries', 'message_deletions')$$,
     $$values ('messages'::name)$$, 'Realtime hears of messages only'
 );
+-- requests: 11 knows nobody; 10 writes
+insert into auth.users (id, email) select pg_temp.id(n), n || '@example.com' from generate_series(10, 13) as n;
+create function pg_temp.badge(who integer) returns text language plpgsql as $$
+declare
+    answer text;
+begin
+    perform pg_temp.be(pg_temp.id(who));
+    answer := public.unread_messages_count() || ' ' || (public.unread_counts()).messages
+        || ' ' || (select count(*) from public.inbox()) || ' ' || (select count(*) from public.inbox(requests => true))
+        || ' ' || (select count(*) from public.notifications where type = 'message');
+    perform set_config('role', 'none', true);
+    return answer;
+end
+$$;
+grant execute on function pg_temp.badge(integer) to public;
+select pg_temp.start('asked', 10, '{11}');
+select is(pg_temp.send(10, 'asked', 'Hi, you do not know me'), null, 'a stranger writes');
+select is(pg_temp.badge(11), '0 0 0 1 0', 'it is a request, and nothing rings');
+select is(pg_temp.read(11, 'asked'), array['Hi, you do not know me'], 'it can be read');
+select pg_temp.call(11, 'select public.mark_conversation_read(%L)', pg_temp.chat('asked')::text);
+select is_empty($$select from public.messages where conversation_id = pg_temp.chat('asked') and is_read$$,
+    'without the stranger learning it');
+select is(pg_temp.send(10, 'asked', 'two'), null, 'a second');
+select is(pg_temp.send(10, 'asked', 'three'), null, 'a third');
+select is(pg_temp.send(10, 'asked', 'four'), 'request_pending', 'and no more until there is an answer');
+select pg_temp.call(11, 'select public.accept_message_request(%L)', pg_temp.chat('asked')::text);
+select is(pg_temp.badge(11), '3 3 1 0 0', 'accepted');
+select is(pg_temp.send(10, 'asked', 'four'), null, 'the conversation goes on');
+select is(pg_temp.badge(11), '4 4 1 0 1', 'and rings');
+select pg_temp.start('unwanted', 12, '{11}');
+select pg_temp.send(12, 'unwanted', 'Buy this');
+select pg_temp.call(11, 'select public.decline_message_request(%L)', pg_temp.chat('unwanted')::text);
+select is(pg_temp.read(11, 'unwanted'), '{}'::text [], 'declined: what was written is gone');
+select is(pg_temp.send(12, 'unwanted', 'And this'), null, 'the stranger notices nothing');
+select is(pg_temp.send(12, 'unwanted', 'And that'), null, 'nothing');
+select is(pg_temp.send(12, 'unwanted', 'Hello?'), 'request_pending', 'nothing at all');
+select is(pg_temp.badge(11), '4 4 1 0 1', 'nor does the other one');
+select is_empty('select * from private.recount()', 'every count is right');
+select pg_temp.be(pg_temp.id(11));
+insert into public.follows (following_id) values (pg_temp.id(13));
+reset role;
+select pg_temp.start('known', 13, '{11}');
+select pg_temp.send(13, 'known', 'Thanks for following');
+select is(pg_temp.badge(11), '5 5 2 0 2', 'whom one follows is no stranger');
+select is(pg_temp.send(11, 'unwanted', 'Well then'), null, 'an answer accepts');
+select is(pg_temp.badge(11), '7 7 3 0 2', 'what had been declined, too');
+select pg_temp.start('crowd', 12, '{10,13}');
+select is(pg_temp.badge(10), '0 0 1 1 0', 'a stranger''s group chat is a request');
+select pg_temp.call(10, 'select public.decline_message_request(%L)', pg_temp.chat('crowd')::text);
+select is(
+    pg_temp.code_as(pg_temp.id(12), format('select public.add_participants(%L, array[pg_temp.id(10)])', pg_temp.chat('crowd'))),
+    'left_chat', 'declined for good'
+);
+select is(
+    pg_temp.code_as(pg_temp.id(12), format('select public.remove_participant(%L, pg_temp.id(10))', pg_temp.chat('crowd'))), null,
+    'the manager says no'
+);
+select is(
+    pg_temp.code_as(pg_temp.id(10), format('select public.rejoin_conversation(%L)', pg_temp.chat('crowd'))),
+    'conversation_not_found', 'and then there is no way back'
+);
+select is_empty('select * from private.recount()', 'every count is right at the end');
+
 select * from finish();
 rollback;

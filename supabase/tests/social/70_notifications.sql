@@ -18,10 +18,6 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 -- Data of the page.
-select is(
-    (select count(*) from private.notification_types),
-    (select count(*) from unnest(enum_range(null::public.notification_type))), 'every type has its texts'
-);
 select is_empty(
     $$select type from private.notification_types
     where email = 'immediate' and can_switch_off$$, 'what is mailed at once cannot be switched off'
@@ -34,27 +30,27 @@ select is_empty(
 );
 
 -- Who is told.
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'posts', pg_temp.id(900));
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'post', pg_temp.id(900));
 select row_eq(
     $$select title, message, link_url, actor_id, related_type, related_id, is_read
     from public.notifications where user_id = pg_temp.id(1)$$,
     row(
         'New comment'::text, 'Somebody commented on what you shared.'::text, '/posts/' || pg_temp.id(900),
-        pg_temp.id(2), 'posts'::text, pg_temp.id(900), false
+        pg_temp.id(2), 'post'::text, pg_temp.id(900), false
     ), 'texts of the type, references to the rest'
 );
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(1), 'posts', pg_temp.id(901));
-select private.notify(pg_temp.id(5), 'comment', pg_temp.id(2), 'posts', pg_temp.id(901));
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(5), 'posts', pg_temp.id(901));
-select private.notify(null, 'comment', pg_temp.id(2), 'posts', pg_temp.id(901));
-select private.notify(gen_random_uuid(), 'comment', pg_temp.id(2), 'posts', pg_temp.id(901));
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(1), 'post', pg_temp.id(901));
+select private.notify(pg_temp.id(5), 'comment', pg_temp.id(2), 'post', pg_temp.id(901));
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(5), 'post', pg_temp.id(901));
+select private.notify(null, 'comment', pg_temp.id(2), 'post', pg_temp.id(901));
+select private.notify(gen_random_uuid(), 'comment', pg_temp.id(2), 'post', pg_temp.id(901));
 select is_empty(
     $$select from public.notifications where related_id = pg_temp.id(901)$$,
     'not of one''s own doing, not to the banned, not of the banned, not to nobody'
 );
 update public.profiles set profile_visibility = 'private' where id = pg_temp.id(3);
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(3), 'posts', pg_temp.id(901));
-select private.notify(pg_temp.id(4), 'comment', pg_temp.id(3), 'posts', pg_temp.id(902));
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(3), 'post', pg_temp.id(901));
+select private.notify(pg_temp.id(4), 'comment', pg_temp.id(3), 'post', pg_temp.id(902));
 update public.profiles set profile_visibility = 'public' where id = pg_temp.id(3);
 select results_eq(
     $$select user_id from public.notifications where related_id in (pg_temp.id(901), pg_temp.id(902))$$,
@@ -65,9 +61,9 @@ pg_temp.id(3));
 select is_empty(
     $$select from public.notifications where related_id = pg_temp.id(902)$$, 'a block removes what was told'
 );
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(3), 'posts', pg_temp.id(903));
-select private.notify(pg_temp.id(3), 'comment', pg_temp.id(1), 'posts', pg_temp.id(903));
-select private.notify(pg_temp.id(4), 'comment', pg_temp.id(3), 'posts', pg_temp.id(903));
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(3), 'post', pg_temp.id(903));
+select private.notify(pg_temp.id(3), 'comment', pg_temp.id(1), 'post', pg_temp.id(903));
+select private.notify(pg_temp.id(4), 'comment', pg_temp.id(3), 'post', pg_temp.id(903));
 select is_empty(
     $$select from public.notifications where related_id = pg_temp.id(903)$$, 'across a block nobody hears,
     admins neither'
@@ -76,12 +72,12 @@ delete from public.user_blocks;
 
 -- Preferences.
 select pg_temp.prefer(1, '{"comment": {"in_app": false}, "payout": {"in_app": false}, "reply": {"email": false}}');
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'posts', pg_temp.id(904));
-select private.notify(pg_temp.id(1), 'reply', pg_temp.id(2), 'posts', pg_temp.id(904));
-select private.notify(pg_temp.id(1), 'payout', null, 'payouts', pg_temp.id(904));
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'post', pg_temp.id(904));
+select private.notify(pg_temp.id(1), 'reply', pg_temp.id(2), 'post', pg_temp.id(904));
+select private.notify(pg_temp.id(1), 'payout', null, 'payout', pg_temp.id(904));
 select results_eq(
     $$select type from public.notifications where related_id = pg_temp.id(904) order by type$$,
-    $$values ('reply'::public.notification_type), ('payout')$$,
+    $$values ('payout'), ('reply')$$,
     'switched off is not told; money is told whatever the preferences'
 );
 select is(
@@ -92,44 +88,44 @@ select is(
 select pg_temp.prefer(1, '{}');
 
 -- Repeats.
-select private.notify(pg_temp.id(1), 'like', pg_temp.id(2), 'posts', pg_temp.id(905));
-select private.notify(pg_temp.id(1), 'like', pg_temp.id(3), 'posts', pg_temp.id(905));
-select private.notify(pg_temp.id(1), 'like', pg_temp.id(3), 'posts', pg_temp.id(906));
+select private.notify(pg_temp.id(1), 'like', pg_temp.id(2), 'post', pg_temp.id(905));
+select private.notify(pg_temp.id(1), 'like', pg_temp.id(3), 'post', pg_temp.id(905));
+select private.notify(pg_temp.id(1), 'like', pg_temp.id(3), 'post', pg_temp.id(906));
 select is(
     (select count(*) from public.notifications where type = 'like' and user_id = pg_temp.id(1)), 2::bigint,
     'likes of one thing within an hour are one'
 );
 update public.notifications set created_at = created_at - interval '61 minutes' where related_id = pg_temp.id(905);
-select private.notify(pg_temp.id(1), 'like', pg_temp.id(3), 'posts', pg_temp.id(905));
+select private.notify(pg_temp.id(1), 'like', pg_temp.id(3), 'post', pg_temp.id(905));
 select is(
     (select count(*) from public.notifications where related_id = pg_temp.id(905)), 2::bigint,
     'an hour later it is told again'
 );
 select throws_ok(
     $$insert into public.notifications (user_id, type, title, message, related_type, related_id)
-    values (pg_temp.id(1), 'like', 't', 'm', 'posts', pg_temp.id(905))$$, '23505', null, 'a key decides who was first'
+    values (pg_temp.id(1), 'like', 't', 'm', 'post', pg_temp.id(905))$$, '23505', null, 'a key decides who was first'
 );
-select private.notify(pg_temp.id(1), 'message', pg_temp.id(2), 'conversations', pg_temp.id(907));
-select private.notify(pg_temp.id(1), 'message', pg_temp.id(3), 'conversations', pg_temp.id(907));
+select private.notify(pg_temp.id(1), 'message', pg_temp.id(2), 'conversation', pg_temp.id(907));
+select private.notify(pg_temp.id(1), 'message', pg_temp.id(3), 'conversation', pg_temp.id(907));
 select is(
     (select count(*) from public.notifications where related_id = pg_temp.id(907)), 1::bigint,
     'one unread one a conversation'
 );
 update public.notifications set is_read = true, read_at = now() where related_id = pg_temp.id(907);
-select private.notify(pg_temp.id(1), 'message', pg_temp.id(3), 'conversations', pg_temp.id(907));
+select private.notify(pg_temp.id(1), 'message', pg_temp.id(3), 'conversation', pg_temp.id(907));
 select is(
     (select count(*) from public.notifications where related_id = pg_temp.id(907)), 2::bigint, 'read,
     the next one is told'
 );
-select private.notify(pg_temp.id(1), 'favorite', pg_temp.id(2), 'catalog_items', pg_temp.id(908));
+select private.notify(pg_temp.id(1), 'favorite', pg_temp.id(2), 'artwork', pg_temp.id(908));
 select is(
     (select actor_id from public.notifications where related_id = pg_temp.id(908)), null::uuid, 'favorites name nobody'
 );
 
 -- Who becomes invisible, and what goes.
-select private.notify(pg_temp.id(1), 'content_hidden', null, 'posts', pg_temp.id(909));
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'posts', pg_temp.id(909));
-select private.notify(pg_temp.id(3), 'mention', pg_temp.id(2), 'posts', pg_temp.id(909));
+select private.notify(pg_temp.id(1), 'content_hidden', null, 'post', pg_temp.id(909));
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'post', pg_temp.id(909));
+select private.notify(pg_temp.id(3), 'mention', pg_temp.id(2), 'post', pg_temp.id(909));
 select private.forget_notifications(array[pg_temp.id(909)], pg_temp.id(1));
 select is(
     (select count(*) from public.notifications where related_id = pg_temp.id(909)), 2::bigint,
@@ -138,9 +134,9 @@ select is(
 select private.forget_notifications(array[pg_temp.id(909)]);
 select results_eq(
     $$select type from public.notifications where related_id = pg_temp.id(909)$$,
-    $$values ('content_hidden'::public.notification_type)$$, 'deleted: only what moderation said stays'
+    $$values ('content_hidden')$$, 'deleted: only what moderation said stays'
 );
-select private.notify(pg_temp.id(1), 'mention', pg_temp.id(3), 'posts', pg_temp.id(910));
+select private.notify(pg_temp.id(1), 'mention', pg_temp.id(3), 'post', pg_temp.id(910));
 update public.profiles set profile_visibility = 'members_only' where id = pg_temp.id(3);
 select is((select count(*) from public.notifications where actor_id = pg_temp.id(3) and user_id = pg_temp.id(1)),
 4::bigint,
@@ -148,16 +144,16 @@ select is((select count(*) from public.notifications where actor_id = pg_temp.id
 update public.profiles set profile_visibility = 'private' where id = pg_temp.id(3);
 select is_empty($$select from public.notifications where actor_id = pg_temp.id(3)$$, 'gone private: forgotten');
 update public.profiles set profile_visibility = 'public' where id = pg_temp.id(3);
-select private.notify(pg_temp.id(1), 'mention', pg_temp.id(3), 'posts', pg_temp.id(910));
+select private.notify(pg_temp.id(1), 'mention', pg_temp.id(3), 'post', pg_temp.id(910));
 insert into public.bans (user_id, reason) values (pg_temp.id(3), 'spam');
 select is_empty($$select from public.notifications where actor_id = pg_temp.id(3)$$, 'banned: forgotten');
 delete from public.bans where user_id = pg_temp.id(3);
 
 -- Reading them.
 delete from public.notifications;
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'posts', pg_temp.id(n)) from generate_series(920,
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'post', pg_temp.id(n)) from generate_series(920,
 922) as n;
-select private.notify(pg_temp.id(2), 'comment', pg_temp.id(1), 'posts', pg_temp.id(920));
+select private.notify(pg_temp.id(2), 'comment', pg_temp.id(1), 'post', pg_temp.id(920));
 select pg_temp.be(pg_temp.id(1));
 select is((select count(*) from public.notifications), 3::bigint, 'one''s own, not others''');
 select is((public.unread_counts()).notifications, 3, 'the badge');
@@ -199,7 +195,7 @@ select pg_temp.be(pg_temp.id(1));
 select is((select count(*) from public.notifications), 0::bigint, 'what slipped through a block is not shown');
 reset role;
 delete from public.user_blocks;
-select private.notify(pg_temp.id(2), 'comment', pg_temp.id(1), 'posts', pg_temp.id(931));
+select private.notify(pg_temp.id(2), 'comment', pg_temp.id(1), 'post', pg_temp.id(931));
 select pg_temp.be(pg_temp.id(1));
 delete from public.notifications;
 reset role;
@@ -208,7 +204,7 @@ select results_eq(
 );
 
 -- Leaving.
-select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'posts', pg_temp.id(930));
+select private.notify(pg_temp.id(1), 'comment', pg_temp.id(2), 'post', pg_temp.id(930));
 select pg_temp.be(pg_temp.id(2));
 select is(jsonb_array_length(public.export_my_data() -> 'notifications'), 1, 'a part of the export');
 reset role;

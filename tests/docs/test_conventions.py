@@ -1,0 +1,32 @@
+"""The templates of docs/conventions.md: applied as printed they break no rule, and do what they say."""
+
+from __future__ import annotations
+
+import re
+
+from stack.cluster import REPO, SUPERUSER
+from stack.schema import check
+from tests.harness.server import Database
+from tests.money.market import Market, refused
+
+PAGE = (REPO / "docs" / "conventions.md").read_text()
+
+
+def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
+    blocks = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.M | re.S)
+    assert len(blocks) == 4
+    with database.connect() as owner:
+        for block in blocks:
+            owner.execute(block.encode())
+    with database.connect(SUPERUSER) as connection:
+        assert check.rules(connection, unused=False) == []
+        market = Market(connection)
+        member, other = market.sign_up(), market.sign_up()
+        market.rpc(member, "make_wish", title="  A  quiet place ")
+        assert [row["title"] for row in market.member(member, "select title from public.wishes")] == ["A quiet place"]
+        assert market.member(other, "select title from public.wishes") == []
+        market.rows("update private.settings set wishes_per_member = 1")
+        with refused("too_many_wishes"):
+            market.rpc(member, "make_wish", title="Another one")
+        market.rows("delete from auth.users where id = %s", member)
+        assert market.one("select count(*) from public.wishes") == 0
