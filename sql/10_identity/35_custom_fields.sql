@@ -508,6 +508,14 @@ comment on function private.erase_custom_fields(uuid) is
 insert into private.erasure_steps (step, phase, erases, statement) values
 ('custom_fields', 'details', '{public.custom_field_requesters}', 'select private.erase_custom_fields($1)');
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.custom_field_requests', 'status', null, 'pending', 'somebody asks first'),
+('public.custom_field_requests', 'status', 'pending', 'auto_approved', 'enough members asked'),
+('public.custom_field_requests', 'status', 'pending', 'approved', 'approve_custom_field()'),
+('public.custom_field_requests', 'status', 'pending', 'rejected', 'reject_custom_field()'),
+('public.custom_field_requests', 'status', 'rejected', 'pending', 'reopen_custom_field()');
+select private.build_moves('public.custom_field_requests', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('custom_field_request', 'public.custom_field_requests', null, '/settings/profile', '{}');
 

@@ -374,6 +374,21 @@ as $$
 $$;
 comment on function private.product_hide(uuid[], text) is 'Hook hide: see review_product().';
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.products', 'status', null, 'draft', 'its seller begins'),
+('public.products', 'status', null, 'paused', 'made for later'),
+('public.products', 'status', null, 'deleted', 'made for nobody'),
+('public.products', 'status', 'draft', 'active', 'has files, goes on sale'),
+('public.products', 'status', 'draft', 'paused', 'by its seller'),
+('public.products', 'status', 'draft', 'deleted', 'by its seller, or the seller left'),
+('public.products', 'status', 'active', 'draft', 'by its seller'),
+('public.products', 'status', 'active', 'paused', 'by its seller'),
+('public.products', 'status', 'active', 'deleted', 'by its seller, or the seller left'),
+('public.products', 'status', 'paused', 'draft', 'by its seller'),
+('public.products', 'status', 'paused', 'active', 'goes on sale again'),
+('public.products', 'status', 'paused', 'deleted', 'by its seller, or the seller left');
+select private.build_moves('public.products', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('product', 'public.products', 'seller_id', '/catalog_items/{id}', '{can_read,evidence,place,lock,hide}');
 

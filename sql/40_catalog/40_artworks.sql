@@ -308,6 +308,24 @@ with check (seller_id = (select private.member_id()) and status <> 'sold');
 create policy artworks_delete on public.artworks for delete to authenticated
 using (seller_id = (select private.member_id()));
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.artworks', 'status', null, 'draft', 'its seller begins'),
+('public.artworks', 'status', null, 'published', 'on show from the start'),
+('public.artworks', 'status', null, 'archived', 'kept from the start'),
+('public.artworks', 'status', 'draft', 'published', 'by its seller'),
+('public.artworks', 'status', 'draft', 'archived', 'by its seller, or the seller left'),
+('public.artworks', 'status', 'published', 'draft', 'by its seller'),
+('public.artworks', 'status', 'published', 'archived', 'by its seller, or the seller left'),
+('public.artworks', 'status', 'archived', 'draft', 'by its seller'),
+('public.artworks', 'status', 'archived', 'published', 'by its seller'),
+('public.artworks', 'status', 'draft', 'sold', 'reserved while it was published, and paid'),
+('public.artworks', 'status', 'published', 'sold', 'paid'),
+('public.artworks', 'status', 'archived', 'sold', 'reserved while it was published, and paid'),
+('public.artworks', 'status', 'sold', 'draft', 'a full refund gives back what it was'),
+('public.artworks', 'status', 'sold', 'published', 'a full refund gives back what it was'),
+('public.artworks', 'status', 'sold', 'archived', 'a full refund, also when the seller left');
+select private.build_moves('public.artworks', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('artwork', 'public.artworks', 'seller_id', '/catalog_items/{id}', '{can_read,evidence,place,lock,hide}');
 

@@ -154,6 +154,19 @@ insert into private.erasure_steps (step, phase, erases, statement) values
     where user_id = $1 and (shipping_address is not null or notes is not null)
 $step$);
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.orders', 'status', null, 'pending', 'checkout()'),
+('public.orders', 'status', 'pending', 'completed', 'paid, or free'),
+('public.orders', 'status', 'pending', 'cancelled', 'given up, ran out, or no longer to be had'),
+('public.orders', 'status', 'cancelled', 'completed', 'paid late, and still to be had'),
+('public.orders', 'status', 'completed', 'partially_refunded', 'a part went back'),
+('public.orders', 'status', 'completed', 'refunded', 'all went back'),
+('public.orders', 'status', 'partially_refunded', 'refunded', 'the rest went back'),
+('public.orders', 'status', 'partially_refunded', 'completed', 'the refund failed after it had succeeded'),
+('public.orders', 'status', 'refunded', 'partially_refunded', 'one of its refunds failed later'),
+('public.orders', 'status', 'refunded', 'completed', 'its only refund failed later');
+select private.build_moves('public.orders', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('order', 'public.orders', null, '/orders/{id}', '{}'),
 ('order_item', 'public.order_items', null, '/order_items/{id}', '{}');

@@ -326,6 +326,38 @@ using (
     or (select private.is_admin())
 );
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.payments', 'status', null, 'requires_payment', 'checkout()'),
+('public.payments', 'status', null, 'processing', 'from a wallet, or the second charge of one intent'),
+('public.payments', 'status', 'requires_payment', 'processing', 'the provider works on it'),
+('public.payments', 'status', 'failed', 'processing', 'the provider works on another charge'),
+('public.payments', 'status', 'requires_payment', 'failed', 'a charge was declined'),
+('public.payments', 'status', 'processing', 'failed', 'the charge was declined'),
+('public.payments', 'status', 'requires_payment', 'cancelled', 'never started, or cancelled at the provider'),
+('public.payments', 'status', 'processing', 'cancelled', 'cancelled at the provider'),
+('public.payments', 'status', 'failed', 'cancelled', 'cancelled at the provider'),
+('public.payments', 'status', 'requires_payment', 'succeeded', 'the money was taken'),
+('public.payments', 'status', 'processing', 'succeeded', 'the money was taken'),
+('public.payments', 'status', 'failed', 'succeeded', 'another charge was taken'),
+('public.payments', 'status', 'cancelled', 'succeeded', 'taken late, which may go back at once'),
+('public.payments', 'status', 'succeeded', 'partially_refunded', 'a part went back'),
+('public.payments', 'status', 'succeeded', 'refunded', 'all went back, or the charge was taken back'),
+('public.payments', 'status', 'partially_refunded', 'refunded', 'the rest went back'),
+('public.payments', 'status', 'partially_refunded', 'succeeded', 'the refund failed after it had succeeded'),
+('public.payments', 'status', 'refunded', 'partially_refunded', 'one of its refunds failed later'),
+('public.payments', 'status', 'refunded', 'succeeded', 'its only refund failed later');
+select private.build_moves('public.payments', 'status');
+
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.transactions', 'status', null, 'completed', 'its payment was settled'),
+('public.transactions', 'status', 'completed', 'partially_refunded', 'a part went back'),
+('public.transactions', 'status', 'completed', 'refunded', 'all went back'),
+('public.transactions', 'status', 'partially_refunded', 'refunded', 'the rest went back'),
+('public.transactions', 'status', 'partially_refunded', 'completed', 'the refund failed after it had succeeded'),
+('public.transactions', 'status', 'refunded', 'partially_refunded', 'one of its refunds failed later'),
+('public.transactions', 'status', 'refunded', 'completed', 'its only refund failed later');
+select private.build_moves('public.transactions', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('transaction', 'public.transactions', null, null, '{}');
 

@@ -918,6 +918,21 @@ $$;
 comment on function private.list_refunds(text, integer) is 'Refunds for operators, newest first.';
 grant execute on function private.list_refunds(text, integer) to avenue_worker;
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.refunds', 'status', null, 'requested', 'asked for here'),
+('public.refunds', 'status', null, 'pending', 'made at the provider'),
+('public.refunds', 'status', null, 'succeeded', 'taken back with a declined charge'),
+('public.refunds', 'status', 'requested', 'pending', 'the provider works on it'),
+('public.refunds', 'status', 'requested', 'succeeded', 'paid back'),
+('public.refunds', 'status', 'requested', 'failed', 'refused by the provider'),
+('public.refunds', 'status', 'requested', 'cancelled', 'not sent, or cancelled at the provider'),
+('public.refunds', 'status', 'pending', 'succeeded', 'paid back'),
+('public.refunds', 'status', 'pending', 'failed', 'the bank refused it'),
+('public.refunds', 'status', 'pending', 'cancelled', 'cancelled at the provider'),
+('public.refunds', 'status', 'succeeded', 'failed', 'the bank sent it back'),
+('public.refunds', 'status', 'succeeded', 'cancelled', 'cancelled at the provider');
+select private.build_moves('public.refunds', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('refund', 'public.refunds', null, null, '{}');
 

@@ -183,6 +183,13 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 ('refund_request_notes', 'records', '{public.refund_requests.note}',
     'update public.refund_requests set note = null where seller_id = $1');
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.refund_requests', 'status', null, 'open', 'request_refund()'),
+('public.refund_requests', 'status', 'open', 'accepted', 'answer_refund_request()'),
+('public.refund_requests', 'status', 'open', 'declined', 'answer_refund_request()'),
+('public.refund_requests', 'status', 'open', 'expired', 'nobody answered in time');
+select private.build_moves('public.refund_requests', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('refund_request', 'public.refund_requests', null, '/refund_requests/{id}', '{}');
 

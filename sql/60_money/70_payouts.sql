@@ -5,7 +5,7 @@ create type public.payout_status as enum (
     'requested', 'approved', 'processing', 'completed', 'failed', 'cancelled', 'returned'
 );
 comment on type public.payout_status is
-'requested waits for an admin; approved for a worker; processing is at the provider; the rest is final.';
+'requested waits for an admin; approved for a worker; processing is at the provider; completed may still be returned.';
 
 create table public.payouts (
     id uuid not null default gen_random_uuid(),
@@ -676,6 +676,17 @@ $$;
 
 comment on function private.record_account_status(text, text) is 'State of a payout account as just read from Stripe.';
 grant execute on function private.record_account_status(text, text) to avenue_worker;
+
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.payouts', 'status', null, 'requested', 'request_payout()'),
+('public.payouts', 'status', 'requested', 'approved', 'at once up to the limit, by an admin above'),
+('public.payouts', 'status', 'requested', 'cancelled', 'by its seller or an admin'),
+('public.payouts', 'status', 'approved', 'cancelled', 'called off, or the wallet changed since'),
+('public.payouts', 'status', 'approved', 'processing', 'a worker sends it'),
+('public.payouts', 'status', 'processing', 'completed', 'the provider confirmed the transfer'),
+('public.payouts', 'status', 'processing', 'failed', 'the provider refused for good'),
+('public.payouts', 'status', 'completed', 'returned', 'the provider took all of it back');
+select private.build_moves('public.payouts', 'status');
 
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('payout', 'public.payouts', null, '/payouts/{id}', '{}');

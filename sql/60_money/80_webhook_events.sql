@@ -587,6 +587,15 @@ comment on function private.forget_event_persons(uuid) is 'Erasure: takes a pers
 insert into private.erasure_steps (step, phase, erases, statement) values
 ('webhook_events', 'records', '{private.webhook_events.payload}', 'select private.forget_event_persons($1)');
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('private.webhook_events', 'status', null, 'pending', 'received'),
+('private.webhook_events', 'status', 'pending', 'processed', 'applied'),
+('private.webhook_events', 'status', 'pending', 'ignored', 'not about us'),
+('private.webhook_events', 'status', 'pending', 'dead', 'contradicts the books, or failed too often'),
+('private.webhook_events', 'status', 'dead', 'pending', 'replayed, or what it waited for arrived'),
+('private.webhook_events', 'status', 'ignored', 'pending', 'replayed');
+select private.build_moves('private.webhook_events', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('webhook_event', 'private.webhook_events', null, null, '{}');
 

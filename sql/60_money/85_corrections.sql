@@ -155,6 +155,12 @@ comment on function public.decide_correction(uuid, boolean) is
 'correction_not_open, own_correction, own_wallet.';
 grant execute on function public.decide_correction(uuid, boolean) to authenticated;
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.book_corrections', 'status', null, 'proposed', 'propose_correction()'),
+('public.book_corrections', 'status', 'proposed', 'approved', 'by another admin, and booked'),
+('public.book_corrections', 'status', 'proposed', 'rejected', 'decide_correction()');
+select private.build_moves('public.book_corrections', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('book_correction', 'public.book_corrections', null, null, '{}');
 

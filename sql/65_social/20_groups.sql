@@ -405,5 +405,14 @@ insert into private.counters (counter, relation, key, count_column, truth) value
 ('groups.members_count', 'public.groups', 'id', 'members_count',
     'select group_id, count(*) from public.group_members where status = ''active'' group by 1');
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.group_members', 'status', null, 'active', 'joins, or made the group'),
+('public.group_members', 'status', null, 'pending', 'asks to join'),
+('public.group_members', 'status', null, 'banned', 'kept out before they ever joined'),
+('public.group_members', 'status', 'pending', 'active', 'approved or invited'),
+('public.group_members', 'status', 'pending', 'banned', 'ban_member()'),
+('public.group_members', 'status', 'active', 'banned', 'ban_member()');
+select private.build_moves('public.group_members', 'status');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('group', 'public.groups', 'owner_id', '/groups/{id}', '{can_read,evidence}');

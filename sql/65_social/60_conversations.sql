@@ -659,6 +659,14 @@ comment on function public.unread_messages_count() is
 'How many messages the caller has not read, in all conversations but requests.';
 grant execute on function public.unread_messages_count() to authenticated;
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.inbox_entries', 'state', null, 'accepted', 'began it, or knows who did'),
+('public.inbox_entries', 'state', null, 'requested', 'a stranger began it'),
+('public.inbox_entries', 'state', 'requested', 'accepted', 'accepts, answers, or follows the sender'),
+('public.inbox_entries', 'state', 'requested', 'declined', 'decline_message_request()'),
+('public.inbox_entries', 'state', 'declined', 'accepted', 'accepts or writes after all');
+select private.build_moves('public.inbox_entries', 'state');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('conversation', 'public.conversations', null, '/conversations/{id}', '{}');
 

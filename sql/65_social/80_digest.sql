@@ -443,6 +443,16 @@ comment on function private.unsubscribe(uuid) is
 'notification_preferences, null for an unknown token. Twice is once.';
 grant execute on function private.unsubscribe(uuid) to avenue_worker;
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('private.mails', 'state', null, 'due', 'something is to be told'),
+('private.mails', 'state', 'due', 'sent', 'the mail server took it'),
+('private.mails', 'state', 'due', 'dropped', 'nothing to tell, or nobody to tell it to'),
+('private.mails', 'state', 'due', 'failed', 'refused for good, or too old'),
+('private.mails', 'state', 'sent', 'due', 'again, by an operator'),
+('private.mails', 'state', 'dropped', 'due', 'again, by an operator'),
+('private.mails', 'state', 'failed', 'due', 'again, by an operator');
+select private.build_moves('private.mails', 'state');
+
 insert into private.personal_data (section, relation, condition) values
 ('mails', 'private.mails', 't.user_id = $1'),
 ('mail_bounces', 'public.mail_bounces', 't.user_id = $1');

@@ -417,6 +417,13 @@ grant select on public.report_abuse_tracking to authenticated, service_role;
 create policy report_abuse_tracking_select on public.report_abuse_tracking for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
 
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.reports', 'state', null, 'open', 'report_content()'),
+('public.reports', 'state', 'open', 'upheld', 'resolve_report()'),
+('public.reports', 'state', 'open', 'dismissed', 'resolve_report(), or the account it is about left'),
+('public.reports', 'state', 'open', 'false_report', 'resolve_report()');
+select private.build_moves('public.reports', 'state');
+
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('report', 'public.reports', null, '/reports/{id}', '{}');
 
