@@ -13,6 +13,7 @@ from stack.schema import check, lint
 FUNCTION = "create function private.f() returns void language sql {} as ''; comment on function private.f() is 'f';"
 TABLE = "create table public.t ({}); alter table public.t enable row level security; comment on table public.t is 't';"
 STAYS = "insert into private.personal_data values ('t', 'public.t', 't.id = $1', '{id, parent}', 'for this test')"
+MOVE = "insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values ({}, 'x');"
 
 # rule, what breaks it, what it must say
 BROKEN = [
@@ -193,6 +194,63 @@ BROKEN = [
         "kinds_complete",
         "update private.kinds set hooks = '{evidence}' where kind = 'message'",
         "message hook evidence needs the hook can_read",
+    ),
+    (
+        "state_moves_known",
+        "create type public.mood_state as enum ('a', 'b'); comment on type public.mood_state is 'x'; "
+        "alter table public.orders add column mood public.mood_state; comment on column public.orders.mood is 'x'",
+        "public.orders.mood has no moves",
+    ),
+    (
+        "state_moves_known",
+        "alter table public.orders add column payment_status text, alter payment_status set statistics 0; "
+        "comment on column public.orders.payment_status is 'x'; "
+        "update private.personal_data set stays = stays || '{payment_status}' where relation = 'public.orders'",
+        "public.orders.payment_status has no moves",
+    ),
+    (
+        "state_moves_known",
+        MOVE.format("'public.orders', 'stage', null, 'first'"),
+        "public.orders.stage has moves and does not exist",
+    ),
+    (
+        "state_moves_known",
+        "alter table public.orders alter column status drop not null",
+        "public.orders.status may be null",
+    ),
+    (
+        "state_moves_known",
+        "delete from private.state_moves where relation = 'private.webhook_events' and from_state is null; "
+        "select private.build_moves('private.webhook_events', 'status')",
+        "private.webhook_events.status nothing may be born in its default pending",
+    ),
+    (
+        "state_moves_known",
+        MOVE.format("'public.orders', 'status', 'pending', 'done'")
+        + "select private.build_moves('public.orders', 'status')",
+        "public.orders.status there is no state done",
+    ),
+    (
+        "state_moves_known",
+        MOVE.format("'public.orders', 'status', 'processing', 'cancelled'")
+        + "select private.build_moves('public.orders', 'status')",
+        "public.orders.status never enters, and leaves, the state processing",
+    ),
+    (
+        "state_moves_known",
+        MOVE.format("'public.orders', 'status', 'cancelled', 'refunded'"),
+        "public.orders.status its guard of each move knows others: build_moves() was not called",
+    ),
+    (
+        "state_moves_known",
+        "alter table public.orders disable trigger _refuse_birth_status",
+        "public.orders.status its guard of each birth knows others",
+    ),
+    (
+        "state_moves_known",
+        "create trigger _refuse_move_stage after update on public.orders for each row "
+        "execute function private.refuse_move('stage')",
+        "public.orders._refuse_move_stage guards a column that has no moves",
     ),
     ("error_code_raised", "insert into private.error_codes values ('never', 'PT400', 'Never.', 'Never.')", "never"),
 ]
