@@ -1,4 +1,6 @@
-"""docs/schema/diagrams.md: one entity-relationship diagram for what hangs together in each domain."""
+"""What `make docs` draws: docs/schema/diagrams.md, one entity-relationship diagram for what hangs together in each
+domain, and docs/schema/states.md, one state diagram for each status column.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +55,21 @@ _REFERENCES = """
     cross join pg_identify_object('pg_class'::regclass, f.confrelid, 0) as r
     where f.contype = 'f' order by t.identity, f.conname
 """
+STATES_INTRODUCTION = """\
+One diagram for each status column: an arrow is a row of `private.state_moves`, with what has happened then. An arrow from
+the dot enters a state in which rows are made, one to the ringed dot leaves a state that is final. Whatever is not drawn is
+refused with `move_not_allowed`; a function's own refusals come first. A status that only repeats a provider's word has no
+diagram: `stack/schema/rules/allowed.toml` names it.
+"""
+_MACHINES = """
+    select m.relation, m.state_column, obj_description(t.oid, 'pg_type'),
+        array(select e.enumlabel::text from pg_enum as e where e.enumtypid = t.oid order by e.enumsortorder),
+        array_agg(array[m.from_state, m.to_state, m.meaning])
+    from private.state_moves as m
+    inner join pg_attribute as a on a.attrelid = m.relation::regclass and a.attname = m.state_column
+    inner join pg_type as t on t.oid = a.atttypid
+    group by m.relation, m.state_column, t.oid order by m.relation, m.state_column
+"""
 
 
 def page(connection: psycopg.Connection, domains: dict[str, list[str]]) -> str:
@@ -82,6 +99,27 @@ def page(connection: psycopg.Connection, domains: dict[str, list[str]]) -> str:
         alone = [table for table in tables if not any(table in pair[:2] for pair in drawn)]
         if alone:
             sections.append(f"Without a line: {', '.join(f'`{_short(table)}`' for table in alone)}.\n")
+    return "\n".join(sections)
+
+
+def states(connection: psycopg.Connection, domains: dict[str, list[str]]) -> str:
+    """The diagrams of each domain's status columns, as Markdown. A column's heading is its name."""
+    machines = connection.execute(_MACHINES).fetchall()
+    sections = []
+    for domain, tables in domains.items():
+        drawn = [machine for machine in machines if machine[0] in tables]
+        if drawn:
+            sections.append(f"## {domain.capitalize()}\n\n[{domain}.md]({domain}.md)\n")
+        for table, column, meaning, labels, moves in drawn:
+            order = {label: position for position, label in enumerate([None, *labels])}
+            arrows = sorted(moves, key=lambda move: (order[move[0]], order[move[1]]))
+            left, entered = {before for before, *_ in arrows}, {after for _, after, _ in arrows}
+            lines = ["```mermaid", "stateDiagram-v2"]
+            lines += [f"    {before or '[*]'} --> {after} : {event}" for before, after, event in arrows]
+            lines += [f"    {label} --> [*]" for label in labels if label in entered - left]
+            unused = [f"`{label}`" for label in labels if label not in entered]
+            text = f"### {table}.{column}\n\n{meaning or ''}\n\n" + "\n".join([*lines, "```\n"])
+            sections.append(text + (f"\nNot in use yet: {', '.join(unused)}.\n" if unused else ""))
     return "\n".join(sections)
 
 

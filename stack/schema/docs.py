@@ -149,15 +149,17 @@ def pages(database: scratch.Database) -> dict[Path, str]:
         for page, made in database.objects.items():
             domains[_domain(page)].append("\n".join(_section(connection, found, page, made)))
             tables[_domain(page)] += sorted(name for kind, name in made if kind == "table")
-        pictures = diagrams.page(connection, tables)
+        pictures, machines = diagrams.page(connection, tables), diagrams.states(connection, tables)
         written |= types.result()
     for domain, sections in domains.items():
         head = f"# {domain.capitalize()}\n\n{GENERATED} Who may do what: [access matrix](../access-matrix.md).\n"
         written[SCHEMA / f"{domain}.md"] = "\n".join([head, *sections])
     written[SCHEMA / "diagrams.md"] = f"# Diagrams\n\n{GENERATED}\n\n{diagrams.INTRODUCTION}\n{pictures}"
+    written[SCHEMA / "states.md"] = f"# States\n\n{GENERATED}\n\n{diagrams.STATES_INTRODUCTION}\n{machines}"
     contents = "".join(f"- [{domain}]({domain}.md): {', '.join(tables[domain])}\n" for domain in domains)
     written[SCHEMA / "README.md"] = (
-        f"# Schema\n\n{GENERATED} Who refers to whom, drawn: [diagrams](diagrams.md). In load order:\n\n{contents}"
+        f"# Schema\n\n{GENERATED} Who refers to whom, drawn: [diagrams](diagrams.md); "
+        f"how things move from state to state: [states](states.md). In load order:\n\n{contents}"
     )
     return written
 

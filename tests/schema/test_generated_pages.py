@@ -110,3 +110,22 @@ def test_diagrams_show(schema: psycopg.Connection) -> None:
         '    "parcels" }o--o| "parcels" : "next_id"|    "parcels" |o--|| "orders" : "order_id"|```||'
     )
     assert "Without a line: `profiles`, `private.settings`." in page
+
+
+def test_state_diagrams_show(schema: psycopg.Connection) -> None:
+    """Arrows in the order of the states, births first, ends last; states nothing enters; one heading per column."""
+    schema.execute("""
+        create type public.parcel_state as enum ('packed', 'sent', 'lost', 'back');
+        comment on type public.parcel_state is 'Where it is.';
+        create table public.parcels (id uuid primary key, state public.parcel_state not null default 'packed');
+        insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+        ('public.parcels', 'state', 'sent', 'back', 'nobody was there'), ('public.parcels', 'state', null, 'packed', 'made'),
+        ('public.parcels', 'state', 'packed', 'sent', 'picked up')
+    """)
+    schema.execute("set search_path = ''")
+    page = diagrams.states(schema, {"post": ["public.parcels"], "people": ["public.profiles"]})
+    assert page.replace("\n", "|") == (
+        "## Post||[post.md](post.md)||### public.parcels.state||Where it is.||```mermaid|stateDiagram-v2|"
+        "    [*] --> packed : made|    packed --> sent : picked up|    sent --> back : nobody was there|"
+        "    back --> [*]|```||Not in use yet: `lost`.|"
+    )
