@@ -14,7 +14,7 @@ PAGE = (REPO / "docs" / "conventions.md").read_text()
 
 def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
     blocks = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.M | re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     with database.connect() as owner:
         for block in blocks:
             owner.execute(block.encode())
@@ -25,6 +25,9 @@ def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
         market.rpc(member, "make_wish", title="  A  quiet place ")
         assert [row["title"] for row in market.member(member, "select title from public.wishes")] == ["A quiet place"]
         assert market.member(other, "select title from public.wishes") == []
+        market.rows("update public.wishes set state = 'granted'")
+        with refused("move_not_allowed"):
+            market.rows("update public.wishes set state = 'open'")
         market.rows("update private.settings set wishes_per_member = 1")
         with refused("too_many_wishes"):
             market.rpc(member, "make_wish", title="Another one")

@@ -10,7 +10,7 @@ update public.profiles set profile_visibility = 'members_only' where id = pg_tem
 update public.profiles set profile_visibility = 'private' where id in (pg_temp.id(3), pg_temp.id(9));
 select pg_temp.ban();
 -- Kept by what the books refer to.
-insert into public.orders (user_id, status, subtotal_cents, total_cents) values (pg_temp.id(6), 'completed', 0, 0);
+insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(6), 0, 0);
 update public.profiles set deleted_at = now() where id = pg_temp.id(6);
 insert into public.user_blocks values (pg_temp.id(1), pg_temp.id(7)), (pg_temp.id(8), pg_temp.id(1));
 

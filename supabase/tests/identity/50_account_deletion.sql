@@ -54,8 +54,8 @@ select pg_temp.be(pg_temp.id(2));
 insert into public.cart_items (item_id) select id from public.catalog_items where title in ('Beat', 'Shown');
 reset role;
 with o as (
-    insert into public.orders (user_id, status, subtotal_cents, total_cents, shipping_address, notes)
-    values (pg_temp.id(2), 'completed', 2000, 2000, '{"street": "1"}', 'hi') returning id
+    insert into public.orders (user_id, subtotal_cents, total_cents, shipping_address, notes)
+    values (pg_temp.id(2), 2000, 2000, '{"street": "1"}', 'hi') returning id
 ), i as (
     insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
     seller_tier, commission_bps)
@@ -65,6 +65,7 @@ with o as (
 )
 insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(2), item_id, id, 2000
     from i;
+update public.orders set status = 'completed';
 
 -- export
 select pg_temp.be(pg_temp.id(1));

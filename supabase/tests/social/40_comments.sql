@@ -248,8 +248,8 @@ from (values
 select pg_temp.comment(243, 1, post => 104);
 select is_empty('select * from public.notifications', 'and hears nothing');
 select is(pg_temp.touched(9, $$delete from public.comments where id = pg_temp.id(240)$$), 1::bigint, 'but takes back');
-update public.group_members set status = 'active', joined_at = now()
-where group_id = pg_temp.id(50) and user_id = pg_temp.id(9);
+delete from public.group_members where group_id = pg_temp.id(50) and user_id = pg_temp.id(9);
+insert into public.group_members (group_id, user_id) values (pg_temp.id(50), pg_temp.id(9));
 delete from public.posts where id = pg_temp.id(104);
 
 -- Likes.
