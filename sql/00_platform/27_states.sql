@@ -13,7 +13,7 @@ create table private.state_moves (
     constraint state_moves_meaning_check check (meaning ~ '^[^:;#]{1,60}$')
 );
 comment on table private.state_moves is
-'Which moves of a status column there are: rows are inserted on the page that makes it, which then calls build_moves().';
+'Which moves of a status column there are: rows inserted on the page that makes it, which then calls build_moves().';
 comment on column private.state_moves.relation is 'Schema-qualified relation.';
 comment on column private.state_moves.state_column is 'The column; never null.';
 comment on column private.state_moves.from_state is 'The state that is left; null: a row may be born in to_state.';
@@ -36,7 +36,7 @@ begin
 end
 $$;
 comment on function private.refuse_move() is
-'Trigger: refuses a state, the argument being its column. Which ones is in the trigger''s condition: see build_moves().';
+'Trigger: refuses a state; its column is the argument. Which ones the trigger''s condition says: see build_moves().';
 
 create function private.build_moves(relation text, state_column text) returns void
 language plpgsql

@@ -56,10 +56,10 @@ _REFERENCES = """
     where f.contype = 'f' order by t.identity, f.conname
 """
 STATES_INTRODUCTION = """\
-One diagram for each status column: an arrow is a row of `private.state_moves`, with what has happened then. An arrow from
-the dot enters a state in which rows are made, one to the ringed dot leaves a state that is final. Whatever is not drawn is
-refused with `move_not_allowed`; a function's own refusals come first. A status that only repeats a provider's word has no
-diagram: `stack/schema/rules/allowed.toml` names it.
+One diagram for each status column: an arrow is a row of `private.state_moves`, with what has happened then. An arrow
+from the dot enters a state in which rows are made; one to the ringed dot says that nothing leaves a state. Whatever is
+not drawn is refused with `move_not_allowed`; a function's own refusals come first. A status that only repeats a
+provider's word has no diagram: `stack/schema/rules/allowed.toml` names it.
 """
 _MACHINES = """
     select m.relation, m.state_column, obj_description(t.oid, 'pg_type'),

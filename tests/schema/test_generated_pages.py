@@ -119,8 +119,8 @@ def test_state_diagrams_show(schema: psycopg.Connection) -> None:
         comment on type public.parcel_state is 'Where it is.';
         create table public.parcels (id uuid primary key, state public.parcel_state not null default 'packed');
         insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
-        ('public.parcels', 'state', 'sent', 'back', 'nobody was there'), ('public.parcels', 'state', null, 'packed', 'made'),
-        ('public.parcels', 'state', 'packed', 'sent', 'picked up')
+        ('public.parcels', 'state', 'sent', 'back', 'nobody was there'),
+        ('public.parcels', 'state', null, 'packed', 'made'), ('public.parcels', 'state', 'packed', 'sent', 'picked up')
     """)
     schema.execute("set search_path = ''")
     page = diagrams.states(schema, {"post": ["public.parcels"], "people": ["public.profiles"]})

@@ -56,18 +56,18 @@ union all
 select m.name, 'nothing may be born in its default ' || c.default_state
 from machines as m
 inner join columns as c on c.name = m.name
-where c.default_state <> all (coalesce(m.births, '{}'))
+where c.default_state <> all(coalesce(m.births, '{}'))
 union all
 select m.name, 'there is no state ' || s.state
 from machines as m
 inner join columns as c on c.name = m.name
 cross join lateral (select distinct u.state from unnest(m.entered || m.left_states) as u (state)) as s
-where s.state <> all (c.labels)
+where s.state <> all(c.labels)
 union all
 select m.name, 'never enters, and leaves, the state ' || s.state
 from machines as m
 cross join lateral (select distinct u.state from unnest(m.left_states) as u (state)) as s
-where s.state <> all (m.entered)
+where s.state <> all(m.entered)
 union all
 select g.name, format('its guard of each %s knows others: build_moves() was not called', g.guard)
 from guards as g
