@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import psycopg
+import pytest
+
 from stack.cluster import REPO, SUPERUSER
 from stack.schema import check
 from tests.harness.server import Database
@@ -14,7 +17,7 @@ PAGE = (REPO / "docs" / "conventions.md").read_text()
 
 def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
     blocks = re.findall(r"^```sql\n(.*?)^```$", PAGE, re.M | re.S)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     with database.connect() as owner:
         for block in blocks:
             owner.execute(block.encode())
@@ -25,6 +28,12 @@ def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
         market.rpc(member, "make_wish", title="  A  quiet place ")
         assert [row["title"] for row in market.member(member, "select title from public.wishes")] == ["A quiet place"]
         assert market.member(other, "select title from public.wishes") == []
+        for column, bad, code in (("price_cents", 49, "invalid_price"), ("slug", "A wish", "invalid_slug")):
+            with pytest.raises(psycopg.errors.CheckViolation) as refusal, connection.transaction():
+                market.rows(f"update public.wishes set {column} = %s", bad)
+            assert market.one(
+                "select code from public.error_catalog() where name = %s", refusal.value.diag.constraint_name
+            ) == code
         market.rows("update private.settings set wishes_per_member = 1")
         with refused("too_many_wishes"):
             market.rpc(member, "make_wish", title="Another one")
