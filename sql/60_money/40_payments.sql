@@ -40,7 +40,8 @@ create table public.payments (
     constraint payments_order_id_fkey foreign key (order_id) references public.orders (id),
     constraint payments_amount_check check (amount_cents between 1 and private.highest_amount_cents()),
     constraint payments_fees_check check (
-        fee_estimate_cents between 0 and private.highest_amount_cents() and provider_fee_cents between 0 and private.highest_amount_cents()
+        fee_estimate_cents between 0 and private.highest_amount_cents()
+        and provider_fee_cents between 0 and private.highest_amount_cents()
     ),
     constraint payments_refunded_check check (refunded_cents between 0 and amount_cents)
 )

@@ -20,7 +20,9 @@ create table public.book_corrections (
     constraint book_corrections_pkey primary key (id),
     constraint book_corrections_user_id_fkey foreign key (user_id) references public.wallets (user_id),
     constraint book_corrections_provider_check check (provider <> 'wallet'),
-    constraint book_corrections_change_check check (change_cents <> 0 and abs(change_cents) <= private.highest_amount_cents()),
+    constraint book_corrections_change_check check (
+        change_cents <> 0 and abs(change_cents) <= private.highest_amount_cents()
+    ),
     constraint book_corrections_account_check check (
         account in ('member', 'revenue', 'tax_payable', 'promotions', 'bank')
         and (account = 'member') = (user_id is not null)

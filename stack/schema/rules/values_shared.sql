@@ -1,4 +1,4 @@
--- A price and a slug have one form everywhere, and bounds and sets of states are written once: 00_platform/32_values.sql.
+-- A price and a slug have one form everywhere; bounds and sets of states are written once (docs/conventions.md).
 with form (name, columns) as (
     values ('is_price', '(^|_)(price|rate)_cents$'), ('is_slug', '(^|_)slug$')
 ),
