@@ -59,7 +59,7 @@ $$;
 
 comment on function private.price_of(bigint, bigint, bigint, bigint) is
 'What a piece costs a buyer who offers this much (null: no offer) for an item with this price and this minimum (null: '
-'not name-your-price) and agreed to pay so much at most (null: whatever it costs); the least they could offer; and what '
+'not name-your-price) and agreed to pay so much at most (null: whatever it costs); the least they may offer; and what '
 'speaks against it: price_too_low, price_changed. The one rule of the cart and of checkout.';
 grant execute on function private.price_of(bigint, bigint, bigint, bigint) to authenticated;
 
