@@ -128,8 +128,6 @@ comment on function private.enqueue(text, jsonb, timestamptz, text) is
 -- Tunables of the platform, one typed row: data a DBA can read and change, not constants in code.
 create table private.settings (
     singleton boolean not null default true,
-    minimum_price_cents bigint not null default 50,
-    maximum_amount_cents bigint not null default 99999999,
     minimum_payout_cents bigint not null default 5000,
     payout_approval_above_cents bigint not null default 100000,
     earnings_hold interval not null default '7 days',
@@ -160,8 +158,6 @@ create table private.settings (
 
 comment on table private.settings is 'The platform''s tunables; exactly one row.';
 comment on column private.settings.singleton is 'Always true: keeps the table at one row.';
-comment on column private.settings.minimum_price_cents is 'Lowest paid price (docs/money.md). Free is 0.';
-comment on column private.settings.maximum_amount_cents is 'Largest charge: the providers'' eight digits.';
 comment on column private.settings.minimum_payout_cents is 'Smallest payout a seller may request, cents.';
 comment on column private.settings.payout_approval_above_cents is
 'Payouts above this wait for an admin; up to it they are approved on request.';

@@ -168,6 +168,49 @@ comment on function private.tidy_body(text) is
 'A text of many lines in the form it is stored in: Unicode form NFC, line breaks as \n, no control characters or '
 'direction overrides, no space around it. Empty when it would show nothing.';
 
+create function private.is_reason(value text) returns boolean
+language plpgsql
+immutable
+strict
+set search_path = ''
+as $$
+begin
+    return char_length(value) between 1 and 500;
+end
+$$;
+comment on function private.is_reason(text) is
+'Whether a tidied text can be the reason given to somebody: 1 to 500 characters. Null for null.';
+
+create function private.is_note(value text) returns boolean
+language plpgsql
+immutable
+strict
+set search_path = ''
+as $$
+begin
+    return char_length(value) <= 2000;
+end
+$$;
+comment on function private.is_note(text) is
+'Whether a tidied text can be what somebody has to say about an order, a report or a review: at most 2,000 characters. '
+'Null for null.';
+
+create function private.require_reason(reason text) returns text
+language plpgsql
+stable
+set search_path = ''
+as $$
+declare
+    tidy text := private.tidy_body(reason);
+begin
+    if private.is_reason(tidy) is not true then
+        perform private.fail('reason_required');
+    end if;
+    return tidy;
+end
+$$;
+comment on function private.require_reason(text) is 'The reason, tidied. Error: reason_required.';
+
 create function private.tidy_object(value jsonb) returns jsonb
 language sql
 immutable
@@ -200,6 +243,20 @@ as $$
 $$;
 comment on function private.tag_form(text) is
 'The one form of a tag, however it was typed: tidied as a name, without #, letter case folded.';
+
+create function private.is_tag(value text) returns boolean
+language plpgsql
+immutable
+strict
+parallel safe
+set search_path = ''
+as $$
+begin
+    return char_length(value) between 1 and 50;
+end
+$$;
+comment on function private.is_tag(text) is
+'Whether a text in the form of a tag is one: 1 to 50 characters. Null for null.';
 
 -- A statement's value passes here before constraints and the page's own triggers see it: the name sorts first.
 create function private.tidy_texts() returns trigger
@@ -304,7 +361,7 @@ comment on function private.slugify(text) is
 'Lower-case ASCII words joined by hyphens; may be empty when nothing survives (emoji, scripts nobody can spell out).';
 grant execute on function
 private.marks(), private.blanks(), private.invisibles(), private.is_visible_text(text), private.tidy_name(text),
-private.tidy_body(text), private.tag_form(text), private.slugify(text)
+private.tidy_body(text), private.tag_form(text), private.is_tag(text), private.slugify(text)
 to authenticated;
 
 -- "letter latin" pairs; - is no sound.
@@ -364,4 +421,6 @@ cross join regexp_split_to_table(part.letters, ' ') with ordinality as l (latin,
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('text_not_visible', 'PT400', 'Please write something that can be seen.',
-'The text in the detail (a column) is missing or made of spaces and invisible characters only.');
+'The text in the detail (a column) is missing or made of spaces and invisible characters only.'),
+('reason_required', 'PT400', 'A reason is required.',
+'Give people 1 to 500 characters they can read; for a report, one of the values of report_reason.');

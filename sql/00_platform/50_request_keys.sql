@@ -8,8 +8,7 @@ create table private.request_keys (
     fingerprint bytea not null,
     answer jsonb,
     created_at timestamptz not null default now(),
-    constraint request_keys_pkey primary key (caller, purpose, key),
-    constraint request_keys_key_check check (char_length(key) between 1 and 200)
+    constraint request_keys_pkey primary key (caller, purpose, key)
 );
 
 comment on table private.request_keys is

@@ -39,6 +39,48 @@ comment on constraint http_urls_check on domain public.http_urls is
 'invalid_url: At most 30 addresses, each beginning with http:// or https://.';
 comment on domain public.http_urls is 'At most 30 absolute http(s) addresses.';
 
+create function private.is_http_url(value text) returns boolean
+language plpgsql
+immutable
+strict
+set search_path = ''
+as $$
+begin
+    -- The domain says what an address is.
+    perform value::public.http_url;
+    return true;
+exception when check_violation then
+    return false;
+end
+$$;
+comment on function private.is_http_url(text) is 'Whether a text can be stored as an http_url.';
+
+create function private.is_username(value text) returns boolean
+language plpgsql
+immutable
+strict
+set search_path = ''
+as $$
+begin
+    return value ~ '^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$' and char_length(value) between 3 and 30;
+end
+$$;
+comment on function private.is_username(text) is
+'Whether a username is made as they have to be, reserved or not. Null for null.';
+
+create function private.is_smart_link(value text) returns boolean
+language plpgsql
+immutable
+strict
+set search_path = ''
+as $$
+begin
+    return value ~* '^https?://(www\.)?rolink\.me/[^[:space:][:cntrl:]"<>\\]*$' and private.hides_nothing(value);
+end
+$$;
+comment on function private.is_smart_link(text) is 'Whether this is an address at rolink.me. Null for null.';
+grant execute on function private.is_username(text), private.is_smart_link(text) to authenticated;
+
 create table public.profiles (
     id uuid not null,
     username extensions.citext not null,
@@ -63,16 +105,11 @@ create table public.profiles (
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint profiles_pkey primary key (id),
-    constraint profiles_username_check check (
-        username::text ~ '^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$' and char_length(username::text) between 3 and 30
-    ),
+    constraint profiles_username_check check (private.is_username(username::text)),
     constraint profiles_display_name_check check (char_length(display_name) between 1 and 80),
     constraint profiles_full_name_check check (char_length(full_name) between 1 and 100),
     constraint profiles_bio_check check (char_length(bio) <= 5000),
-    constraint profiles_smart_link_check check (
-        smart_link ~* '^https?://(www\.)?rolink\.me/[^[:space:][:cntrl:]"<>\\]*$' and char_length(smart_link) <= 500
-        and private.hides_nothing(smart_link)
-    ),
+    constraint profiles_smart_link_check check (private.is_smart_link(smart_link) and char_length(smart_link) <= 500),
     constraint profiles_counts_check check (
         followers_count >= 0 and following_count >= 0
     )
@@ -486,11 +523,7 @@ security definer
 set search_path = ''
 as $$
     select case
-        when
-            username is null
-            or username !~ '^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$'
-            or char_length(username) not between 3 and 30
-            then 'username_invalid'
+        when private.is_username(username) is not true then 'username_invalid'
         when lower(username) like 'deleted-%' or private.is_reserved(username) then 'username_reserved'
         when private.is_held_username(username, user_id) then 'username_taken'
     end
@@ -526,10 +559,7 @@ begin
     if new.smart_link !~* '^https?://' then
         new.smart_link := 'https://' || new.smart_link;
     end if;
-    if
-        new.smart_link !~* '^https?://(www\.)?rolink\.me/[^[:space:][:cntrl:]"<>\\]*$'
-        or not private.hides_nothing(new.smart_link)
-    then
+    if not private.is_smart_link(new.smart_link) then
         perform private.fail('invalid_smart_link', left(new.smart_link, 200));
     end if;
     return new;

@@ -9,6 +9,10 @@ create table public.bans (
     constraint bans_reason_check check (char_length(reason) between 1 and 1000)
 );
 
+-- What a client that breaks it by ban_user() is told, see error_catalog().
+comment on constraint bans_reason_check on public.bans is
+'reason_required: The reason of a ban has 1 to 1,000 characters.';
+
 comment on table public.bans is
 'Current bans. Admins and the banned user read, so who decided is in audit_log only, with past bans. Written by '
 'ban_user() and unban_user().';

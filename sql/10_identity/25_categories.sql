@@ -36,7 +36,7 @@ create table public.categories (
     constraint categories_pkey primary key (id),
     constraint categories_slug_key unique (slug),
     constraint categories_name_check check (char_length(btrim(name)) between 1 and 80),
-    constraint categories_slug_check check (slug::text ~ '^[a-z0-9]+(-[a-z0-9]+)*$')
+    constraint categories_slug_check check (private.is_slug(slug::text))
 );
 
 create unique index categories_normal_name_idx on public.categories (private.normal_form(name));

@@ -1,5 +1,19 @@
 -- What people can do, under the categories. Seeded here; grows by requests (35_custom_fields.sql).
 
+create function private.is_field_name(value text) returns boolean
+language plpgsql
+immutable
+strict
+set search_path = ''
+as $$
+begin
+    return char_length(value) between 2 and 60 and value !~ '[<>]';
+end
+$$;
+comment on function private.is_field_name(text) is
+'Whether a skill or a genre can have this name: 2 to 60 characters, no markup. Null for null.';
+grant execute on function private.is_field_name(text) to authenticated;
+
 create table public.skills (
     id uuid not null default gen_random_uuid(),
     category_id uuid,
@@ -12,10 +26,8 @@ create table public.skills (
     constraint skills_pkey primary key (id),
     constraint skills_slug_key unique (slug),
     constraint skills_category_id_fkey foreign key (category_id) references public.categories (id),
-    constraint skills_name_check check (
-        char_length(name) between 2 and 60 and name !~ '[<>]'
-    ),
-    constraint skills_slug_check check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$')
+    constraint skills_name_check check (private.is_field_name(name)),
+    constraint skills_slug_check check (private.is_slug(slug))
 );
 
 create index skills_category_id_name_idx on public.skills (category_id, name);

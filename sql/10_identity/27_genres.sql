@@ -13,10 +13,8 @@ create table public.genres (
     constraint genres_slug_key unique (slug),
     constraint genres_parent_genre_id_fkey foreign key (parent_genre_id) references public.genres (id),
     constraint genres_parent_genre_id_check check (parent_genre_id <> id),
-    constraint genres_name_check check (
-        char_length(name) between 2 and 60 and name !~ '[<>]'
-    ),
-    constraint genres_slug_check check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$')
+    constraint genres_name_check check (private.is_field_name(name)),
+    constraint genres_slug_check check (private.is_slug(slug))
 );
 
 create index genres_parent_genre_id_name_idx on public.genres (parent_genre_id, name);

@@ -26,9 +26,7 @@ create table public.artist_profiles (
             social_links, 'strict $.* ? (@.type() != "string" || !(@ like_regex "^https?://[^[:space:]\"<>]+$"))'
         )
     ),
-    constraint artist_profiles_hourly_rate_cents_check check (
-        hourly_rate_cents = 0 or hourly_rate_cents between 50 and 99999999
-    ),
+    constraint artist_profiles_hourly_rate_cents_check check (private.is_price(hourly_rate_cents)),
     constraint artist_profiles_total_plays_check check (total_plays >= 0)
 );
 

@@ -27,7 +27,7 @@ create table public.custom_field_requests (
     constraint custom_field_requests_category_id_fkey foreign key (category_id)
     references public.categories (id) on delete set null,
     constraint custom_field_requests_field_value_check check (
-        char_length(field_value) between 2 and 60 and normal_value = private.normal_form(normal_value)
+        private.is_field_name(field_value) and normal_value = private.normal_form(normal_value)
     ),
     constraint custom_field_requests_category_id_check check (category_id is null or field_type = 'skill'),
     constraint custom_field_requests_request_count_check check (request_count >= 0),
@@ -38,9 +38,6 @@ create table public.custom_field_requests (
             when 'approved' then field_id is not null and reviewed_at is not null and rejection_reason is null
             when 'rejected' then field_id is null and reviewed_at is not null and rejection_reason is not null
         end
-    ),
-    constraint custom_field_requests_rejection_reason_check check (
-        char_length(rejection_reason) between 1 and 1000 and rejection_reason = btrim(rejection_reason)
     )
 );
 
@@ -82,7 +79,7 @@ create table public.custom_field_requesters (
     references public.profiles (id) on delete cascade,
     constraint custom_field_requesters_category_id_fkey foreign key (category_id)
     references public.categories (id) on delete set null,
-    constraint custom_field_requesters_spelling_check check (char_length(spelling) between 2 and 60)
+    constraint custom_field_requesters_spelling_check check (private.is_field_name(spelling))
 );
 
 create index custom_field_requesters_user_id_idx on public.custom_field_requesters (user_id);
@@ -152,9 +149,8 @@ declare
     tidy text := case when char_length(name) <= 200 then private.tidy_name(name) end;
 begin
     if
-        tidy is null
-        or char_length(tidy) not between 2 and 60
-        or tidy ~ '[][<>{}\\^|"]|://'
+        private.is_field_name(tidy) is not true
+        or tidy ~ '[][{}\\^|"]|://'
         -- A letter of any script.
         or tidy !~ '[A-Za-z\u00C0-\u1FFF\u2C00-\uD7FF]'
     then

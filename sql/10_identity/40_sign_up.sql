@@ -75,8 +75,7 @@ begin
     cross join lateral (values (left(metadata ->> k.key, 2049))) as v (t)
     where
         jsonb_typeof(metadata) = 'object' and jsonb_typeof(metadata -> k.key) = 'string'
-        and t ~ '^https?://[^[:space:][:cntrl:]"<>\\^`{|}]+$' and char_length(t) <= 2048
-        and private.hides_nothing(t)
+        and private.is_http_url(t)
     limit 1;
 
     -- A wish that is reserved, too short or taken gets a suffix, at last a name from the id itself. The insert decides

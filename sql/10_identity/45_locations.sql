@@ -413,10 +413,10 @@ begin
         and (
             after_distance_km is null
             or (f.distance, f.id)
-            > (after_distance_km, coalesce(after_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+            > (after_distance_km, coalesce(after_id, private.last_uuid()))
         )
     order by f.distance, f.id
-    limit least(greatest(coalesce(max_rows, 20), 1), 100);
+    limit private.page_size(max_rows);
 end
 $$;
 comment on function public.nearby_profiles(

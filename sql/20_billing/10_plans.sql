@@ -33,7 +33,7 @@ create table public.plans (
     constraint plans_paypal_plan_id_annual_key unique (paypal_plan_id_annual),
     constraint plans_key_check check (key = family || '_' || tier),
     constraint plans_prices_check check (
-        monthly_price_cents between 0 and 99999999 and annual_price_cents between 0 and 99999999
+        private.is_price(monthly_price_cents) and private.is_price(annual_price_cents)
         and (monthly_price_cents = 0) = (annual_price_cents = 0)
     ),
     -- Sellers' plans decide commission and featured items; the others have neither.

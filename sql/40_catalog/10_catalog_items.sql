@@ -41,9 +41,9 @@ create table public.catalog_items (
     constraint catalog_items_kind_slug_key unique (kind, slug),
     constraint catalog_items_kind_fkey foreign key (kind) references private.kinds (kind),
     constraint catalog_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
-    constraint catalog_items_price_cents_check check (price_cents = 0 or price_cents between 50 and 99999999),
+    constraint catalog_items_price_cents_check check (private.is_price(price_cents)),
     constraint catalog_items_minimum_price_cents_check check (
-        minimum_price_cents <= price_cents and (minimum_price_cents = 0 or minimum_price_cents >= 50)
+        minimum_price_cents is null or private.is_price(minimum_price_cents) and minimum_price_cents <= price_cents
     ),
     constraint catalog_items_counts_check check (
         views_count >= 0 and favorites_count >= 0 and comments_count >= 0 and purchases_count >= 0
@@ -342,7 +342,7 @@ begin
         where t.tag <> ''
         order by t.position
     );
-    if cardinality(cleaned) > 20 or exists (select from unnest(cleaned) as t (tag) where char_length(t.tag) > 50) then
+    if cardinality(cleaned) > 20 or exists (select from unnest(cleaned) as t (tag) where not private.is_tag(t.tag)) then
         perform private.fail('invalid_tags', cardinality(cleaned)::text);
     end if;
     return cleaned;
@@ -436,8 +436,8 @@ declare
         when auth.uid() is null then array(select private.hidden_ids()) else array(select private.blocked_ids())
     end;
     last_at timestamptz := coalesce(search_catalog.before_published_at, 'infinity');
-    last_id uuid := coalesce(search_catalog.before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    page integer := least(greatest(coalesce(search_catalog.max_rows, 20), 1), 100);
+    last_id uuid := coalesce(search_catalog.before_id, private.last_uuid());
+    page integer := private.page_size(search_catalog.max_rows);
     by_words boolean := numnode(words) > 0 and exists (
         select from public.catalog_items as c where c.is_listed and c.seller_id <> all (blocked) and c.search @@ words
     );

@@ -50,15 +50,12 @@ create table public.products (
     constraint products_id_fkey foreign key (id) references public.catalog_items (id)
     deferrable initially deferred,
     constraint products_title_check check (char_length(title) between 1 and 255),
-    constraint products_slug_check check (
-        slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100
-    ),
+    constraint products_slug_check check (private.is_slug(slug) and char_length(slug) <= 100),
     constraint products_description_check check (char_length(description) <= 20000),
-    constraint products_price_cents_check check (price_cents = 0 or price_cents between 50 and 99999999),
+    constraint products_price_cents_check check (private.is_price(price_cents)),
     constraint products_minimum_price_cents_check check (
         (minimum_price_cents is not null) = allow_name_your_price
-        and (minimum_price_cents = 0 or minimum_price_cents >= 50)
-        and minimum_price_cents <= price_cents
+        and private.is_price(minimum_price_cents) and minimum_price_cents <= price_cents
     ),
     constraint products_technical_details_check check (
         jsonb_typeof(technical_details) = 'object' and octet_length(technical_details::text) <= 16384
@@ -235,8 +232,12 @@ create table public.product_approvals (
     constraint product_approvals_pkey primary key (product_id),
     constraint product_approvals_product_id_fkey foreign key (product_id)
     references public.products (id) on delete cascade,
-    constraint product_approvals_approval_notes_check check (char_length(approval_notes) <= 2000)
+    constraint product_approvals_approval_notes_check check (private.is_note(approval_notes))
 );
+
+-- What a client that breaks it by review_product() is told, see error_catalog().
+comment on constraint product_approvals_approval_notes_check on public.product_approvals is
+'invalid_note: The notes of a review have at most 2,000 characters.';
 
 comment on table public.product_approvals is
 'Last review of a product; the history, and who decided, are in audit_log. Its seller and admins read, '

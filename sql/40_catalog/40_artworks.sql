@@ -40,18 +40,15 @@ create table public.artworks (
     constraint artworks_id_fkey foreign key (id) references public.catalog_items (id)
     deferrable initially deferred,
     constraint artworks_title_check check (char_length(title) between 1 and 255),
-    constraint artworks_slug_check check (
-        slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100
-    ),
+    constraint artworks_slug_check check (private.is_slug(slug) and char_length(slug) <= 100),
     constraint artworks_description_check check (char_length(description) <= 20000),
-    constraint artworks_price_cents_check check (price_cents = 0 or price_cents between 50 and 99999999),
+    constraint artworks_price_cents_check check (private.is_price(price_cents)),
     constraint artworks_original_price_cents_check check (
-        original_price_cents > price_cents and original_price_cents <= 99999999
+        original_price_cents > price_cents and original_price_cents <= private.highest_amount_cents()
     ),
     constraint artworks_dimensions_check check (char_length(dimensions) between 1 and 100),
     constraint artworks_file_size_bytes_check check (file_size_bytes >= 0),
-    constraint artworks_sold_at_check check ((status = 'sold') = (sold_at is not null)),
-    constraint artworks_hidden_reason_check check (char_length(hidden_reason) <= 500)
+    constraint artworks_sold_at_check check ((status = 'sold') = (sold_at is not null))
 );
 
 create index artworks_seller_id_created_at_idx on public.artworks (seller_id, created_at desc);

@@ -285,7 +285,7 @@ begin
         -- Held until the row is there: an account that ends just now finds the file and erases it.
         perform from public.profiles as p
         where
-            p.id = case when new.owner_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then new.owner_id::uuid end
+            p.id = case when private.is_uuid(new.owner_id) then new.owner_id::uuid end
             and p.deleted_at is null and not p.is_banned
         for share;
         if not found then

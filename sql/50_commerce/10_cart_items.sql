@@ -11,8 +11,8 @@ create table public.cart_items (
     constraint cart_items_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
     constraint cart_items_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade,
     constraint cart_items_quantity_check check (quantity between 1 and 99),
-    constraint cart_items_offered_price_check check (offered_price_cents between 0 and 99999999),
-    constraint cart_items_shown_price_cents_check check (shown_price_cents between 0 and 99999999)
+    constraint cart_items_offered_price_check check (offered_price_cents between 0 and private.highest_amount_cents()),
+    constraint cart_items_shown_price_cents_check check (shown_price_cents between 0 and private.highest_amount_cents())
 );
 
 create index cart_items_item_id_idx on public.cart_items (item_id);
@@ -37,12 +37,39 @@ comment on column public.cart_items.shown_price_cents is
 'Checkout takes no more without asking (price_changed). Kept by trigger.';
 comment on column public.cart_items.added_at is 'When it was put in.';
 
+create function private.price_of(
+    price_cents bigint, minimum_price_cents bigint, offered_cents bigint, agreed_cents bigint,
+    out cents bigint, out least_cents bigint, out problem text
+)
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    cents := price_cents;
+    if minimum_price_cents is not null then
+        cents := coalesce(offered_cents, price_cents);
+        least_cents := case
+            when cents > 0 then greatest(minimum_price_cents, private.lowest_price_cents()) else minimum_price_cents
+        end;
+    end if;
+    problem := case when cents < least_cents then 'price_too_low' when cents > agreed_cents then 'price_changed' end;
+end
+$$;
+
+comment on function private.price_of(bigint, bigint, bigint, bigint) is
+'What a piece costs a buyer who offers this much (null: no offer) for an item with this price and this minimum (null: '
+'not name-your-price) and agreed to pay so much at most (null: whatever it costs); the least they may offer; and what '
+'speaks against it: price_too_low, price_changed. The one rule of the cart and of checkout.';
+grant execute on function private.price_of(bigint, bigint, bigint, bigint) to authenticated;
+
 create function private.check_cart_item() returns trigger
 language plpgsql
 set search_path = ''
 as $$
 declare
     item public.catalog_items;
+    price record;
 begin
     -- Read as the caller: an item the caller may not see does not exist for the cart either.
     select * into item from public.catalog_items as c where c.id = new.item_id;
@@ -58,11 +85,12 @@ begin
     if new.offered_price_cents is not null and item.minimum_price_cents is null then
         perform private.fail('price_not_negotiable', new.item_id::text);
     end if;
-    if new.offered_price_cents < item.minimum_price_cents then
-        perform private.fail('price_too_low', format('%s: minimum is %s cents', item.id, item.minimum_price_cents));
+    price := private.price_of(item.price_cents, item.minimum_price_cents, new.offered_price_cents, null);
+    if price.problem is not null then
+        perform private.fail(price.problem, format('%s: minimum is %s cents', item.id, price.least_cents));
     end if;
     if tg_argv[0] = 'shows' then
-        new.shown_price_cents := coalesce(new.offered_price_cents, item.price_cents);
+        new.shown_price_cents := price.cents;
     end if;
     return new;
 end

@@ -35,9 +35,9 @@ create table public.orders (
     constraint orders_amounts_check check (
         subtotal_cents >= 0 and tax_cents >= 0 and shipping_cents >= 0 and discount_cents >= 0
         and total_cents = subtotal_cents + tax_cents + shipping_cents - discount_cents
-        and total_cents between 0 and 99999999
+        and total_cents between 0 and private.highest_amount_cents()
     ),
-    constraint orders_notes_check check (char_length(notes) <= 2000)
+    constraint orders_notes_check check (private.is_note(notes))
 )
 -- An order's row is rewritten as it moves through its states; room on the page keeps that a HOT update.
 with (fillfactor = 80);
@@ -91,9 +91,9 @@ create table public.order_items (
     constraint order_items_buyer_id_fkey foreign key (buyer_id) references public.profiles (id),
     constraint order_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
     constraint order_items_not_own_check check (buyer_id <> seller_id),
-    constraint order_items_unit_price_check check (unit_price_cents between 0 and 99999999),
+    constraint order_items_unit_price_check check (private.is_price(unit_price_cents)),
     constraint order_items_quantity_check check (quantity between 1 and 99),
-    constraint order_items_tax_check check (tax_cents between 0 and 99999999),
+    constraint order_items_tax_check check (tax_cents between 0 and private.highest_amount_cents()),
     constraint order_items_commission_bps_check check (commission_bps between 0 and 10000)
 );
 

@@ -271,7 +271,7 @@ begin
     where a.owner_id = member and (before_journal is null or j.id < before_journal)
     group by j.id
     order by j.id desc
-    limit least(greatest(max_rows, 1), 200);
+    limit private.page_size(max_rows, 50, 200);
 end
 $$;
 

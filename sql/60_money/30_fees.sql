@@ -13,7 +13,7 @@ create table public.fee_schedules (
     fixed_cents bigint not null,
     constraint fee_schedules_pkey primary key (provider, currency, valid_from),
     constraint fee_schedules_percent_check check (percent_bps between 0 and 10000),
-    constraint fee_schedules_fixed_check check (fixed_cents between 0 and 99999999)
+    constraint fee_schedules_fixed_check check (fixed_cents between 0 and private.highest_amount_cents())
 );
 
 comment on table public.fee_schedules is

@@ -38,9 +38,10 @@ create table public.payments (
     constraint payments_provider_ref_key unique (provider_ref, provider),
     constraint payments_user_id_fkey foreign key (user_id) references public.profiles (id),
     constraint payments_order_id_fkey foreign key (order_id) references public.orders (id),
-    constraint payments_amount_check check (amount_cents between 1 and 99999999),
+    constraint payments_amount_check check (amount_cents between 1 and private.highest_amount_cents()),
     constraint payments_fees_check check (
-        fee_estimate_cents between 0 and 99999999 and provider_fee_cents between 0 and 99999999
+        fee_estimate_cents between 0 and private.highest_amount_cents()
+        and provider_fee_cents between 0 and private.highest_amount_cents()
     ),
     constraint payments_refunded_check check (refunded_cents between 0 and amount_cents)
 )

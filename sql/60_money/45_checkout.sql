@@ -100,12 +100,14 @@ begin
     end if;
     if set_hold_limit.max_holds is null then
         delete from private.hold_limits as l where l.user_id = set_hold_limit.user_id;
-    elsif set_hold_limit.max_holds not between 0 and 1000 then
-        perform private.fail('invalid_hold_limit');
     else
-        insert into private.hold_limits as l (user_id, max_holds)
-        values (set_hold_limit.user_id, set_hold_limit.max_holds)
-        on conflict on constraint hold_limits_pkey do update set max_holds = excluded.max_holds;
+        begin
+            insert into private.hold_limits as l (user_id, max_holds)
+            values (set_hold_limit.user_id, set_hold_limit.max_holds)
+            on conflict on constraint hold_limits_pkey do update set max_holds = excluded.max_holds;
+        exception when check_violation then
+            perform private.fail('invalid_hold_limit');
+        end;
     end if;
     perform private.audit(
         'set_hold_limit', 'profile', set_hold_limit.user_id,
@@ -221,10 +223,7 @@ create function private.read_lines(buyer uuid, wanted jsonb) returns setof priva
 language plpgsql
 set search_path = ''
 as $$
-declare
-    limits private.settings;
 begin
-    select * into strict limits from private.settings;
     return query
     -- The only look at the items: what is checked here is what is written and charged. Locked, so that it is the last
     -- committed state and the item stays; a seller may go on editing, as if the order had been a moment earlier.
@@ -259,9 +258,7 @@ begin
         u.cents, l.quantity, plan.tier, plan.commission_bps, e.problem,
         case
             when e.problem = 'price_too_low'
-                then format('%s: minimum is %s cents', l.item_id, greatest(
-                    c.minimum_price_cents, case when u.cents > 0 then limits.minimum_price_cents end
-                ))
+                then format('%s: minimum is %s cents', l.item_id, u.least_cents)
             else l.item_id::text
         end
     from line as l
@@ -273,10 +270,8 @@ begin
     left join public.products as p on p.id = c.id
     left join public.artworks as a on a.id = c.id
     left join lateral private.seller_plan(c.seller_id) as plan on true
-    cross join lateral (
-        select case
-            when c.minimum_price_cents is null then c.price_cents else coalesce(l.offered_cents, c.price_cents)
-        end as cents
+    cross join lateral private.price_of(
+        c.price_cents, c.minimum_price_cents, l.offered_cents, l.agreed_cents
     ) as u
     cross join lateral (
         select case
@@ -287,10 +282,7 @@ begin
             when not c.is_listed and c.is_unique then 'item_sold'
             when not c.is_listed then 'item_not_available'
             when l.quantity < 1 or (c.is_unique and l.quantity > 1) then 'quantity_not_allowed'
-            when u.cents < c.minimum_price_cents then 'price_too_low'
-            when c.minimum_price_cents is not null and u.cents between 1 and limits.minimum_price_cents - 1
-                then 'price_too_low'
-            when u.cents > l.agreed_cents then 'price_changed'
+            else u.problem
         end as problem
     ) as e
     order by l.no;
@@ -334,7 +326,7 @@ begin
     select * into strict limits from private.settings;
     -- One checkout of a buyer at a time: a double click, two tabs, or the same key twice line up here.
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || buyer, 0));
-    if char_length(private.tidy_body(checkout.notes)) > 2000 then
+    if not private.is_note(private.tidy_body(checkout.notes)) then
         perform private.fail('invalid_checkout', 'notes: at most 2,000 characters');
     end if;
     perform private.require_keys(
@@ -373,7 +365,7 @@ begin
         if exists (
             select from jsonb_array_elements(wanted) as w
             where
-                coalesce(w ->> 'item_id', '') !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                private.is_uuid(w ->> 'item_id') is not true
                 or coalesce(w ->> 'quantity', '1') !~ '^[0-9]{1,2}$'
                 or coalesce(w ->> 'offered_price_cents', '0') !~ '^[0-9]{1,8}$'
         ) then
@@ -419,8 +411,8 @@ begin
     select sum(l.unit_price_cents * l.quantity), array_agg(l.item_id order by l.item_id) filter (where l.is_unique)
     into total, unique_items
     from unnest(lines) as l;
-    if total > limits.maximum_amount_cents then
-        perform private.fail('amount_out_of_range', format('at most %s cents', limits.maximum_amount_cents));
+    if total > private.highest_amount_cents() then
+        perform private.fail('amount_out_of_range', format('at most %s cents', private.highest_amount_cents()));
     end if;
 
     insert into public.orders (user_id, subtotal_cents, total_cents, shipping_address, notes)
@@ -809,8 +801,7 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('item_sold', 'PT409', 'This item is already sold.',
 'A one-of-a-kind item found its buyer or was taken down. Remove it from the cart.'),
 ('item_reserved', 'PT409', 'Somebody else is buying this item right now.',
-'A one-of-a-kind item is held during another buyer''s checkout (15 minutes). It is sold unless they give up: try '
-'later.'),
+'A one-of-a-kind item is held during another buyer''s checkout. It is sold unless they give up: try later.'),
 ('already_owned', 'PT409', 'You already own this item.', 'Download it instead of buying it again.'),
 ('duplicate_item', 'PT400', 'The same item was sent twice.', 'Use quantity.'),
 ('price_changed', 'PT409', 'The price has risen.',

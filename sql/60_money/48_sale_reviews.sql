@@ -56,11 +56,8 @@ as $$
 declare
     admin uuid := private.require_admin();
     review public.sale_reviews;
-    words text := private.tidy_body(note);
+    words text := private.require_reason(note);
 begin
-    if char_length(coalesce(words, '')) not between 1 and 500 then
-        perform private.fail('reason_required');
-    end if;
     select * into review from public.sale_reviews as r
     where r.transaction_id = release_sale_review.transaction_id
     for no key update;

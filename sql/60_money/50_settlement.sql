@@ -462,7 +462,7 @@ begin
     if paid.provider_fee_cents is not null or paid.succeeded_at is null then
         return;
     end if;
-    if fee_cents is null or fee_cents not between 0 and 99999999 then
+    if fee_cents is null or fee_cents not between 0 and private.highest_amount_cents() then
         perform private.fail('event_rejected', format('payment %s has a fee of %s cents', paid.id, fee_cents));
     end if;
     update public.payments as p set charge_id = coalesce(p.charge_id, record_provider_fee.charge_id)

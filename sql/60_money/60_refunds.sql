@@ -33,8 +33,8 @@ create table public.refunds (
     constraint refunds_provider_ref_key unique (provider_ref, provider),
     constraint refunds_payment_id_fkey foreign key (payment_id) references public.payments (id),
     constraint refunds_order_item_id_fkey foreign key (order_item_id) references public.order_items (id),
-    constraint refunds_amount_check check (amount_cents between 1 and 99999999),
-    constraint refunds_reason_check check (char_length(reason) between 1 and 500)
+    constraint refunds_amount_check check (amount_cents between 1 and private.highest_amount_cents()),
+    constraint refunds_reason_check check (private.is_reason(reason))
 );
 
 create index refunds_payment_id_idx on public.refunds (payment_id);
@@ -750,9 +750,7 @@ declare
     debt_limit bigint := (select s.seller_debt_cents from private.settings as s);
     wanted bigint;
 begin
-    if char_length(private.tidy_body(coalesce(reason, ''))) not between 1 and 500 then
-        perform private.fail('reason_required');
-    end if;
+    perform private.require_reason(reason);
     select * into strict sale from public.transactions as t where t.id = transaction_id;
     -- In the order of book_refund(), which a wallet payment reaches from here.
     perform from public.payments as p where p.id = sale.payment_id for no key update;
@@ -948,8 +946,6 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('insufficient_funds', 'PT402', 'The balance is not sufficient.',
 'The wallet does not hold enough money for this payment, payout or refund: debts and refunds under way count. A '
 'seller''s refund may make a small debt, the detail says how much; beyond it ask an admin.'),
-('reason_required', 'PT400', 'A reason is required.',
-'Give people 1 to 500 characters they can read; for a report, one of the values of report_reason.'),
 ('refund_not_failed', 'PT409', 'This refund has not failed.', 'Only a failed or cancelled refund is made again.'),
 ('reference_required', 'PT400', 'A reference of 1 to 200 characters is required.',
 'Name the payment by which the buyer got the money.'),

@@ -22,8 +22,8 @@ create table public.refund_requests (
     constraint refund_requests_buyer_id_fkey foreign key (buyer_id) references public.profiles (id),
     constraint refund_requests_seller_id_fkey foreign key (seller_id) references public.profiles (id),
     constraint refund_requests_refund_id_fkey foreign key (refund_id) references public.refunds (id),
-    constraint refund_requests_reason_check check (char_length(reason) between 1 and 500),
-    constraint refund_requests_note_check check (char_length(note) between 1 and 500),
+    constraint refund_requests_reason_check check (private.is_reason(reason)),
+    constraint refund_requests_note_check check (private.is_reason(note)),
     constraint refund_requests_refund_check check ((status = 'accepted') = (refund_id is not null))
 );
 
@@ -99,11 +99,8 @@ declare
     member uuid := private.require_member();
     sale public.transactions;
     request public.refund_requests;
-    words text := private.tidy_body(request_refund.reason);
+    words text := private.require_reason(request_refund.reason);
 begin
-    if char_length(coalesce(words, '')) not between 1 and 500 then
-        perform private.fail('reason_required');
-    end if;
     select * into sale from public.transactions as t
     where t.order_item_id = request_refund.order_item_id and t.buyer_id = member;
     if sale.id is null or sale.refunded_cents = sale.amount_total_cents then
@@ -137,11 +134,10 @@ declare
     member uuid := private.require_member();
     request public.refund_requests;
     made uuid;
-    words text := private.tidy_body(answer_refund_request.note);
+    words text := case
+        when answer_refund_request.note is not null then private.require_reason(answer_refund_request.note)
+    end;
 begin
-    if char_length(words) not between 1 and 500 then
-        perform private.fail('reason_required');
-    end if;
     select * into request from public.refund_requests as r
     where r.id = request_id and (r.seller_id = member or (private.is_admin() and r.buyer_id <> member))
     for no key update;

@@ -29,7 +29,7 @@ create table public.payouts (
     constraint payouts_pkey primary key (id),
     constraint payouts_provider_ref_key unique (provider_ref, payout_method),
     constraint payouts_user_id_fkey foreign key (user_id) references public.wallets (user_id),
-    constraint payouts_amount_check check (amount_cents between 1 and 99999999),
+    constraint payouts_amount_check check (amount_cents between 1 and private.highest_amount_cents()),
     constraint payouts_returned_check check (returned_cents between 0 and amount_cents),
     constraint payouts_method_check check (payout_method <> 'wallet')
 );
@@ -123,9 +123,9 @@ begin
     -- Everything below is decided under this lock: simultaneous requests come one after the other.
     select * into wallet from public.wallets as w where w.user_id = member for no key update;
     if request_payout.amount_cents is null or request_payout.amount_cents < limits.minimum_payout_cents
-        or request_payout.amount_cents > limits.maximum_amount_cents then
+        or request_payout.amount_cents > private.highest_amount_cents() then
         perform private.fail('payout_amount_invalid', format(
-            'between %s and %s cents', limits.minimum_payout_cents, limits.maximum_amount_cents
+            'between %s and %s cents', limits.minimum_payout_cents, private.highest_amount_cents()
         ));
     end if;
     if wallet.stripe_account_id is null or wallet.stripe_account_status is distinct from 'enabled' then
@@ -162,7 +162,7 @@ begin
         select sum(p.amount_cents) from public.payouts as p
         where
             p.user_id = member and p.requested_at > now() - interval '24 hours'
-            and p.status not in ('failed', 'cancelled', 'returned')
+            and (p.is_open or p.status = 'completed')
     ) <= limits.payout_daily_cents then
         payout := private.set_payout_approved(payout.id);
     end if;

@@ -146,7 +146,7 @@ begin
             perform private.fail('event_too_early', format('payment %s was paid by %s', found.id, found.charge_id));
         end if;
     end if;
-    if found.id is null and named ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+    if found.id is null and private.is_uuid(named) then
         select * into claimed from public.payments as p where p.id = named::uuid for no key update;
         if claimed.provider_ref is not null then
             perform private.fail('event_rejected', format(
@@ -344,7 +344,7 @@ begin
             'payment %s is in %s, refund %s in %s', paid.id, paid.currency, object ->> 'id', object ->> 'currency'
         ));
     end if;
-    if ours ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+    if private.is_uuid(ours) then
         select r.id into known from public.refunds as r where r.id = ours::uuid and r.payment_id = paid.id;
         if known is null then
             perform private.fail('event_rejected', 'refund ' || ours || ' is not one of payment ' || paid.id);
@@ -411,7 +411,7 @@ declare
     destination text := coalesce(object #>> '{destination,id}', object ->> 'destination');
     payout public.payouts;
 begin
-    if ours is null or ours !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+    if private.is_uuid(ours) is not true then
         return 'ignored';
     end if;
     select * into payout from public.payouts as p where p.id = ours::uuid for no key update;

@@ -20,12 +20,14 @@ create table public.book_corrections (
     constraint book_corrections_pkey primary key (id),
     constraint book_corrections_user_id_fkey foreign key (user_id) references public.wallets (user_id),
     constraint book_corrections_provider_check check (provider <> 'wallet'),
-    constraint book_corrections_change_check check (change_cents <> 0 and abs(change_cents) <= 99999999),
+    constraint book_corrections_change_check check (
+        change_cents <> 0 and abs(change_cents) <= private.highest_amount_cents()
+    ),
     constraint book_corrections_account_check check (
         account in ('member', 'revenue', 'tax_payable', 'promotions', 'bank')
         and (account = 'member') = (user_id is not null)
     ),
-    constraint book_corrections_reason_check check (char_length(reason) between 1 and 500),
+    constraint book_corrections_reason_check check (private.is_reason(reason)),
     constraint book_corrections_decided_check check (
         (status = 'proposed') = (decided_at is null) and (decided_at is null) = (decided_by is null)
         and (status <> 'approved' or decided_by <> proposed_by)
@@ -68,14 +70,12 @@ as $$
 declare
     admin uuid := private.require_admin();
     correction public.book_corrections;
-    words text := private.tidy_body(propose_correction.reason);
+    words text := private.require_reason(propose_correction.reason);
 begin
-    if char_length(coalesce(words, '')) not between 1 and 500 then
-        perform private.fail('reason_required');
-    end if;
     if propose_correction.provider is null or propose_correction.provider = 'wallet'
         or coalesce(propose_correction.change_cents, 0) = 0
-        or propose_correction.change_cents not between -99999999 and 99999999
+        or propose_correction.change_cents
+        not between -private.highest_amount_cents() and private.highest_amount_cents()
         or coalesce(propose_correction.account, '') not in ('member', 'revenue', 'tax_payable', 'promotions', 'bank')
         or (propose_correction.account = 'member') <> (propose_correction.user_id is not null) then
         perform private.fail('correction_invalid');

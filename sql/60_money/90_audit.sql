@@ -350,7 +350,7 @@ as $$
     where e.status = 'pending'
     union all
     select 'avenue_payouts_open', jsonb_build_object('status', s.status), count(p.id)
-    from unnest(array['requested', 'approved', 'processing']::public.payout_status[]) as s (status)
+    from unnest(enum_range(null, 'processing'::public.payout_status)) as s (status)
     left join public.payouts as p on p.status = s.status
     group by s.status
     union all
@@ -393,15 +393,14 @@ declare
     wallet public.wallets;
     answered jsonb;
     journal bigint;
-    memo text := private.tidy_body(adjust_wallet.reason);
+    memo text;
 begin
     if admin = adjust_wallet.user_id then
         perform private.fail('own_wallet');
     end if;
-    if char_length(coalesce(memo, '')) not between 1 and 500 then
-        perform private.fail('reason_required');
-    end if;
-    if coalesce(amount_cents, 0) = 0 or amount_cents not between -99999999 and 99999999
+    memo := private.require_reason(adjust_wallet.reason);
+    if coalesce(amount_cents, 0) = 0
+        or amount_cents not between -private.highest_amount_cents() and private.highest_amount_cents()
         or coalesce(idempotency_key, '') = '' then
         perform private.fail('adjustment_invalid');
     end if;

@@ -265,7 +265,7 @@ begin
     where
         f.follower_id = connections.user_id
         and (f.created_at, f.following_id) < (
-            coalesce(after_created_at, 'infinity'), coalesce(after_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff')
+            coalesce(after_created_at, 'infinity'), coalesce(after_id, private.last_uuid())
         )
         -- A look-up for each follow, until the page is full.
         and (
@@ -274,7 +274,7 @@ begin
         ) is not null
         and private.is_visible_to(p.id, caller)
     order by f.created_at desc, f.following_id desc
-    limit least(greatest(coalesce(max_rows, 20), 1), 100);
+    limit private.page_size(max_rows);
 end
 $$;
 comment on function public.connections(uuid, timestamptz, uuid, integer) is

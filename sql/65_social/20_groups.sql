@@ -41,7 +41,7 @@ create table public.groups (
     -- Who deletes their account passes their groups on first.
     constraint groups_owner_id_fkey foreign key (owner_id) references public.profiles (id),
     constraint groups_name_check check (char_length(name) between 1 and 100),
-    constraint groups_slug_check check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100),
+    constraint groups_slug_check check (private.is_slug(slug) and char_length(slug) <= 100),
     constraint groups_description_check check (char_length(description) <= 5000),
     constraint groups_rules_check check (char_length(rules) <= 5000),
     constraint groups_counts_check check (members_count >= 0 and posts_count >= 0)

@@ -129,9 +129,9 @@ begin
     from ranked as r
     where
         after_score is null
-        or (r.score, r.id) < (after_score, coalesce(after_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        or (r.score, r.id) < (after_score, coalesce(after_id, private.last_uuid()))
     order by r.score desc, r.id desc
-    limit least(greatest(coalesce(max_rows, 20), 1), 100);
+    limit private.page_size(max_rows);
 end
 $$;
 comment on function public.search_profiles(text, double precision, uuid, integer) is
@@ -221,9 +221,9 @@ begin
     from ranked as r
     where
         after_score is null
-        or (r.score, r.id) < (after_score, coalesce(after_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+        or (r.score, r.id) < (after_score, coalesce(after_id, private.last_uuid()))
     order by r.score desc, r.id desc
-    limit least(greatest(coalesce(max_rows, 20), 1), 100);
+    limit private.page_size(max_rows);
 end
 $$;
 comment on function public.search_groups(text, double precision, uuid, integer) is

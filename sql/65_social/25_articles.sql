@@ -29,14 +29,11 @@ create table public.articles (
     constraint articles_slug_key unique (slug),
     constraint articles_author_id_fkey foreign key (author_id) references public.profiles (id) on delete cascade,
     constraint articles_title_check check (char_length(title) between 1 and 200),
-    constraint articles_slug_check check (
-        slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$' and char_length(slug) <= 100
-    ),
+    constraint articles_slug_check check (private.is_slug(slug) and char_length(slug) <= 100),
     constraint articles_content_check check (char_length(content) <= 200000),
     constraint articles_excerpt_check check (char_length(excerpt) <= 1000),
     constraint articles_category_check check (char_length(category) between 1 and 80),
     constraint articles_published_at_check check (not is_published or published_at is not null),
-    constraint articles_hidden_reason_check check (char_length(hidden_reason) <= 1000),
     constraint articles_counts_check check (views_count >= 0 and likes_count >= 0 and comments_count >= 0)
 )
 -- Counters are rewritten often and no index holds them: room on the page keeps those updates HOT.
@@ -186,7 +183,7 @@ begin
     return exists (
         select from public.profiles as p
         where
-            p.id = (select private.member_id()) and p.role in ('author', 'admin', 'super_admin')
+            p.id = (select private.member_id()) and p.role >= 'author'
     );
 end
 $$;
@@ -226,7 +223,7 @@ begin
             < (before_published_at, coalesce(before_id, '00000000-0000-0000-0000-000000000000'))
         )
     order by a.published_at desc, a.id desc
-    limit least(greatest(coalesce(max_rows, 20), 1), 100);
+    limit private.page_size(max_rows);
 end
 $$;
 comment on function public.search_articles(text, timestamptz, uuid, integer) is

@@ -58,9 +58,7 @@ create table public.posts (
         and private.hides_nothing(link_preview ->> 'image')
     ),
     constraint posts_poll_ends_at_check check (poll_ends_at is null or post_type = 'poll'),
-    constraint posts_hidden_reason_check check (
-        char_length(hidden_reason) <= 1000 and (hidden_reason is null or is_hidden)
-    ),
+    constraint posts_hidden_reason_check check (hidden_reason is null or is_hidden),
     constraint posts_author_audience_check check (author_audience <> 'group'),
     constraint posts_counts_check check (likes_count >= 0 and comments_count >= 0 and shares_count >= 0)
 )
@@ -192,7 +190,7 @@ as $$
         where m.match[1] ~ concat('[^[:digit:]_\u200C\u200D', private.marks(), ']')
         group by 1
     ) as t
-    where char_length(t.tag) <= 50
+    where private.is_tag(t.tag)
 $$;
 comment on function private.hashtags(text) is
 'The #hashtags of a text in their form, see tag_form(), in order, without repeats. Marks and joiners belong to the '
@@ -669,7 +667,7 @@ begin
             and p.user_id <> all(array(select private.blocked_ids()))
             and (after_created_at is null or (p.created_at, p.id) > (after_created_at, coalesce(after_id, p.id)))
         order by p.created_at, p.id
-        limit least(greatest(max_rows, 1), 100);
+        limit private.page_size(max_rows);
     end if;
 end
 $$;

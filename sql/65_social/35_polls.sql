@@ -11,8 +11,7 @@ create table public.poll_options (
     constraint poll_options_post_id_position_key unique (post_id, position),
     constraint poll_options_post_id_id_key unique (post_id, id),
     constraint poll_options_post_id_fkey foreign key (post_id) references public.posts (id) on delete cascade,
-    constraint poll_options_position_check check (position between 1 and 10),
-    constraint poll_options_option_check check (char_length(option) between 1 and 200),
+    constraint poll_options_position_check check (position > 0),
     constraint poll_options_votes_count_check check (votes_count >= 0)
 )
 -- The counter is in no index: room on the page keeps its updates HOT.

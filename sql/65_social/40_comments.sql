@@ -33,7 +33,6 @@ create table public.comments (
         (user_id is null) = (content is null) and (user_id is not null or is_hidden and likes_count = 0)
     ),
     constraint comments_content_check check (char_length(content) between 1 and 5000),
-    constraint comments_hidden_reason_check check (char_length(hidden_reason) <= 1000),
     constraint comments_author_audience_check check (author_audience <> 'group'),
     constraint comments_counts_check check (likes_count >= 0)
 )

@@ -55,9 +55,9 @@ set search_path = ''
 as $$
 declare
     me private.viewer := private.viewer();
-    page integer := least(greatest(coalesce(max_rows, 20), 1), 100);
+    page integer := private.page_size(max_rows);
     last_at timestamptz := coalesce(before_created_at, 'infinity');
-    last_id uuid := coalesce(before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    last_id uuid := coalesce(before_id, private.last_uuid());
 begin
     return query
     with authors as materialized (
@@ -135,9 +135,9 @@ set search_path = ''
 as $$
 declare
     me private.viewer := private.viewer();
-    page integer := least(greatest(coalesce(max_rows, 20), 1), 100);
+    page integer := private.page_size(max_rows);
     last_at timestamptz := coalesce(before_created_at, 'infinity');
-    last_id uuid := coalesce(before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    last_id uuid := coalesce(before_id, private.last_uuid());
     words tsquery := private.search_query(query);
 begin
     if numnode(words) = 0 then

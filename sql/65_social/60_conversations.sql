@@ -604,9 +604,9 @@ begin
             i.user_id = caller and i.last_message_at is not null
             and i.state = (case when requests then 'requested' else 'accepted' end)::public.inbox_state
             and (i.last_message_at, i.conversation_id)
-            < (coalesce(before, 'infinity'), coalesce(before_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+            < (coalesce(before, 'infinity'), coalesce(before_id, private.last_uuid()))
         order by i.last_message_at desc, i.conversation_id desc
-        limit least(greatest(coalesce(max_rows, 20), 1), 100)
+        limit private.page_size(max_rows)
     ) as e
     inner join public.conversations as c on c.id = e.conversation_id
     cross join lateral (

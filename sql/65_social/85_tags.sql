@@ -17,8 +17,8 @@ create table public.tags (
     constraint tags_pkey primary key (id),
     constraint tags_name_key unique (name),
     constraint tags_slug_key unique (slug),
-    constraint tags_name_check check (char_length(name) between 1 and 50),
-    constraint tags_slug_check check (slug ~ '^[a-z0-9]+(-[a-z0-9]+)*$'),
+    constraint tags_name_check check (private.is_tag(name)),
+    constraint tags_slug_check check (private.is_slug(slug)),
     constraint tags_counts_check check (usage_count >= 0 and trending_score >= 0)
 );
 

@@ -26,8 +26,8 @@ create table public.reports (
     constraint reports_pkey primary key (id),
     constraint reports_target_type_fkey foreign key (target_type) references private.kinds (kind),
     constraint reports_reporter_id_fkey foreign key (reporter_id) references public.profiles (id) on delete set null,
-    constraint reports_details_check check (char_length(details) between 1 and 2000),
-    constraint reports_resolution_note_check check (char_length(resolution_note) between 1 and 2000),
+    constraint reports_details_check check (private.is_note(details)),
+    constraint reports_resolution_note_check check (private.is_note(resolution_note)),
     constraint reports_handled_at_check check ((state = 'open') = (handled_at is null))
 );
 
@@ -39,6 +39,12 @@ create index reports_created_at_id_idx on public.reports (created_at, id) where 
 create index reports_target_type_target_id_created_at_id_idx
 on public.reports (target_type, target_id, created_at, id) where state = 'open';
 create index reports_target_id_idx on public.reports (target_id);
+
+-- What a client that breaks these by report_content() and resolve_report() is told, see error_catalog().
+comment on constraint reports_details_check on public.reports is
+'invalid_details: The details of a report have at most 2,000 characters.';
+comment on constraint reports_resolution_note_check on public.reports is
+'invalid_note: The note on a report has at most 2,000 characters.';
 
 comment on table public.reports is
 'Reports. Their reporter and admins read; written by report_content() and resolve_report(). No foreign key to the '

@@ -16,12 +16,16 @@ create table public.hidden_content (
     constraint hidden_content_pkey primary key (target_type, target_id),
     constraint hidden_content_target_type_fkey foreign key (target_type) references private.kinds (kind),
     constraint hidden_content_group_id_fkey foreign key (group_id) references public.groups (id) on delete cascade,
-    constraint hidden_content_reason_check check (char_length(reason) between 1 and 500)
+    constraint hidden_content_reason_check check (private.is_reason(reason))
 );
 
 create index hidden_content_created_at_idx on public.hidden_content (created_at desc, target_id desc);
 create index hidden_content_group_id_created_at_idx
 on public.hidden_content (group_id, created_at desc, target_id desc);
+
+-- What a client that breaks it by hide_content() is told, see error_catalog().
+comment on constraint hidden_content_reason_check on public.hidden_content is
+'reason_required: A reason has 1 to 500 characters.';
 
 comment on table public.hidden_content is
 'What is taken down and at which level; written by hide_content() and restore_content(). Admins read all, moderators '
@@ -202,7 +206,7 @@ begin
                 and (o.created_at, o.id) < (r.created_at, r.id)
         )
     order by r.created_at, r.id
-    limit least(greatest(coalesce(max_rows, 20), 1), 100);
+    limit private.page_size(max_rows);
 end
 $$;
 comment on function public.moderation_queue(timestamptz, uuid, integer) is

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+import psycopg
+import pytest
+
 from stack.cluster import REPO, SUPERUSER
 from stack.schema import check
 from tests.harness.server import Database
@@ -28,6 +31,12 @@ def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
         market.rows("update public.wishes set state = 'granted'")
         with refused("move_not_allowed"):
             market.rows("update public.wishes set state = 'open'")
+        for column, bad, code in (("price_cents", 49, "invalid_price"), ("slug", "A wish", "invalid_slug")):
+            with pytest.raises(psycopg.errors.CheckViolation) as refusal, connection.transaction():
+                market.rows(f"update public.wishes set {column} = %s", bad)
+            assert market.one(
+                "select code from public.error_catalog() where name = %s", refusal.value.diag.constraint_name
+            ) == code
         market.rows("update private.settings set wishes_per_member = 1")
         with refused("too_many_wishes"):
             market.rpc(member, "make_wish", title="Another one")

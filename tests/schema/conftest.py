@@ -14,7 +14,9 @@ from stack.schema import scratch
 
 Page = Callable[[str, str], None]
 # Those of the platform's pages that stand by themselves.
-PLATFORM = ("10_schemas", "15_personal_data", "20_errors", "25_kinds", "27_states", "30_helpers", "40_counters")
+PLATFORM = (
+    "10_schemas", "15_personal_data", "20_errors", "25_kinds", "27_states", "30_helpers", "32_values", "40_counters",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="package")

@@ -252,6 +252,37 @@ BROKEN = [
         "execute function private.refuse_move('stage')",
         "public.orders._refuse_move_stage guards a column that has no moves",
     ),
+    (
+        "values_shared",
+        TABLE.format("id uuid primary key, least_price_cents bigint check (least_price_cents >= 0)")
+        + "comment on column public.t.least_price_cents is 'x'",
+        "public.t.least_price_cents no constraint asks private.is_price()",
+    ),
+    (
+        "values_shared",
+        "alter table public.tags drop constraint tags_slug_check, "
+        "add constraint tags_slug_check check (private.is_slug(name))",
+        "public.tags.slug no constraint asks private.is_slug()",
+    ),
+    (
+        "values_shared",
+        "alter table public.order_items drop constraint order_items_unit_price_check, "
+        "add constraint order_items_unit_price_check check (private.is_price(unit_price_cents)) not valid",
+        "public.order_items.unit_price_cents no constraint asks private.is_price()",
+    ),
+    (
+        "values_shared",
+        "alter table public.payouts drop constraint payouts_amount_check, "
+        "add constraint payouts_amount_check check (amount_cents between 1 and 99999999)",
+        "public.payouts.payouts_amount_check writes private.highest_amount_cents()",
+    ),
+    (
+        "values_shared",
+        "create or replace function private.refuse_change() returns trigger language plpgsql set search_path = '' as "
+        "$$ begin perform private.fail('append_only'); "
+        "perform from public.refunds as r where r.status in ('requested', 'pending'); return null; end $$",
+        "private.refuse_change() lists the states of public.refunds.is_open again",
+    ),
     ("error_code_raised", "insert into private.error_codes values ('never', 'PT400', 'Never.', 'Never.')", "never"),
 ]
 

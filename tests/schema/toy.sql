@@ -15,7 +15,8 @@ create table public.toys (
     constraint toys_seller_id_fkey foreign key (seller_id) references public.profiles (id),
     constraint toys_id_fkey foreign key (id) references public.catalog_items (id) deferrable initially deferred,
     constraint toys_title_check check (char_length(title) between 1 and 255),
-    constraint toys_price_cents_check check (price_cents between 50 and 99999999)
+    constraint toys_slug_check check (private.is_slug(slug) and char_length(slug) <= 100),
+    constraint toys_price_cents_check check (private.is_price(price_cents) and price_cents > 0)
 );
 create index toys_seller_id_idx on public.toys (seller_id);
 alter table public.toys alter column title set statistics 0;

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(39);
+select plan(56);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.product(1, 1000, 500) as named, pg_temp.artwork(1, 5000) as artwork,
@@ -47,6 +47,39 @@ select is(pg_temp.code_of(s), '42501', s) from unnest(array[
     'insert into public.cart_items (user_id, item_id) select pg_temp.id(3), product from t',
     'update public.cart_items set user_id = pg_temp.id(3)', 'update public.cart_items set added_at = ''epoch'''
 ]) as s;
+
+-- The one rule of prices, here and at checkout: fixed price, offer, what was agreed.
+reset role;
+select is(
+    (select row(p.cents, p.least_cents, p.problem)::text from private.price_of(price, minimum, offered, agreed) as p),
+    row(cents, least, problem)::text, means
+)
+from (values
+    (2000, null, null, null, 2000, null, null, 'a fixed price is the price'),
+    (2000, null, 2500, 2500, 2000, null, null, 'whatever is offered'),
+    (2000, null, null, 1999, 2000, null, 'price_changed', 'but for more than was shown they are asked'),
+    (0, null, null, 0, 0, null, null, 'free is free'),
+    (1000, 500, null, null, 1000, 500, null, 'who names no price takes the suggestion'),
+    (1000, 500, 500, null, 500, 500, null, 'an offer at the minimum is the price'),
+    (1000, 500, 499, null, 499, 500, 'price_too_low', 'below it is too low'),
+    (1000, 0, 0, null, 0, 0, null, 'nothing, where that is the minimum'),
+    (1000, 0, 49, null, 49, 50, 'price_too_low', 'but what is paid is worth charging'),
+    (1000, 0, 50, null, 50, 50, null, 'from 50 cents'),
+    (1000, 0, -1, null, -1, 0, 'price_too_low', 'nobody is paid for buying'),
+    (1000, 500, null, 700, 1000, 500, 'price_changed', 'the suggestion rose'),
+    (1000, 500, 700, 700, 700, 500, null, 'an offer stands when the suggestion rises'),
+    (1000, 800, 700, 700, 700, 800, 'price_too_low', 'unless the minimum rises above it'),
+    (null, null, null, null, null, null, null, 'nothing is said of what is not there')
+) as t (price, minimum, offered, agreed, cents, least, problem, means);
+update public.products set minimum_price_cents = 0 where id = (select named from t);
+select pg_temp.be(pg_temp.id(2));
+select is(
+    pg_temp.code_of('update public.cart_items set offered_price_cents = 49 where item_id = (select named from t)'),
+    'price_too_low', 'the cart refuses what checkout would'
+);
+select lives_ok(
+    'update public.cart_items set offered_price_cents = 0 where item_id = (select named from t)', 'and takes nothing'
+);
 
 -- others
 select pg_temp.be(pg_temp.id(w)) from unnest(array[1]) as w;

@@ -54,9 +54,8 @@ select col_is_pk('private', 'settings', 'singleton', 'one row of settings');
 select is(pg_temp.code_of($$insert into private.settings default values$$), '23505', 'not a second');
 select is(pg_temp.code_of($$insert into private.settings (singleton) values (false)$$), '23514', 'nor another one');
 select results_eq(
-    $$select minimum_price_cents, maximum_amount_cents, minimum_payout_cents, earnings_hold, reservation_period
-    from private.settings$$,
-    $$values (50::bigint, 99999999::bigint, 5000::bigint, '7 days'::interval, '15 minutes'::interval)$$,
+    $$select minimum_payout_cents, earnings_hold, reservation_period from private.settings$$,
+    $$values (5000::bigint, '7 days'::interval, '15 minutes'::interval)$$,
     'the references'' numbers'
 );
 

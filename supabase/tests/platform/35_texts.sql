@@ -115,6 +115,15 @@ select is(
 );
 select is((select details from public.reports), null, 'has no details');
 
+-- Reasons.
+select is(pg_temp.code_of(format('select private.require_reason(%L)', given)), code, means)
+from (values
+    ('Broken.', null, 'a reason'), (repeat('x', 500), null, 'of 500 characters'),
+    (repeat('x', 501), 'reason_required', 'not of more'), ('', 'reason_required', 'an empty one is none'),
+    (null, 'reason_required', 'nor is nothing'), (U&' \200B\2800', 'reason_required', 'nor what shows nothing')
+) as t (given, code, means);
+select is(private.require_reason(e' Broken.\r\nAgain.\u0007 '), e'Broken.\nAgain.', 'it is tidied');
+
 -- Tags and addresses.
 select is(private.hashtags(given), wanted, means)
 from (values
