@@ -98,7 +98,6 @@ comment on column public.catalog_items.is_visible is 'Everybody may read it: pub
 comment on column public.catalog_items.is_listed is
 'Visible and for sale: what shop pages show. Filter with eq.true; is.true cannot use the indexes.';
 comment on column public.catalog_items.views_count is 'Views; folded from events.';
-comment on column public.catalog_items.favorites_count is 'How many favour it.';
 comment on column public.catalog_items.comments_count is 'Visible comments.';
 comment on column public.catalog_items.purchases_count is 'Valid entitlements to it.';
 comment on column public.catalog_items.paid_purchases_count is 'Those of them that were paid for.';
@@ -261,35 +260,10 @@ using ((select p.id from public.profiles as p where p.id = profile_counts.user_i
 
 -- A seller's standing decides over all their items at once: a ban takes them off sale, its end puts them back. So does
 -- a private profile: nobody buys from somebody they cannot see.
-create function private.follow_seller_standing(user_id uuid, max_rows integer) returns integer
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    active boolean := (
-        select private.author_audience(p) <> 'owner' from public.profiles as p
-        where p.id = follow_seller_standing.user_id
-    );
-    changed integer;
-begin
-    update public.catalog_items as c set seller_is_active = active
-    where c.id = any(array(
-        select i.id from public.catalog_items as i
-        where i.seller_id = follow_seller_standing.user_id and i.seller_is_active <> active
-        order by i.id
-        limit max_rows
-        for no key update
-    ));
-    get diagnostics changed = row_count;
-    return changed;
-end
-$$;
-comment on function private.follow_seller_standing(uuid, integer) is
-'Step of advance_account(): a banned, deleted or private seller''s items are neither visible nor for sale.';
 
-insert into private.standing_steps (step, position, statement) values
-('catalog_items', 10, 'select private.follow_seller_standing($1, $2)');
+select private.make_author_follower(
+    'public.catalog_items', 'seller_id', 10, 'seller_is_active', 'private.author_audience(p) <> ''owner'''
+);
 
 create function private.item_has_orders(item_id uuid) returns boolean
 language plpgsql
