@@ -813,7 +813,6 @@ comment on function public.set_role(uuid, public.user_role) is
 grant execute on function public.set_role(uuid, public.user_role) to authenticated;
 
 alter table public.profiles enable row level security;
-revoke all on public.profiles from anon, authenticated, service_role;
 grant select on public.profiles to anon, authenticated, service_role;
 grant update (
     username, display_name, full_name, bio, avatar_url, banner_url, smart_link, website_url, experience_level

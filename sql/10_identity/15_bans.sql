@@ -296,7 +296,6 @@ comment on function private.review_address_bans(boolean) is
 'those of accounts that do not exist any more are forgotten.';
 
 alter table public.bans enable row level security;
-revoke all on public.bans from anon, authenticated, service_role;
 grant select on public.bans to authenticated, service_role;
 
 -- auth.uid(), not membership: a banned user is no member and must still learn why.

@@ -99,7 +99,6 @@ create trigger touch_updated_at before update on public.profile_settings
 for each row execute function private.touch_updated_at();
 
 alter table public.profile_settings enable row level security;
-revoke all on public.profile_settings from anon, authenticated, service_role;
 grant select on public.profile_settings to authenticated, service_role;
 grant update (theme, language, notification_preferences, phone, marketing_consent)
 on public.profile_settings to authenticated;

@@ -98,7 +98,6 @@ comment on column public.custom_field_requesters.category_id is
 
 alter table public.custom_field_requests enable row level security;
 alter table public.custom_field_requesters enable row level security;
-revoke all on public.custom_field_requests, public.custom_field_requesters from anon, authenticated, service_role;
 grant select on public.custom_field_requests, public.custom_field_requesters to authenticated, service_role;
 
 create policy custom_field_requesters_select on public.custom_field_requesters for select to authenticated

@@ -161,7 +161,6 @@ create trigger touch_updated_at before update on public.profile_locations
 for each row execute function private.touch_updated_at();
 
 alter table public.profile_locations enable row level security;
-revoke all on public.profile_locations from anon, authenticated, service_role;
 grant select on public.profile_locations to authenticated;
 grant select on public.profile_locations to service_role;
 

@@ -194,7 +194,6 @@ comment on function public.set_partner_account(uuid, boolean) is
 grant execute on function public.set_partner_account(uuid, boolean) to authenticated;
 
 alter table public.subscriptions enable row level security;
-revoke all on public.subscriptions from anon, authenticated, service_role;
 grant select on public.subscriptions to authenticated, service_role;
 
 create policy subscriptions_select on public.subscriptions for select to authenticated

@@ -365,7 +365,6 @@ comment on function private.has_bought(uuid, uuid) is
 grant execute on function private.has_bought(uuid, uuid) to authenticated;
 
 alter table public.catalog_items enable row level security;
-revoke all on public.catalog_items from anon, authenticated, service_role;
 grant select on public.catalog_items to anon, authenticated, service_role;
 
 -- Cheapest answer first: for a page of listed items nothing but is_visible and the list of blocks, read once, is ever

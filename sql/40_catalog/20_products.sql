@@ -305,19 +305,20 @@ insert into private.erasure_steps (step, phase, erases, statement, batch) values
     'select private.erase_products($1)', 'select 10 * private.erase_products($1, 1 + $2 / 10)');
 
 alter table public.products enable row level security;
-revoke all on public.products from anon, authenticated, service_role;
 grant select on public.products to anon, authenticated, service_role;
-grant insert (
+grant
+insert (
     title, slug, description, product_type, thumbnail_url, preview_images, preview_audio_url, preview_video_url,
-    price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id,
-    tags, genre_tags, status, is_featured
-) on public.products to authenticated;
-grant update (
-    title, slug, description, thumbnail_url, preview_images, preview_audio_url, preview_video_url,
-    price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id,
-    tags, genre_tags, status, is_featured
-) on public.products to authenticated;
-grant delete on public.products to authenticated;
+    price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text,
+    category_id, tags, genre_tags, status, is_featured
+),
+update (
+    title, slug, description, thumbnail_url, preview_images, preview_audio_url, preview_video_url, price_cents,
+    allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id, tags,
+    genre_tags, status, is_featured
+),
+delete
+on public.products to authenticated;
 
 -- Whoever may see the registry row may see the product. The owner comes first because an insert's RETURNING looks
 -- before that row exists. A scalar subquery stays a look-up for each row, exists (…) could become a hash of all items.
@@ -342,7 +343,6 @@ before insert or update of approval_notes on public.product_approvals
 for each row execute function private.tidy_texts('approval_notes body');
 
 alter table public.product_approvals enable row level security;
-revoke all on public.product_approvals from anon, authenticated, service_role;
 grant select on public.product_approvals to authenticated, service_role;
 create policy product_approvals_select on public.product_approvals for select to authenticated
 using (

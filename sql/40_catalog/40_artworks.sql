@@ -279,17 +279,18 @@ insert into private.erasure_steps (step, phase, erases, statement, batch) values
     'select private.erase_artworks($1)', 'select 10 * private.erase_artworks($1, 1 + $2 / 10)');
 
 alter table public.artworks enable row level security;
-revoke all on public.artworks from anon, authenticated, service_role;
 grant select on public.artworks to anon, authenticated, service_role;
-grant insert (
-    title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags, dimensions,
-    file_size_bytes, status, is_featured, is_for_sale
-) on public.artworks to authenticated;
-grant update (
-    title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags, dimensions,
-    file_size_bytes, status, is_featured, is_for_sale
-) on public.artworks to authenticated;
-grant delete on public.artworks to authenticated;
+grant
+insert (
+    title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags,
+    dimensions, file_size_bytes, status, is_featured, is_for_sale
+),
+update (
+    title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags,
+    dimensions, file_size_bytes, status, is_featured, is_for_sale
+),
+delete
+on public.artworks to authenticated;
 
 -- Whoever may see the registry row may see the artwork. The owner comes first because an insert's RETURNING looks
 -- before that row exists. A scalar subquery stays a look-up for each row, exists (…) could become a hash of all items.

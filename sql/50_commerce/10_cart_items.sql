@@ -81,11 +81,12 @@ before insert or update of item_id, offered_price_cents on public.cart_items
 for each row execute function private.check_cart_item('shows');
 
 alter table public.cart_items enable row level security;
-revoke all on public.cart_items from anon, authenticated, service_role;
-grant select, delete on public.cart_items to authenticated;
-grant insert (item_id, quantity, offered_price_cents) on public.cart_items to authenticated;
 -- item_id is updatable because an upsert from a client library sets every column it sends.
-grant update (item_id, quantity, offered_price_cents) on public.cart_items to authenticated;
+grant
+select, delete,
+insert (item_id, quantity, offered_price_cents),
+update (item_id, quantity, offered_price_cents)
+on public.cart_items to authenticated;
 grant select on public.cart_items to service_role;
 
 create policy cart_items_select on public.cart_items for select to authenticated

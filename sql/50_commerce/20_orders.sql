@@ -8,7 +8,6 @@ comment on type public.order_status is 'pending: waits for payment. The rest say
 
 create sequence public.order_number_seq;
 comment on sequence public.order_number_seq is 'Numbers orders; gaps are fine.';
-revoke all on sequence public.order_number_seq from anon, authenticated, service_role;
 
 create table public.orders (
     id uuid not null default gen_random_uuid(),
@@ -133,13 +132,11 @@ before insert or update of notes, shipping_address on public.orders
 for each row execute function private.tidy_texts('notes body', 'shipping_address object');
 
 alter table public.orders enable row level security;
-revoke all on public.orders from anon, authenticated, service_role;
 grant select on public.orders to authenticated, service_role;
 create policy orders_select on public.orders for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
 
 alter table public.order_items enable row level security;
-revoke all on public.order_items from anon, authenticated, service_role;
 grant select on public.order_items to authenticated, service_role;
 create policy order_items_select on public.order_items for select to authenticated
 using (

@@ -71,7 +71,6 @@ after insert or delete or update of revoked_at, price_cents on public.purchases
 for each row execute function private.count_purchases();
 
 alter table public.purchases enable row level security;
-revoke all on public.purchases from anon, authenticated, service_role;
 grant select on public.purchases to authenticated, service_role;
 create policy purchases_select on public.purchases for select to authenticated
 using (buyer_id = (select private.member_id()) or (select private.is_admin()));

@@ -82,7 +82,6 @@ create trigger touch_updated_at before update on public.wallets
 for each row execute function private.touch_updated_at();
 
 alter table public.wallets enable row level security;
-revoke all on public.wallets from anon, authenticated, service_role;
 grant select on public.wallets to authenticated, service_role;
 create policy wallets_select on public.wallets for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));

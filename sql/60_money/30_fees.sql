@@ -97,7 +97,6 @@ comment on function private.split_line(bigint, bigint, bigint, integer) is
 'Divides a paid line (cents, tax included in total) into commission and the seller''s part: docs/money.md, Fees.';
 
 alter table public.fee_schedules enable row level security;
-revoke all on public.fee_schedules from anon, authenticated, service_role;
 grant select on public.fee_schedules to anon, authenticated, service_role;
 create policy fee_schedules_select on public.fee_schedules for select to anon, authenticated using (true);
 

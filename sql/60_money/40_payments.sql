@@ -87,7 +87,6 @@ create trigger touch_updated_at before update on public.payments
 for each row execute function private.touch_updated_at();
 
 alter table public.payments enable row level security;
-revoke all on public.payments from anon, authenticated, service_role;
 grant select on public.payments to authenticated, service_role;
 create policy payments_select on public.payments for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
@@ -317,7 +316,6 @@ after insert or update of amount_seller_cents, refunded_cents, refunded_seller_c
 for each row execute function private.count_earnings();
 
 alter table public.transactions enable row level security;
-revoke all on public.transactions from anon, authenticated, service_role;
 grant select on public.transactions to authenticated, service_role;
 create policy transactions_select on public.transactions for select to authenticated
 using (

@@ -23,7 +23,6 @@ comment on column public.sale_reviews.released_at is
 'When an admin let it go: its money becomes available at transactions.release_at. Null while it waits.';
 
 alter table public.sale_reviews enable row level security;
-revoke all on public.sale_reviews from anon, authenticated, service_role;
 grant select on public.sale_reviews to authenticated, service_role;
 create policy sale_reviews_select on public.sale_reviews for select to authenticated
 using (seller_id = (select private.member_id()) or (select private.is_admin()));

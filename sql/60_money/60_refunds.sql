@@ -100,7 +100,6 @@ before insert or update of reason on public.refunds
 for each row execute function private.tidy_texts('reason body required');
 
 alter table public.refunds enable row level security;
-revoke all on public.refunds from anon, authenticated, service_role;
 grant select on public.refunds to authenticated, service_role;
 create policy refunds_select on public.refunds for select to authenticated
 using (
@@ -115,7 +114,6 @@ using (
 );
 
 alter table public.refund_lines enable row level security;
-revoke all on public.refund_lines from anon, authenticated, service_role;
 grant select on public.refund_lines to authenticated, service_role;
 create policy refund_lines_select on public.refund_lines for select to authenticated
 using (exists (select from public.transactions as t where t.id = transaction_id));

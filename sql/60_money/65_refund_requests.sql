@@ -52,7 +52,6 @@ create trigger touch_updated_at before update on public.refund_requests
 for each row execute function private.touch_updated_at();
 
 alter table public.refund_requests enable row level security;
-revoke all on public.refund_requests from anon, authenticated, service_role;
 grant select on public.refund_requests to authenticated, service_role;
 create policy refund_requests_select on public.refund_requests for select to authenticated
 using (

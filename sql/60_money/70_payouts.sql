@@ -94,7 +94,6 @@ create trigger forget_delay after update of status on public.payouts
 for each row when (old.status is distinct from new.status) execute function private.forget_delay();
 
 alter table public.payouts enable row level security;
-revoke all on public.payouts from anon, authenticated, service_role;
 grant select on public.payouts to authenticated, service_role;
 create policy payouts_select on public.payouts for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));

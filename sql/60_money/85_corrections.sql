@@ -52,7 +52,6 @@ comment on column public.book_corrections.decided_by is 'Another admin who appro
 comment on column public.book_corrections.decided_at is 'When.';
 
 alter table public.book_corrections enable row level security;
-revoke all on public.book_corrections from anon, authenticated, service_role;
 grant select on public.book_corrections to authenticated, service_role;
 create policy book_corrections_select on public.book_corrections for select to authenticated
 using ((select private.is_admin()));

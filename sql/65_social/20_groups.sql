@@ -338,14 +338,17 @@ referencing old table as before new table as changed
 for each statement execute function private.count_group_members();
 
 alter table public.groups enable row level security;
-revoke all on public.groups from anon, authenticated, service_role;
 grant select on public.groups to anon, authenticated, service_role;
-grant insert (
-    name, description, avatar_url, banner_url, visibility, join_approval_required, post_approval_required, rules, tags
-) on public.groups to authenticated;
-grant update (
-    name, description, avatar_url, banner_url, visibility, join_approval_required, post_approval_required, rules, tags
-) on public.groups to authenticated;
+grant
+insert (
+    name, description, avatar_url, banner_url, visibility, join_approval_required, post_approval_required, rules,
+    tags
+),
+update (
+    name, description, avatar_url, banner_url, visibility, join_approval_required, post_approval_required, rules,
+    tags
+)
+on public.groups to authenticated;
 
 create policy groups_select_anon on public.groups for select to anon
 using (visibility <> 'secret');
@@ -365,7 +368,6 @@ using (id = any(array(select private.my_group_ids('admin'))) or (select private.
 with check (id = any(array(select private.my_group_ids('admin'))) or (select private.is_admin()));
 
 alter table public.group_members enable row level security;
-revoke all on public.group_members from anon, authenticated, service_role;
 grant select on public.group_members to authenticated, service_role;
 
 -- Whoever is not active, oneself included, sees no row of a group that they may not know of.
@@ -384,7 +386,6 @@ using (
 );
 
 alter table public.group_invitations enable row level security;
-revoke all on public.group_invitations from anon, authenticated, service_role;
 grant select on public.group_invitations to authenticated, service_role;
 
 create policy group_invitations_select on public.group_invitations for select to authenticated

@@ -205,7 +205,6 @@ comment on function public.search_articles(text, timestamptz, uuid, integer) is
 grant execute on function public.search_articles(text, timestamptz, uuid, integer) to anon, authenticated;
 
 alter table public.articles enable row level security;
-revoke all on public.articles from anon, authenticated, service_role;
 grant select on public.articles to anon, authenticated, service_role;
 grant insert (title, slug, content, excerpt, thumbnail_url, category, tags, is_published) on public.articles
 to authenticated;

@@ -527,11 +527,12 @@ comment on function public.unpin_post(uuid) is
 grant execute on function public.unpin_post(uuid) to authenticated;
 
 alter table public.posts enable row level security;
-revoke all on public.posts from anon, authenticated, service_role;
 grant select on public.posts to anon, authenticated, service_role;
-grant insert (group_id, post_type, content, media_urls, link_url, link_preview, tags) on public.posts to authenticated;
-grant update (content, media_urls, link_url, link_preview, tags) on public.posts to authenticated;
-grant delete on public.posts to authenticated;
+grant
+insert (group_id, post_type, content, media_urls, link_url, link_preview, tags),
+update (content, media_urls, link_url, link_preview, tags),
+delete
+on public.posts to authenticated;
 
 create policy posts_select_anon on public.posts for select to anon
 using (audience = 'public' and user_id <> all(array(select private.hidden_ids())));

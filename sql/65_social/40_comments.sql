@@ -337,11 +337,9 @@ select private.make_counter('public.comment_likes', 'comment_id', 'likes_count',
 select private.make_by_me('liked', 'public.comment_likes', 'comment_id');
 
 alter table public.comments enable row level security;
-revoke all on public.comments from anon, authenticated, service_role;
 grant select on public.comments to anon, authenticated, service_role;
-grant insert (post_id, item_id, article_id, parent_comment_id, content) on public.comments to authenticated;
-grant update (content) on public.comments to authenticated;
-grant delete on public.comments to authenticated;
+grant insert (post_id, item_id, article_id, parent_comment_id, content), update (content), delete on public.comments
+to authenticated;
 
 -- The subqueries are under the policies of what is commented on. Scalar ones stay a look-up for each row, where
 -- exists (…) could become a hash of all posts.

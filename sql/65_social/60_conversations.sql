@@ -233,16 +233,13 @@ before insert or update of group_name on public.conversations
 for each row execute function private.tidy_texts('group_name line');
 
 alter table public.conversations enable row level security;
-revoke all on public.conversations from anon, authenticated, service_role;
 grant select on public.conversations to authenticated, service_role;
 grant update (group_name, group_avatar_url) on public.conversations to authenticated;
 
 alter table public.conversation_participants enable row level security;
-revoke all on public.conversation_participants from anon, authenticated, service_role;
 grant select on public.conversation_participants to authenticated, service_role;
 
 alter table public.inbox_entries enable row level security;
-revoke all on public.inbox_entries from anon, authenticated, service_role;
 grant select on public.inbox_entries to authenticated, service_role;
 
 create policy inbox_entries_select on public.inbox_entries for select to authenticated

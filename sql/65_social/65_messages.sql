@@ -82,12 +82,10 @@ comment on column public.message_deletions.message_id is 'The message its owner 
 comment on column public.message_deletions.user_id is 'Who deleted it for themselves.';
 
 alter table public.messages enable row level security;
-revoke all on public.messages from anon, authenticated, service_role;
 grant select on public.messages to authenticated, service_role;
 grant insert (id, conversation_id, content, attachments) on public.messages to authenticated;
 
 alter table public.message_deletions enable row level security;
-revoke all on public.message_deletions from anon, authenticated, service_role;
 grant select on public.message_deletions to authenticated, service_role;
 
 create policy message_deletions_select on public.message_deletions for select to authenticated

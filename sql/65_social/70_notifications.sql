@@ -442,7 +442,6 @@ comment on function public.unread_counts() is
 grant execute on function public.unread_counts() to authenticated;
 
 alter table public.notifications enable row level security;
-revoke all on public.notifications from anon, authenticated, service_role;
 grant select, delete on public.notifications to authenticated;
 grant select on public.notifications to service_role;
 

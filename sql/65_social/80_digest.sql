@@ -111,7 +111,6 @@ when (old.email is distinct from new.email)
 execute function private.forget_bounce();
 
 alter table public.mail_bounces enable row level security;
-revoke all on public.mail_bounces from anon, authenticated, service_role;
 grant select, delete on public.mail_bounces to authenticated;
 grant select on public.mail_bounces to service_role;
 create policy mail_bounces_select on public.mail_bounces for select to authenticated

@@ -298,7 +298,6 @@ comment on function private.update_trending_tags() is
 grant execute on function private.update_trending_tags() to avenue_worker;
 
 alter table public.tags enable row level security;
-revoke all on public.tags from anon, authenticated, service_role;
 grant select on public.tags to anon, authenticated, service_role;
 
 -- Nothing here is anybody's, and a condition would keep prefix searches off their index.

@@ -400,19 +400,16 @@ comment on function private.erase_reports(uuid) is
 'content go.';
 
 alter table public.reports enable row level security;
-revoke all on public.reports from anon, authenticated, service_role;
 grant select on public.reports to authenticated, service_role;
 create policy reports_select on public.reports for select to authenticated
 using (reporter_id = (select private.member_id()) or (select private.is_admin()));
 
 alter table public.report_evidence enable row level security;
-revoke all on public.report_evidence from anon, authenticated, service_role;
 grant select on public.report_evidence to authenticated, service_role;
 create policy report_evidence_select on public.report_evidence for select to authenticated
 using ((select private.is_admin()));
 
 alter table public.report_abuse_tracking enable row level security;
-revoke all on public.report_abuse_tracking from anon, authenticated, service_role;
 grant select on public.report_abuse_tracking to authenticated, service_role;
 create policy report_abuse_tracking_select on public.report_abuse_tracking for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
