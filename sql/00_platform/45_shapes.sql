@@ -160,8 +160,8 @@ $text$, terms);
 end
 $$;
 comment on function private.make_counter(regclass, text, text, text) is
-'Counts the rows of source on what their column key refers to. takes: condition on a row that is counted on, {row}, for '
-'relations with rows that nothing counts on any more.';
+'Counts the rows of source on what their column key refers to. takes: condition on a {row} that is counted on, where '
+'some are not any more.';
 
 -- Rows that count as long as others than their author read them: they are hidden, shown, and follow their author.
 create function private.make_shown_counter(
@@ -256,11 +256,11 @@ $$;
 comment on function private.make_shown_counter(regclass, text[], text, text, text) is
 'Counts the rows of source that meet a condition on what any of their keys refers to. A row trigger with a condition '
 'counts what is hidden and shown: a statement''s transition tables would cost every like. What changes with '
-'standing_column is counted by make_author_follower().';
+'standing_column is counted by make_follow_author().';
 
 -- The author's standing.
 
-create function private.make_author_follower(
+create function private.make_follow_author(
     relation regclass, owner_column text, "position" integer, copy_column text default 'author_audience',
     original text default 'case when p.deleted_at is null then private.author_audience(p) end',
     first regproc default null
@@ -280,14 +280,14 @@ begin
         )
     into counted, terms
     from private.counters as c
-    where c.source = make_author_follower.relation::text and c.counted is not null;
+    where c.source = make_follow_author.relation::text and c.counted is not null;
     terms := terms || jsonb_build_object(
         'relation', relation, 'name', private.name_of(relation), 'owner', quote_ident(owner_column),
         'copy', quote_ident(copy_column), 'original', original, 'position', "position",
         'first', coalesce(E'\n    perform ' || first || '(chosen);', ''),
         'type', (
             select format_type(a.atttypid, a.atttypmod) from pg_catalog.pg_attribute as a
-            where a.attrelid = make_author_follower.relation and a.attname = copy_column
+            where a.attrelid = make_follow_author.relation and a.attname = copy_column
         )
     );
     execute private.fill($text$
@@ -350,14 +350,14 @@ $text$ end || $text$    return cardinality(chosen);
 end
 $body$;
 comment on function private.follow_author_of_{name}(uuid, integer) is
-'Step of advance_account(): {copy} of {name}, and what counts them. Built by make_author_follower().';
+'Step of advance_account(): {copy} of {name}, and what counts them. Built by make_follow_author().';
 insert into private.standing_steps (step, position, statement) values
 ('{name}', {position}, 'select private.follow_author_of_{name}($1, $2)');
 $text$, terms);
 end
 $$;
-comment on function private.make_author_follower(regclass, text, integer, text, text, regproc) is
-'What a row copies from its author, a profile p, follows them, and the counters it counts on with it. first: function of '
+comment on function private.make_follow_author(regclass, text, integer, text, text, regproc) is
+'Keeps what rows copy from their author, whose profile is p, and moves the counters they count on. first: function of '
 'the ids chosen, called before their rows are locked.';
 
 -- Tags of what everybody may read, see note_tags().

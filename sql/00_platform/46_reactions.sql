@@ -36,12 +36,12 @@ language plpgsql
 set search_path = ''
 as $$
 declare
+    own text := format('%I = (select private.member_id())', owner_column);
     terms jsonb := jsonb_build_object(
-        'relation', relation, 'name', private.name_of(relation), 'key', quote_ident(key),
-        'own', format('%I = (select private.member_id())', owner_column),
-        'readable', readable, 'readable_by_member', coalesce(readable_by_member, readable),
-        'and_insertable', coalesce(E'\n    and ' || insertable, ''),
-        'and_deletable', coalesce(' and ' || deletable, '')
+        'relation', relation, 'name', private.name_of(relation), 'key', quote_ident(key), 'own', own,
+        'readable', readable, 'readable_by_member', coalesce(readable_by_member, readable, own),
+        'and_insertable', coalesce(' and (' || insertable || ')', ''),
+        'and_deletable', coalesce(' and (' || deletable || ')', '')
     );
 begin
     execute private.fill($text$
@@ -51,20 +51,18 @@ grant insert ({key}), update ({key}), delete on {relation} to authenticated;
 create policy {name}_insert on {relation} for insert to authenticated with check ({own}{and_insertable});
 create policy {name}_update on {relation} for update to authenticated using ({own}) with check ({own});
 create policy {name}_delete on {relation} for delete to authenticated using ({own}{and_deletable});
-$text$ || case when readable is null then $text$
 grant select on {relation} to authenticated, service_role;
-create policy {name}_select on {relation} for select to authenticated using ({own});
-$text$ else $text$
-grant select on {relation} to anon, authenticated, service_role;
-create policy {name}_select_anon on {relation} for select to anon using ({readable});
 create policy {name}_select on {relation} for select to authenticated using ({readable_by_member});
+$text$ || case when readable is null then '' else $text$
+grant select on {relation} to anon;
+create policy {name}_select_anon on {relation} for select to anon using ({readable});
 $text$ end, terms);
 end
 $$;
 comment on function private.make_own_rows(regclass, text, text, text, text, text, text) is
-'Access to rows that are nothing but their key: each person inserts and deletes their own (when insertable, deletable), '
-'and may repeat an insert as an upsert, see keep_row(). Read by whom readable and readable_by_member say, else by the '
-'owner alone.';
+'Access to rows that are nothing but their key: everybody inserts and deletes their own, on further conditions, and '
+'may repeat an insert as an upsert, see keep_row(). Read by visitors on the condition readable, by members on '
+'readable_by_member or the same, else by their owner alone.';
 
 create function private.make_reactions(
     relation text, key text, target regclass, done text, takes text default null, is_paged boolean default true
@@ -94,8 +92,8 @@ create table {relation} (
 comment on constraint {name}_{key}_fkey on {relation} is '{thing}_not_found: There is no such {thing}.';
 comment on constraint {name}_pkey on {relation} is 'already_done: The {thing} is {done} already.';
 comment on table {relation} is
-'Who {done} which {thing}. Readable with the {thing}, as far as the reader sees whoever {done} it, who alone writes it. '
-'Built by make_reactions().';
+'Who {done} which {thing}. Readable with the {thing}, as far as the reader sees whoever {done} it, who alone writes '
+'it. Built by make_reactions().';
 comment on column {relation}.{key} is 'The {done} {thing}; one the caller can read.';
 comment on column {relation}.user_id is 'Who {done} it; the caller.';
 $text$ || case when is_paged then $text$
@@ -108,7 +106,9 @@ $text$ end, jsonb_build_object(
     ));
     perform private.make_own_rows(
         relation::regclass, key,
-        format(is_there, '') || ' and private.can_see(user_id)',
+        case when has_table_privilege('anon', target, 'select') then
+            format(is_there, '') || ' and private.can_see(user_id)'
+        end,
         format(is_there, '') || ' and (user_id = (select private.member_id()) or private.can_see(user_id))',
         format(is_there, coalesce(' and ' || replace(takes, '{row}', 't'), '')),
         format('private.hold_%s(%I)', thing, key)
@@ -121,9 +121,9 @@ $text$ end, jsonb_build_object(
 end
 $$;
 comment on function private.make_reactions(text, text, regclass, text, text, boolean) is
-'Makes the table of who liked (or else done: shared) what: its key refers to target. Who may read and write it, what is '
-'exported and erased. takes: condition on a {row} of target that can be liked. is_paged: its lists are shown page by '
-'page, newest first.';
+'The table of who liked (done: shared) what, named by key, in target: who reads and writes it, that it is exported and '
+'erased. Visitors read it when they may read target, so its grants come first. takes: condition on a {row} of target '
+'that can be liked. is_paged: lists of it are shown page by page, newest first.';
 
 create function private.make_by_me(done text, source regclass, key text) returns void
 language plpgsql

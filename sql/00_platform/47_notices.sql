@@ -1,5 +1,5 @@
--- Who is told of what, see private.notify(). Shapes as on 45_shapes: pages call them once the types of notifications and
--- the kinds are there.
+-- Who is told of what, see private.notify(). Shapes as on 45_shapes; they want the types of notifications and the kinds
+-- to be there.
 
 create function private.make_tell(
     type text, source regclass, event text, recipient text, kind text, related_id text,
@@ -64,8 +64,8 @@ begin
             'select %L as type, %s as kind, s.%I as related_id, s.user_id, s.created_at from %s as s',
             type, coalesce(quote_literal(known.kind), 'null') || '::text', key, source
         ),
-        'What notifications of several people speak of: who did what to which thing, and when; kind is null where things '
-        'of several kinds are meant. Built by make_tell_reactions().'
+        'What notifications of several people speak of: who did what to which thing, and when; kind is null where '
+        'things are of several. Built by make_tell_reactions().'
     );
     execute private.fill($text$
 create function private.tell_{name}() returns trigger
@@ -95,9 +95,32 @@ comment on function private.tell_{name}() is
 'Trigger on {name}: tells whose it is, once in {collapse}. Built by make_tell_reactions().';
 create trigger tell after insert on {source} referencing new table as changed
 for each statement execute function private.tell_{name}();
+
+create function private.forget_{name}() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $body$
+begin
+    -- Also those that name somebody else: of two who leave together each would name the other.
+    perform private.renew_notifications(array(
+        select n.id from public.notifications as n
+        where
+            n.type = '{type}' and n.related_id in (select g.{key} from gone as g) and exists (
+                select from gone as g
+                where
+                    g.{key} = n.related_id and g.created_at > n.created_at - interval '10 seconds'
+                    and g.created_at < n.created_at + interval '1 hour'
+            )
+    ));
+    return null;
+end
+$body$;
+comment on function private.forget_{name}() is
+'Trigger on {name}: whoever takes it back is no longer told of. Built by make_tell_reactions().';
 -- After what counts: whoever waits for a notification has counted already.
 create trigger forget_taken_back after delete on {source} referencing old table as gone
-for each statement execute function private.renew_notices('{type}', '{key}');
+for each statement execute function private.forget_{name}();
 $text$, jsonb_build_object(
         'type', type, 'source', source, 'name', private.name_of(source), 'key', key, 'target', target, 'kind', kind,
         'owner', coalesce(owner_column, known.owner_column), 'collapse', collapse,

@@ -37,7 +37,6 @@ comment on constraint profile_settings_phone_check on public.profile_settings is
 
 comment on table public.profile_settings is
 'Private settings of a member; created by sign-up. Owner only, not even admins.';
-comment on column public.profile_settings.user_id is 'Whose settings.';
 comment on column public.profile_settings.theme is 'Colour scheme.';
 comment on column public.profile_settings.language is 'BCP 47 tag, for example en or pt-BR.';
 comment on column public.profile_settings.notification_preferences is

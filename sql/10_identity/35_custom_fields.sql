@@ -90,8 +90,6 @@ create index custom_field_requesters_category_id_idx on public.custom_field_requ
 
 comment on table public.custom_field_requesters is
 'Who asks for what, once each. One''s own rows and admins; nobody learns who else asked.';
-comment on column public.custom_field_requesters.request_id is 'What is asked for.';
-comment on column public.custom_field_requesters.user_id is 'Who asks.';
 comment on column public.custom_field_requesters.spelling is 'How they wrote it, tidied.';
 comment on column public.custom_field_requesters.category_id is
 'Under which category they want the skill; null says nothing.';

@@ -78,14 +78,12 @@ comment on table public.catalog_items is
 'search_catalog().';
 comment on column public.catalog_items.id is 'Id of the row in the kind''s own table.';
 comment on column public.catalog_items.kind is 'Which kind it is of: product, artwork.';
-comment on column public.catalog_items.seller_id is 'Who sells it.';
 comment on column public.catalog_items.title is 'Title to show.';
 comment on column public.catalog_items.slug is 'Address part, unique per kind.';
 comment on column public.catalog_items.thumbnail_url is 'Picture to show in lists.';
 comment on column public.catalog_items.price_cents is 'Price, cents; 0 is free. Suggested price when name-your-price.';
 comment on column public.catalog_items.minimum_price_cents is
 'Lowest accepted price when buyers name it, cents; 0 lets it go free. Null: the price is fixed.';
-comment on column public.catalog_items.currency is 'ISO 4217.';
 comment on column public.catalog_items.category is 'Slug of the category for products, the category of artworks.';
 comment on column public.catalog_items.tags is 'Lower-case tags, genres included.';
 comment on column public.catalog_items.is_unique is 'One of a kind: sold once, quantity 1, reserved at checkout.';
@@ -221,8 +219,6 @@ create index profile_counts_kind_idx on public.profile_counts (kind);
 
 comment on table public.profile_counts is
 'How many published items of each kind a profile has; no row: none. Readable with the profile, written by triggers.';
-comment on column public.profile_counts.user_id is 'The profile.';
-comment on column public.profile_counts.kind is 'The kind.';
 comment on column public.profile_counts.published_count is 'Its published items, sold ones included.';
 
 create view private.published_counts with (security_invoker = true) as
@@ -261,7 +257,7 @@ using ((select p.id from public.profiles as p where p.id = profile_counts.user_i
 -- A seller's standing decides over all their items at once: a ban takes them off sale, its end puts them back. So does
 -- a private profile: nobody buys from somebody they cannot see.
 
-select private.make_author_follower(
+select private.make_follow_author(
     'public.catalog_items', 'seller_id', 10, 'seller_is_active', 'private.author_audience(p) <> ''owner'''
 );
 

@@ -115,7 +115,6 @@ comment on column public.products.file_types is 'Distinct file endings, for exam
 comment on column public.products.price_cents is
 'Price, cents: 0 is free, else 50 to 99999999. The suggested price when buyers name theirs. Orders keep the price they '
 'were made at.';
-comment on column public.products.currency is 'ISO 4217.';
 comment on column public.products.is_free is 'True when the price is 0.';
 comment on column public.products.allow_name_your_price is 'Whether buyers name their price.';
 comment on column public.products.minimum_price_cents is
@@ -127,7 +126,6 @@ comment on column public.products.license_type is 'What buyers may do with it.';
 comment on column public.products.license_text is 'Licence in words; required for custom.';
 comment on column public.products.license_version is
 'Counts the changes of the licence; kept by trigger. A buyer has the licence of their order line.';
-comment on column public.products.category_id is 'Main category.';
 comment on column public.products.tags is 'Up to 20 tags; lower case.';
 comment on column public.products.genre_tags is 'Up to 20 genres; lower case.';
 comment on column public.products.status is
@@ -241,10 +239,8 @@ create table public.product_approvals (
 comment on table public.product_approvals is
 'Last review of a product; the history, and who decided, are in audit_log. Its seller and admins read, '
 'review_product() writes.';
-comment on column public.product_approvals.product_id is 'The product.';
 comment on column public.product_approvals.is_approved is 'The decision.';
 comment on column public.product_approvals.approval_notes is 'Why, told to the seller; at most 2,000 characters.';
-comment on column public.product_approvals.reviewed_at is 'When.';
 
 create function public.review_product(product_id uuid, approved boolean, notes text default null) returns void
 language plpgsql

@@ -90,7 +90,6 @@ comment on column public.artworks.thumbnail_url is 'Smaller picture for lists, h
 comment on column public.artworks.price_cents is 'Price, cents: 0 is free, else 50 to 99999999. Orders keep theirs.';
 comment on column public.artworks.original_price_cents is
 'Price before a discount, cents, to show it crossed out; above price_cents.';
-comment on column public.artworks.currency is 'ISO 4217.';
 comment on column public.artworks.category is 'Technique.';
 comment on column public.artworks.tags is 'Up to 20 tags; lower case.';
 comment on column public.artworks.dimensions is 'For people, for example 30x40cm or 1920x1080.';
@@ -191,7 +190,6 @@ create table private.artworks_before_sale (
 
 comment on table private.artworks_before_sale is
 'What a full refund gives back: the state of sold works before the sale.';
-comment on column private.artworks_before_sale.artwork_id is 'The sold work.';
 comment on column private.artworks_before_sale.status is 'Its status when it was sold.';
 
 alter table private.artworks_before_sale enable row level security;

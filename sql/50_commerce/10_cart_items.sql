@@ -28,14 +28,12 @@ comment on constraint cart_items_pkey on public.cart_items is
 
 comment on table public.cart_items is 'Cart: one row per member and item. Owner only.';
 comment on column public.cart_items.user_id is 'Whose cart; always the caller.';
-comment on column public.cart_items.item_id is 'What is to be bought.';
 comment on column public.cart_items.quantity is 'Pieces; 1 for one-of-a-kind items.';
 comment on column public.cart_items.offered_price_cents is
 'The buyer''s price for a name-your-price item, in cents a piece; null takes the suggested price.';
 comment on column public.cart_items.shown_price_cents is
 'What a piece cost when the item was put in, or put in again (an upsert): the offer, else the price; in cents. '
 'Checkout takes no more without asking (price_changed). Kept by trigger.';
-comment on column public.cart_items.added_at is 'When it was put in.';
 
 create function private.check_cart_item() returns trigger
 language plpgsql

@@ -19,7 +19,6 @@ create table public.fee_schedules (
 comment on table public.fee_schedules is
 'Estimate of a provider''s fee until the real one is known. Public: sellers see what they will pay.';
 comment on column public.fee_schedules.provider is 'Provider.';
-comment on column public.fee_schedules.currency is 'ISO 4217.';
 comment on column public.fee_schedules.valid_from is 'The newest row not after now applies.';
 comment on column public.fee_schedules.percent_bps is 'Percent part, basis points, rounded half up.';
 comment on column public.fee_schedules.fixed_cents is 'Fixed part per charge, cents.';

@@ -87,7 +87,7 @@ grant execute on function private.has_blocked(uuid) to authenticated;
 -- upsert does.
 select private.make_own_rows(
     'public.user_blocks', 'blocked_id', owner_column => 'blocker_id',
-    insertable => '(private.can_see(blocked_id) or private.has_blocked(blocked_id))',
+    insertable => 'private.can_see(blocked_id) or private.has_blocked(blocked_id)',
     deletable => 'private.hold_accounts(blocker_id, blocked_id)'
 );
 

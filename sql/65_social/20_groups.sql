@@ -114,8 +114,6 @@ create unique index group_members_owner_idx on public.group_members (group_id) w
 comment on table public.group_members is
 'Who is in a group, asked to be or must not. Members of the group read its active members, moderators also requests '
 'and bans, everybody their own. Written by the functions about groups only.';
-comment on column public.group_members.group_id is 'The group.';
-comment on column public.group_members.user_id is 'The person.';
 comment on column public.group_members.role is 'Rights in the group; exactly one owner. Others than active have none.';
 comment on column public.group_members.status is 'Only active ones are members and counted.';
 comment on column public.group_members.joined_at is 'Since when active; null while not.';
@@ -137,8 +135,6 @@ create index group_invitations_invited_by_idx on public.group_invitations (invit
 
 comment on table public.group_invitations is
 'Open invitations: they skip approval. Read by the invited, who invited, and the group''s moderators.';
-comment on column public.group_invitations.group_id is 'The group.';
-comment on column public.group_invitations.user_id is 'Who is invited.';
 comment on column public.group_invitations.invited_by is 'Who invited.';
 
 create function private.my_group_ids(minimum public.group_role default 'member') returns setof uuid

@@ -144,7 +144,7 @@ create trigger touch_updated_at
 before update of title, slug, content, excerpt, thumbnail_url, category, tags, is_published on public.articles
 for each row execute function private.touch_updated_at();
 
-select private.make_author_follower('public.articles', 'author_id', 15);
+select private.make_follow_author('public.articles', 'author_id', 15);
 
 create function private.is_author() returns boolean
 language plpgsql

@@ -267,15 +267,9 @@ create trigger within_limit after insert on public.posts
 referencing new table as changed
 for each statement execute function private.limit_inserts('post');
 
-select private.make_author_follower('public.posts', 'user_id', 20);
+select private.make_follow_author('public.posts', 'user_id', 20);
 
 select private.make_hold('public.posts', 'post');
-select private.make_reactions('public.post_likes', 'post_id', 'public.posts', 'liked');
-select private.make_reactions('public.post_shares', 'post_id', 'public.posts', 'shared');
-select private.make_counter('public.post_likes', 'post_id', 'likes_count');
-select private.make_counter('public.post_shares', 'post_id', 'shares_count');
-select private.make_by_me('liked', 'public.post_likes', 'post_id');
-select private.make_by_me('shared', 'public.post_shares', 'post_id');
 
 create function private.hold_posts_of_account(user_id uuid) returns void
 language plpgsql
@@ -570,6 +564,13 @@ with check (
 );
 create policy posts_delete on public.posts for delete to authenticated
 using (user_id = (select private.member_id()));
+
+select private.make_reactions('public.post_likes', 'post_id', 'public.posts', 'liked');
+select private.make_reactions('public.post_shares', 'post_id', 'public.posts', 'shared');
+select private.make_counter('public.post_likes', 'post_id', 'likes_count');
+select private.make_counter('public.post_shares', 'post_id', 'shares_count');
+select private.make_by_me('liked', 'public.post_likes', 'post_id');
+select private.make_by_me('shared', 'public.post_shares', 'post_id');
 
 create function private.post_evidence(ids uuid[], reader uuid) returns setof private.reported_content
 language plpgsql

@@ -60,7 +60,6 @@ create table private.kept_votes (
 );
 comment on table private.kept_votes is
 'Votes in ended polls whose voters deleted their accounts: the result stays, who it was does not.';
-comment on column private.kept_votes.option_id is 'The option they were for.';
 comment on column private.kept_votes.votes is 'How many.';
 alter table private.kept_votes enable row level security;
 

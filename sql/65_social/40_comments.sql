@@ -324,17 +324,9 @@ comment on function private.keep_places() is
 create trigger keep_places after delete on public.comments referencing old table as gone
 for each statement execute function private.keep_places();
 
-select private.make_author_follower(
-    'public.comments', 'user_id', 30, first => 'private.hold_comment_targets_of'
-);
+select private.make_follow_author('public.comments', 'user_id', 30, first => 'private.hold_comment_targets_of');
 
--- A placeholder has no likes.
 select private.make_hold('public.comments', 'comment');
-select private.make_reactions(
-    'public.comment_likes', 'comment_id', 'public.comments', 'liked', '{row}.user_id is not null', is_paged => false
-);
-select private.make_counter('public.comment_likes', 'comment_id', 'likes_count', '{row}.user_id is not null');
-select private.make_by_me('liked', 'public.comment_likes', 'comment_id');
 
 alter table public.comments enable row level security;
 grant select on public.comments to anon, authenticated, service_role;
@@ -416,6 +408,13 @@ using (
     )
     and private.hold_comment_target(post_id, item_id, article_id)
 );
+
+-- A placeholder has no likes.
+select private.make_reactions(
+    'public.comment_likes', 'comment_id', 'public.comments', 'liked', '{row}.user_id is not null', is_paged => false
+);
+select private.make_counter('public.comment_likes', 'comment_id', 'likes_count', '{row}.user_id is not null');
+select private.make_by_me('liked', 'public.comment_likes', 'comment_id');
 
 create function private.comment_place(ids uuid[]) returns setof private.content_place
 language sql

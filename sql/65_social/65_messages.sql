@@ -49,7 +49,6 @@ comment on constraint messages_conversation_id_number_key on public.messages is
 comment on table public.messages is
 'Messages, read by the participants who were there when they were sent, not by admins. Members insert '
 'conversation_id, content and attachments; delete_message() deletes.';
-comment on column public.messages.conversation_id is 'Where it was sent.';
 comment on column public.messages.number is
 'Position in the conversation, from 1, without gaps, in the order of commits: what lists are sorted and paged by.';
 comment on column public.messages.sender_id is 'Who wrote it: the caller. Null when that account was deleted.';

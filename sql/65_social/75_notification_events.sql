@@ -2,29 +2,6 @@
 -- when there is nothing to tell: likes, comments and payments wait for these.
 -- What it is about is named by its kind (private.kinds), as in audit_log.
 
-create function private.renew_notices() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    ids uuid [];
-begin
-    -- Also those that name somebody else: of two who leave together each would name the other.
-    execute format(
-        'select array_agg(n.id) from public.notifications as n '
-        'where n.type = %L and n.related_id in (select g.%2$I from gone as g) and exists ('
-        'select from gone as g where g.%2$I = n.related_id '
-        'and g.created_at > n.created_at - interval ''10 seconds'' and g.created_at < n.created_at + interval ''1 hour'')',
-        tg_argv[0], tg_argv[1]
-    ) into ids;
-    perform private.renew_notifications(ids);
-    return null;
-end
-$$;
-comment on function private.renew_notices() is
-'Trigger (type, column of what it is about): whoever took a like and the like back is no longer told of.';
-
 create function private.comment_link(comment public.comments) returns text
 language sql
 immutable
@@ -210,7 +187,6 @@ create index told_mentions_user_id_idx on private.told_mentions (user_id);
 comment on table private.told_mentions is
 'Who was told of being mentioned where: once, whatever is edited, hidden, approved or read meanwhile.';
 comment on column private.told_mentions.related_id is 'The post or comment; its rows go with it.';
-comment on column private.told_mentions.user_id is 'Who was told.';
 alter table private.told_mentions enable row level security;
 
 create function private.tell_mentioned(
@@ -502,7 +478,7 @@ select private.make_tell(
     'group_invitation', 'public.group_invitations', 'insert', 'new.user_id', 'group', 'new.group_id', 'new.invited_by'
 );
 
-create function private.forget_invitation() returns trigger
+create function private.forget_told() returns trigger
 language plpgsql
 security definer
 set search_path = ''
@@ -510,14 +486,19 @@ as $$
 begin
     perform private.delete_notifications(array(
         select n.id from public.notifications as n
-        where n.related_id = old.group_id and n.type = 'group_invitation' and n.user_id = old.user_id
+        where
+            n.type = tg_argv[0] and n.user_id = old.user_id
+            and n.related_id = (to_jsonb(old) ->> tg_argv[1])::uuid
     ));
     return null;
 end
 $$;
-comment on function private.forget_invitation() is 'Trigger on group_invitations: accepted or withdrawn ones are over.';
+comment on function private.forget_told() is
+'Trigger (type, column of what it is about): what is over for somebody they are no longer told of.';
 create trigger forget after delete on public.group_invitations
-for each row execute function private.forget_invitation();
+for each row execute function private.forget_told('group_invitation', 'group_id');
+create trigger forget after delete on public.inbox_entries
+for each row execute function private.forget_told('message', 'conversation_id');
 
 -- Messages: one unread notification for each conversation, whoever writes. Across a block nothing is told; somebody
 -- whom the recipient cannot see otherwise stays unnamed.
@@ -592,23 +573,6 @@ comment on function private.message_read() is
 create trigger message_read after update of unread_count on public.inbox_entries
 for each row when (new.unread_count = 0 and old.unread_count > 0)
 execute function private.message_read();
-
-create function private.forget_conversation() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.delete_notifications(array(
-        select n.id from public.notifications as n
-        where n.related_id = old.conversation_id and n.user_id = old.user_id and n.type = 'message'
-    ));
-    return null;
-end
-$$;
-comment on function private.forget_conversation() is 'Trigger on inbox_entries: who left is told nothing of it.';
-create trigger forget after delete on public.inbox_entries
-for each row execute function private.forget_conversation();
 
 -- Requests for skills, genres and categories.
 

@@ -70,9 +70,7 @@ create index tag_uses_used_at_idx on private.tag_uses (used_at);
 comment on table private.tag_uses is
 'Who used a tag on which day, at most once each: what trends is what many use, not what one repeats. Forgotten when it '
 'weighs nothing any more.';
-comment on column private.tag_uses.tag_id is 'The tag.';
 comment on column private.tag_uses.day is 'Day of the use, UTC.';
-comment on column private.tag_uses.user_id is 'Who used it.';
 comment on column private.tag_uses.used_at is 'When, the first time that day.';
 alter table private.tag_uses enable row level security;
 
