@@ -38,8 +38,8 @@ create sequence bench.next_fan;
 
 # What everybody writes first.
 PLAIN = """
-drop trigger count_post_likes_inserted on public.post_likes;
-drop trigger count_post_likes_deleted on public.post_likes;
+drop trigger count_inserted on public.post_likes;
+drop trigger count_deleted on public.post_likes;
 create function bench.count_like() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
     if tg_op = 'INSERT' then

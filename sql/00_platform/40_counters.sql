@@ -39,6 +39,9 @@ create table private.counters (
     key text not null,
     count_column text not null,
     truth text not null,
+    source text,
+    source_key text,
+    counted text,
     constraint counters_pkey primary key (counter)
 );
 comment on table private.counters is
@@ -50,6 +53,9 @@ comment on column private.counters.key is 'Its key column, a uuid.';
 comment on column private.counters.count_column is 'The counter''s column.';
 comment on column private.counters.truth is
 'Query giving (target uuid, n bigint): the recount of every row that has anything to count.';
+comment on column private.counters.source is 'Relation whose rows are counted, where 45_shapes built the counting.';
+comment on column private.counters.source_key is 'Its column that says on what they count.';
+comment on column private.counters.counted is 'Condition on those that count, {row}; null: all.';
 alter table private.counters enable row level security;
 
 create function private.claim_count(counter text, target uuid, change integer) returns integer

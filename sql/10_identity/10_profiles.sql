@@ -219,7 +219,6 @@ comment on column private.freed_usernames.name_hash is
 'SHA-256 of the name in lower case: enough to refuse it, and an erased account leaves no name behind.';
 comment on column private.freed_usernames.former_owner is
 'Who may take it back; null once that account was deleted.';
-comment on column private.freed_usernames.freed_at is 'When it was given up.';
 alter table private.freed_usernames enable row level security;
 
 -- Membership: the one question every policy asks. plpgsql keeps its plan for the session, which makes it the cheapest
@@ -637,7 +636,6 @@ comment on table private.account_changes is
 'wake-up; this row is the truth.';
 comment on column private.account_changes.user_id is 'The account. No foreign key: it may be about to go.';
 comment on column private.account_changes.audience is 'Who may see what they wrote, see author_audience().';
-comment on column private.account_changes.requested_at is 'When it changed last.';
 alter table private.account_changes enable row level security;
 
 create table private.standing_steps (
@@ -843,7 +841,6 @@ comment on function public.set_role(uuid, public.user_role) is
 grant execute on function public.set_role(uuid, public.user_role) to authenticated;
 
 alter table public.profiles enable row level security;
-revoke all on public.profiles from anon, authenticated, service_role;
 grant select on public.profiles to anon, authenticated, service_role;
 grant update (
     username, display_name, full_name, bio, avatar_url, banner_url, smart_link, website_url, experience_level

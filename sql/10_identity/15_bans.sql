@@ -16,7 +16,6 @@ comment on constraint bans_reason_check on public.bans is
 comment on table public.bans is
 'Current bans. Admins and the banned user read, so who decided is in audit_log only, with past bans. Written by '
 'ban_user() and unban_user().';
-comment on column public.bans.user_id is 'Who is banned.';
 comment on column public.bans.reason is 'Told to the banned user; at most 1,000 characters.';
 
 -- A ban outlives the account: deleting it and signing up again with the same address does not end it. Kept for this
@@ -49,7 +48,6 @@ comment on table private.banned_addresses is
 'the hash and the dates.';
 comment on column private.banned_addresses.address_hash is 'See address_hash().';
 comment on column private.banned_addresses.user_id is 'The banned account while it exists. No foreign key.';
-comment on column private.banned_addresses.banned_at is 'When the ban began.';
 comment on column private.banned_addresses.review_at is 'When to ask whether the ban is still needed.';
 alter table private.banned_addresses enable row level security;
 
@@ -300,7 +298,6 @@ comment on function private.review_address_bans(boolean) is
 'those of accounts that do not exist any more are forgotten.';
 
 alter table public.bans enable row level security;
-revoke all on public.bans from anon, authenticated, service_role;
 grant select on public.bans to authenticated, service_role;
 
 -- auth.uid(), not membership: a banned user is no member and must still learn why.

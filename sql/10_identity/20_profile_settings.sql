@@ -37,7 +37,6 @@ comment on constraint profile_settings_phone_check on public.profile_settings is
 
 comment on table public.profile_settings is
 'Private settings of a member; created by sign-up. Owner only, not even admins.';
-comment on column public.profile_settings.user_id is 'Whose settings.';
 comment on column public.profile_settings.theme is 'Colour scheme.';
 comment on column public.profile_settings.language is 'BCP 47 tag, for example en or pt-BR.';
 comment on column public.profile_settings.notification_preferences is
@@ -99,7 +98,6 @@ create trigger touch_updated_at before update on public.profile_settings
 for each row execute function private.touch_updated_at();
 
 alter table public.profile_settings enable row level security;
-revoke all on public.profile_settings from anon, authenticated, service_role;
 grant select on public.profile_settings to authenticated, service_role;
 grant update (theme, language, notification_preferences, phone, marketing_consent)
 on public.profile_settings to authenticated;

@@ -54,7 +54,6 @@ create trigger touch_updated_at before update on public.categories
 for each row execute function private.touch_updated_at();
 
 alter table public.categories enable row level security;
-revoke all on public.categories from anon, authenticated, service_role;
 grant select on public.categories to anon, authenticated, service_role;
 
 create policy categories_select_anon on public.categories for select to anon

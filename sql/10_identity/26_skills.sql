@@ -86,7 +86,6 @@ create trigger audit_taxonomy after update on public.skills
 for each row execute function private.audit_taxonomy();
 
 alter table public.skills enable row level security;
-revoke all on public.skills from anon, authenticated, service_role;
 grant select on public.skills to anon, authenticated, service_role;
 grant update (category_id, name, is_active, is_admin_approved) on public.skills to authenticated;
 

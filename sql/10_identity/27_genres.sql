@@ -47,7 +47,6 @@ create trigger audit_taxonomy after update on public.genres
 for each row execute function private.audit_taxonomy();
 
 alter table public.genres enable row level security;
-revoke all on public.genres from anon, authenticated, service_role;
 grant select on public.genres to anon, authenticated, service_role;
 grant update (parent_genre_id, name, is_active, is_admin_approved) on public.genres to authenticated;
 

@@ -108,60 +108,16 @@ for each statement execute function private.check_choices(
     'public.genres', 'genre_id', '30', 'c.is_active and c.is_admin_approved'
 );
 
-create trigger keep_row before update on public.user_categories
-for each row execute function private.keep_row();
-create trigger keep_row before update on public.user_skills
-for each row execute function private.keep_row();
-create trigger keep_row before update on public.user_genres
-for each row execute function private.keep_row();
-
-alter table public.user_categories enable row level security;
-alter table public.user_skills enable row level security;
-alter table public.user_genres enable row level security;
-revoke all on public.user_categories, public.user_skills, public.user_genres from anon, authenticated, service_role;
-grant select on public.user_categories, public.user_skills, public.user_genres to anon, authenticated, service_role;
-grant delete on public.user_categories, public.user_skills, public.user_genres to authenticated;
-grant insert (category_id) on public.user_categories to authenticated;
-grant insert (skill_id) on public.user_skills to authenticated;
-grant insert (genre_id) on public.user_genres to authenticated;
--- For upserts, see keep_row().
-grant update (category_id) on public.user_categories to authenticated;
-grant update (skill_id) on public.user_skills to authenticated;
-grant update (genre_id) on public.user_genres to authenticated;
-
 -- Read through the profile's own policy: hidden profile, hidden choices.
-create policy user_categories_select_anon on public.user_categories for select to anon
-using (exists (select from public.profiles as p where p.id = user_id));
-create policy user_categories_select on public.user_categories for select to authenticated
-using (exists (select from public.profiles as p where p.id = user_id));
-create policy user_categories_insert on public.user_categories for insert to authenticated
-with check (user_id = (select private.member_id()));
-create policy user_categories_update on public.user_categories for update to authenticated
-using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
-create policy user_categories_delete on public.user_categories for delete to authenticated
-using (user_id = (select private.member_id()));
-
-create policy user_skills_select_anon on public.user_skills for select to anon
-using (exists (select from public.profiles as p where p.id = user_id));
-create policy user_skills_select on public.user_skills for select to authenticated
-using (exists (select from public.profiles as p where p.id = user_id));
-create policy user_skills_insert on public.user_skills for insert to authenticated
-with check (user_id = (select private.member_id()));
-create policy user_skills_update on public.user_skills for update to authenticated
-using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
-create policy user_skills_delete on public.user_skills for delete to authenticated
-using (user_id = (select private.member_id()));
-
-create policy user_genres_select_anon on public.user_genres for select to anon
-using (exists (select from public.profiles as p where p.id = user_id));
-create policy user_genres_select on public.user_genres for select to authenticated
-using (exists (select from public.profiles as p where p.id = user_id));
-create policy user_genres_insert on public.user_genres for insert to authenticated
-with check (user_id = (select private.member_id()));
-create policy user_genres_update on public.user_genres for update to authenticated
-using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
-create policy user_genres_delete on public.user_genres for delete to authenticated
-using (user_id = (select private.member_id()));
+select private.make_own_rows(
+    'public.user_categories', 'category_id', 'exists (select from public.profiles as p where p.id = user_id)'
+);
+select private.make_own_rows(
+    'public.user_skills', 'skill_id', 'exists (select from public.profiles as p where p.id = user_id)'
+);
+select private.make_own_rows(
+    'public.user_genres', 'genre_id', 'exists (select from public.profiles as p where p.id = user_id)'
+);
 
 insert into private.erasure_steps (step, phase, erases, statement) values
 ('user_categories', 'details', '{public.user_categories}', 'delete from public.user_categories where user_id = $1'),

@@ -129,7 +129,6 @@ comment on function public.verify_artist(uuid, boolean) is 'Admins: gives or tak
 grant execute on function public.verify_artist(uuid, boolean) to authenticated;
 
 alter table public.artist_profiles enable row level security;
-revoke all on public.artist_profiles from anon, authenticated, service_role;
 grant select on public.artist_profiles to anon, authenticated, service_role;
 grant insert (artist_name, genre, banner_image_url, website, social_links, hourly_rate_cents)
 on public.artist_profiles to authenticated;

@@ -87,15 +87,12 @@ create index custom_field_requesters_category_id_idx on public.custom_field_requ
 
 comment on table public.custom_field_requesters is
 'Who asks for what, once each. One''s own rows and admins; nobody learns who else asked.';
-comment on column public.custom_field_requesters.request_id is 'What is asked for.';
-comment on column public.custom_field_requesters.user_id is 'Who asks.';
 comment on column public.custom_field_requesters.spelling is 'How they wrote it, tidied.';
 comment on column public.custom_field_requesters.category_id is
 'Under which category they want the skill; null says nothing.';
 
 alter table public.custom_field_requests enable row level security;
 alter table public.custom_field_requesters enable row level security;
-revoke all on public.custom_field_requests, public.custom_field_requesters from anon, authenticated, service_role;
 grant select on public.custom_field_requests, public.custom_field_requesters to authenticated, service_role;
 
 create policy custom_field_requesters_select on public.custom_field_requesters for select to authenticated

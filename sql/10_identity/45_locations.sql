@@ -137,7 +137,6 @@ create index profile_locations_spot_idx on public.profile_locations using gist (
 comment on table public.profile_locations is
 'Where a member is. Owner only, not even admins; written by set_my_location(), set_my_location_visibility() and '
 'clear_my_location(). Others read location(profiles) and nearby_profiles().';
-comment on column public.profile_locations.user_id is 'Whose.';
 comment on column public.profile_locations.source is 'Where the position comes from.';
 comment on column public.profile_locations.visibility is
 'What others may see. exact counts as city while the plan does not include it.';
@@ -161,7 +160,6 @@ create trigger touch_updated_at before update on public.profile_locations
 for each row execute function private.touch_updated_at();
 
 alter table public.profile_locations enable row level security;
-revoke all on public.profile_locations from anon, authenticated, service_role;
 grant select on public.profile_locations to authenticated;
 grant select on public.profile_locations to service_role;
 

@@ -68,7 +68,6 @@ create trigger touch_updated_at before update on public.plans
 for each row execute function private.touch_updated_at();
 
 alter table public.plans enable row level security;
-revoke all on public.plans from anon, authenticated, service_role;
 grant select on public.plans to anon, authenticated, service_role;
 
 create policy plans_select on public.plans for select to anon, authenticated

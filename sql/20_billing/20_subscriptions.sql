@@ -54,7 +54,6 @@ create index subscriptions_stripe_customer_id_idx on public.subscriptions (strip
 comment on table public.subscriptions is
 'One row per user and family; no row is the family''s free plan. Owner and admins read; provider events and admin RPCs '
 'write.';
-comment on column public.subscriptions.user_id is 'Whose.';
 comment on column public.subscriptions.family is 'Family of the plan.';
 comment on column public.subscriptions.plan_key is 'The plan. Upgrades and downgrades change this row.';
 comment on column public.subscriptions.interval is 'How often it is paid; null when it is not.';
@@ -69,7 +68,6 @@ comment on column public.subscriptions.current_period_start is 'Start of the pai
 comment on column public.subscriptions.current_period_end is 'End of the paid period; null has no end.';
 comment on column public.subscriptions.cancel_at_period_end is 'Whether it ends with the paid period.';
 comment on column public.subscriptions.cancel_at is 'Scheduled end.';
-comment on column public.subscriptions.cancelled_at is 'When it was cancelled.';
 
 create trigger touch_updated_at before update on public.subscriptions
 for each row execute function private.touch_updated_at();
@@ -194,7 +192,6 @@ comment on function public.set_partner_account(uuid, boolean) is
 grant execute on function public.set_partner_account(uuid, boolean) to authenticated;
 
 alter table public.subscriptions enable row level security;
-revoke all on public.subscriptions from anon, authenticated, service_role;
 grant select on public.subscriptions to authenticated, service_role;
 
 create policy subscriptions_select on public.subscriptions for select to authenticated

@@ -78,14 +78,12 @@ comment on table public.catalog_items is
 'search_catalog().';
 comment on column public.catalog_items.id is 'Id of the row in the kind''s own table.';
 comment on column public.catalog_items.kind is 'Which kind it is of: product, artwork.';
-comment on column public.catalog_items.seller_id is 'Who sells it.';
 comment on column public.catalog_items.title is 'Title to show.';
 comment on column public.catalog_items.slug is 'Address part, unique per kind.';
 comment on column public.catalog_items.thumbnail_url is 'Picture to show in lists.';
 comment on column public.catalog_items.price_cents is 'Price, cents; 0 is free. Suggested price when name-your-price.';
 comment on column public.catalog_items.minimum_price_cents is
 'Lowest accepted price when buyers name it, cents; 0 lets it go free. Null: the price is fixed.';
-comment on column public.catalog_items.currency is 'ISO 4217.';
 comment on column public.catalog_items.category is 'Slug of the category for products, the category of artworks.';
 comment on column public.catalog_items.tags is 'Lower-case tags, genres included.';
 comment on column public.catalog_items.is_unique is 'One of a kind: sold once, quantity 1, reserved at checkout.';
@@ -98,7 +96,6 @@ comment on column public.catalog_items.is_visible is 'Everybody may read it: pub
 comment on column public.catalog_items.is_listed is
 'Visible and for sale: what shop pages show. Filter with eq.true; is.true cannot use the indexes.';
 comment on column public.catalog_items.views_count is 'Views; folded from events.';
-comment on column public.catalog_items.favorites_count is 'How many favour it.';
 comment on column public.catalog_items.comments_count is 'Visible comments.';
 comment on column public.catalog_items.purchases_count is 'Valid entitlements to it.';
 comment on column public.catalog_items.paid_purchases_count is 'Those of them that were paid for.';
@@ -222,8 +219,6 @@ create index profile_counts_kind_idx on public.profile_counts (kind);
 
 comment on table public.profile_counts is
 'How many published items of each kind a profile has; no row: none. Readable with the profile, written by triggers.';
-comment on column public.profile_counts.user_id is 'The profile.';
-comment on column public.profile_counts.kind is 'The kind.';
 comment on column public.profile_counts.published_count is 'Its published items, sold ones included.';
 
 create view private.published_counts with (security_invoker = true) as
@@ -261,35 +256,10 @@ using ((select p.id from public.profiles as p where p.id = profile_counts.user_i
 
 -- A seller's standing decides over all their items at once: a ban takes them off sale, its end puts them back. So does
 -- a private profile: nobody buys from somebody they cannot see.
-create function private.follow_seller_standing(user_id uuid, max_rows integer) returns integer
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    active boolean := (
-        select private.author_audience(p) <> 'owner' from public.profiles as p
-        where p.id = follow_seller_standing.user_id
-    );
-    changed integer;
-begin
-    update public.catalog_items as c set seller_is_active = active
-    where c.id = any(array(
-        select i.id from public.catalog_items as i
-        where i.seller_id = follow_seller_standing.user_id and i.seller_is_active <> active
-        order by i.id
-        limit max_rows
-        for no key update
-    ));
-    get diagnostics changed = row_count;
-    return changed;
-end
-$$;
-comment on function private.follow_seller_standing(uuid, integer) is
-'Step of advance_account(): a banned, deleted or private seller''s items are neither visible nor for sale.';
 
-insert into private.standing_steps (step, position, statement) values
-('catalog_items', 10, 'select private.follow_seller_standing($1, $2)');
+select private.make_follow_author(
+    'public.catalog_items', 'seller_id', 10, 'seller_is_active', 'private.author_audience(p) <> ''owner'''
+);
 
 create function private.item_has_orders(item_id uuid) returns boolean
 language plpgsql
@@ -391,7 +361,6 @@ comment on function private.has_bought(uuid, uuid) is
 grant execute on function private.has_bought(uuid, uuid) to authenticated;
 
 alter table public.catalog_items enable row level security;
-revoke all on public.catalog_items from anon, authenticated, service_role;
 grant select on public.catalog_items to anon, authenticated, service_role;
 
 -- Cheapest answer first: for a page of listed items nothing but is_visible and the list of blocks, read once, is ever

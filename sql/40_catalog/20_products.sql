@@ -112,7 +112,6 @@ comment on column public.products.file_types is 'Distinct file endings, for exam
 comment on column public.products.price_cents is
 'Price, cents: 0 is free, else 50 to 99999999. The suggested price when buyers name theirs. Orders keep the price they '
 'were made at.';
-comment on column public.products.currency is 'ISO 4217.';
 comment on column public.products.is_free is 'True when the price is 0.';
 comment on column public.products.allow_name_your_price is 'Whether buyers name their price.';
 comment on column public.products.minimum_price_cents is
@@ -124,7 +123,6 @@ comment on column public.products.license_type is 'What buyers may do with it.';
 comment on column public.products.license_text is 'Licence in words; required for custom.';
 comment on column public.products.license_version is
 'Counts the changes of the licence; kept by trigger. A buyer has the licence of their order line.';
-comment on column public.products.category_id is 'Main category.';
 comment on column public.products.tags is 'Up to 20 tags; lower case.';
 comment on column public.products.genre_tags is 'Up to 20 genres; lower case.';
 comment on column public.products.status is
@@ -242,10 +240,8 @@ comment on constraint product_approvals_approval_notes_check on public.product_a
 comment on table public.product_approvals is
 'Last review of a product; the history, and who decided, are in audit_log. Its seller and admins read, '
 'review_product() writes.';
-comment on column public.product_approvals.product_id is 'The product.';
 comment on column public.product_approvals.is_approved is 'The decision.';
 comment on column public.product_approvals.approval_notes is 'Why, told to the seller; at most 2,000 characters.';
-comment on column public.product_approvals.reviewed_at is 'When.';
 
 create function public.review_product(product_id uuid, approved boolean, notes text default null) returns void
 language plpgsql
@@ -306,19 +302,20 @@ insert into private.erasure_steps (step, phase, erases, statement, batch) values
     'select private.erase_products($1)', 'select 10 * private.erase_products($1, 1 + $2 / 10)');
 
 alter table public.products enable row level security;
-revoke all on public.products from anon, authenticated, service_role;
 grant select on public.products to anon, authenticated, service_role;
-grant insert (
+grant
+insert (
     title, slug, description, product_type, thumbnail_url, preview_images, preview_audio_url, preview_video_url,
-    price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id,
-    tags, genre_tags, status, is_featured
-) on public.products to authenticated;
-grant update (
-    title, slug, description, thumbnail_url, preview_images, preview_audio_url, preview_video_url,
-    price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id,
-    tags, genre_tags, status, is_featured
-) on public.products to authenticated;
-grant delete on public.products to authenticated;
+    price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text,
+    category_id, tags, genre_tags, status, is_featured
+),
+update (
+    title, slug, description, thumbnail_url, preview_images, preview_audio_url, preview_video_url, price_cents,
+    allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id, tags,
+    genre_tags, status, is_featured
+),
+delete
+on public.products to authenticated;
 
 -- Whoever may see the registry row may see the product. The owner comes first because an insert's RETURNING looks
 -- before that row exists. A scalar subquery stays a look-up for each row, exists (…) could become a hash of all items.
@@ -343,7 +340,6 @@ before insert or update of approval_notes on public.product_approvals
 for each row execute function private.tidy_texts('approval_notes body');
 
 alter table public.product_approvals enable row level security;
-revoke all on public.product_approvals from anon, authenticated, service_role;
 grant select on public.product_approvals to authenticated, service_role;
 create policy product_approvals_select on public.product_approvals for select to authenticated
 using (

@@ -87,7 +87,6 @@ comment on column public.artworks.thumbnail_url is 'Smaller picture for lists, h
 comment on column public.artworks.price_cents is 'Price, cents: 0 is free, else 50 to 99999999. Orders keep theirs.';
 comment on column public.artworks.original_price_cents is
 'Price before a discount, cents, to show it crossed out; above price_cents.';
-comment on column public.artworks.currency is 'ISO 4217.';
 comment on column public.artworks.category is 'Technique.';
 comment on column public.artworks.tags is 'Up to 20 tags; lower case.';
 comment on column public.artworks.dimensions is 'For people, for example 30x40cm or 1920x1080.';
@@ -188,7 +187,6 @@ create table private.artworks_before_sale (
 
 comment on table private.artworks_before_sale is
 'What a full refund gives back: the state of sold works before the sale.';
-comment on column private.artworks_before_sale.artwork_id is 'The sold work.';
 comment on column private.artworks_before_sale.status is 'Its status when it was sold.';
 
 alter table private.artworks_before_sale enable row level security;
@@ -276,17 +274,18 @@ insert into private.erasure_steps (step, phase, erases, statement, batch) values
     'select private.erase_artworks($1)', 'select 10 * private.erase_artworks($1, 1 + $2 / 10)');
 
 alter table public.artworks enable row level security;
-revoke all on public.artworks from anon, authenticated, service_role;
 grant select on public.artworks to anon, authenticated, service_role;
-grant insert (
-    title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags, dimensions,
-    file_size_bytes, status, is_featured, is_for_sale
-) on public.artworks to authenticated;
-grant update (
-    title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags, dimensions,
-    file_size_bytes, status, is_featured, is_for_sale
-) on public.artworks to authenticated;
-grant delete on public.artworks to authenticated;
+grant
+insert (
+    title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags,
+    dimensions, file_size_bytes, status, is_featured, is_for_sale
+),
+update (
+    title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags,
+    dimensions, file_size_bytes, status, is_featured, is_for_sale
+),
+delete
+on public.artworks to authenticated;
 
 -- Whoever may see the registry row may see the artwork. The owner comes first because an insert's RETURNING looks
 -- before that row exists. A scalar subquery stays a look-up for each row, exists (…) could become a hash of all items.

@@ -211,11 +211,9 @@ create trigger touch_updated_at before update on public.product_files
 for each row execute function private.touch_updated_at();
 
 alter table public.product_files enable row level security;
-revoke all on public.product_files from anon, authenticated, service_role;
 grant select on public.product_files to authenticated, service_role;
-grant insert (product_id, artwork_id, path, name, position) on public.product_files to authenticated;
-grant update (name, position) on public.product_files to authenticated;
-grant delete on public.product_files to authenticated;
+grant insert (product_id, artwork_id, path, name, position), update (name, position), delete on public.product_files
+to authenticated;
 
 -- Orders come on a later page; plpgsql binds late.
 create function private.ordered_at(user_id uuid, item_id uuid) returns timestamptz

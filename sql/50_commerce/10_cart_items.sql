@@ -28,14 +28,12 @@ comment on constraint cart_items_pkey on public.cart_items is
 
 comment on table public.cart_items is 'Cart: one row per member and item. Owner only.';
 comment on column public.cart_items.user_id is 'Whose cart; always the caller.';
-comment on column public.cart_items.item_id is 'What is to be bought.';
 comment on column public.cart_items.quantity is 'Pieces; 1 for one-of-a-kind items.';
 comment on column public.cart_items.offered_price_cents is
 'The buyer''s price for a name-your-price item, in cents a piece; null takes the suggested price.';
 comment on column public.cart_items.shown_price_cents is
 'What a piece cost when the item was put in, or put in again (an upsert): the offer, else the price; in cents. '
 'Checkout takes no more without asking (price_changed). Kept by trigger.';
-comment on column public.cart_items.added_at is 'When it was put in.';
 
 create function private.price_of(
     price_cents bigint, minimum_price_cents bigint, offered_cents bigint, agreed_cents bigint,
@@ -109,11 +107,12 @@ before insert or update of item_id, offered_price_cents on public.cart_items
 for each row execute function private.check_cart_item('shows');
 
 alter table public.cart_items enable row level security;
-revoke all on public.cart_items from anon, authenticated, service_role;
-grant select, delete on public.cart_items to authenticated;
-grant insert (item_id, quantity, offered_price_cents) on public.cart_items to authenticated;
 -- item_id is updatable because an upsert from a client library sets every column it sends.
-grant update (item_id, quantity, offered_price_cents) on public.cart_items to authenticated;
+grant
+select, delete,
+insert (item_id, quantity, offered_price_cents),
+update (item_id, quantity, offered_price_cents)
+on public.cart_items to authenticated;
 grant select on public.cart_items to service_role;
 
 create policy cart_items_select on public.cart_items for select to authenticated

@@ -8,7 +8,6 @@ comment on type public.order_status is 'pending: waits for payment. The rest say
 
 create sequence public.order_number_seq;
 comment on sequence public.order_number_seq is 'Numbers orders; gaps are fine.';
-revoke all on sequence public.order_number_seq from anon, authenticated, service_role;
 
 create table public.orders (
     id uuid not null default gen_random_uuid(),
@@ -46,7 +45,6 @@ create index orders_user_id_created_at_idx on public.orders (user_id, created_at
 
 comment on table public.orders is 'A buyer''s order. Read by the buyer and admins; written by RPCs and events only.';
 comment on column public.orders.order_number is 'For people and e-mails. Unique, not gapless.';
-comment on column public.orders.user_id is 'The buyer.';
 comment on column public.orders.status is 'State of the order; follows the payment.';
 comment on column public.orders.status_reason is
 'Why it was cancelled or refunded, as a stable word: expired, cancelled_by_buyer, superseded, item_not_available…';
@@ -55,7 +53,6 @@ comment on column public.orders.tax_cents is 'Tax, cents.';
 comment on column public.orders.shipping_cents is 'Shipping, cents; carries no commission.';
 comment on column public.orders.discount_cents is 'Discount, cents, subtracted.';
 comment on column public.orders.total_cents is 'What the buyer pays, cents.';
-comment on column public.orders.currency is 'ISO 4217.';
 comment on column public.orders.shipping_address is 'As given at checkout; erased with the account.';
 comment on column public.orders.notes is 'Buyer''s note, at most 2,000 characters; erased with the account.';
 comment on column public.orders.completed_at is 'When payment settled and entitlements were granted.';
@@ -103,12 +100,10 @@ create index order_items_seller_id_created_at_idx on public.order_items (seller_
 
 comment on table public.order_items is
 'Lines of an order, snapshots taken at checkout. Read by buyer, that line''s seller and admins.';
-comment on column public.order_items.order_id is 'The order.';
 comment on column public.order_items.line_no is 'Position in the order, from 1; also breaks ties when cents are split.';
 comment on column public.order_items.item_id is
 'What is bought. The reference keeps an ordered item from being deleted.';
 comment on column public.order_items.buyer_id is 'The order''s buyer, repeated so that a policy needs no join.';
-comment on column public.order_items.seller_id is 'Who sells it.';
 comment on column public.order_items.title is 'Title at checkout.';
 comment on column public.order_items.description is 'Description at checkout: what was promised.';
 comment on column public.order_items.license_type is
@@ -122,7 +117,6 @@ comment on column public.order_items.unit_price_cents is 'Price a piece at check
 comment on column public.order_items.quantity is 'Pieces.';
 comment on column public.order_items.total_cents is 'unit_price_cents × quantity.';
 comment on column public.order_items.tax_cents is 'Tax on this line, cents; carries no commission.';
-comment on column public.order_items.currency is 'ISO 4217.';
 comment on column public.order_items.seller_tier is 'Seller''s creator plan at checkout.';
 comment on column public.order_items.commission_bps is
 'Platform commission at checkout, basis points: later plan changes do not touch it.';
@@ -133,13 +127,11 @@ before insert or update of notes, shipping_address on public.orders
 for each row execute function private.tidy_texts('notes body', 'shipping_address object');
 
 alter table public.orders enable row level security;
-revoke all on public.orders from anon, authenticated, service_role;
 grant select on public.orders to authenticated, service_role;
 create policy orders_select on public.orders for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
 
 alter table public.order_items enable row level security;
-revoke all on public.order_items from anon, authenticated, service_role;
 grant select on public.order_items to authenticated, service_role;
 create policy order_items_select on public.order_items for select to authenticated
 using (

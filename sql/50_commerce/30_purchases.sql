@@ -19,12 +19,8 @@ create unique index purchases_order_item_id_idx on public.purchases (order_item_
 
 comment on table public.purchases is
 'Entitlement of a buyer to an item: grants downloads until revoked by a full refund. Buyer and admins read.';
-comment on column public.purchases.buyer_id is 'Who owns it.';
-comment on column public.purchases.item_id is 'What is owned.';
 comment on column public.purchases.order_item_id is 'The order line that granted it (the latest, when bought again).';
 comment on column public.purchases.price_cents is 'What was paid for it, cents; 0 when free.';
-comment on column public.purchases.currency is 'ISO 4217.';
-comment on column public.purchases.purchased_at is 'When it was granted.';
 comment on column public.purchases.revoked_at is 'When it was taken back; null while valid.';
 
 create function private.owns_item(user_id uuid, item_id uuid) returns boolean
@@ -71,7 +67,6 @@ after insert or delete or update of revoked_at, price_cents on public.purchases
 for each row execute function private.count_purchases();
 
 alter table public.purchases enable row level security;
-revoke all on public.purchases from anon, authenticated, service_role;
 grant select on public.purchases to authenticated, service_role;
 create policy purchases_select on public.purchases for select to authenticated
 using (buyer_id = (select private.member_id()) or (select private.is_admin()));

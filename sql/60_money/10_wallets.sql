@@ -46,8 +46,6 @@ with (fillfactor = 50);
 
 comment on table public.wallets is
 'Balances, lifetime totals and payout settings of a member. Owner and admins read; only the server writes.';
-comment on column public.wallets.user_id is 'Whose wallet.';
-comment on column public.wallets.currency is 'ISO 4217.';
 comment on column public.wallets.balance_available_cents is
 'Can be withdrawn or spent, cents. Money in an open payout is not part of it.';
 comment on column public.wallets.balance_pending_cents is 'Earned but still held, cents.';
@@ -82,7 +80,6 @@ create trigger touch_updated_at before update on public.wallets
 for each row execute function private.touch_updated_at();
 
 alter table public.wallets enable row level security;
-revoke all on public.wallets from anon, authenticated, service_role;
 grant select on public.wallets to authenticated, service_role;
 create policy wallets_select on public.wallets for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));

@@ -35,7 +35,6 @@ comment on column ledger.accounts.code is
 'User: pending, available, debt (negative: owed to us). Platform: clearing:<provider> (money at the provider, '
 'negative), fees:<provider>, revenue, tax_payable, payouts_in_transit, refunds_payable (taken but not deliverable), '
 'promotions, bank (what the platform paid or received outside the providers; positive: paid).';
-comment on column ledger.accounts.currency is 'ISO 4217.';
 
 create table ledger.journal (
     id bigint generated always as identity,

@@ -19,7 +19,6 @@ create table public.fee_schedules (
 comment on table public.fee_schedules is
 'Estimate of a provider''s fee until the real one is known. Public: sellers see what they will pay.';
 comment on column public.fee_schedules.provider is 'Provider.';
-comment on column public.fee_schedules.currency is 'ISO 4217.';
 comment on column public.fee_schedules.valid_from is 'The newest row not after now applies.';
 comment on column public.fee_schedules.percent_bps is 'Percent part, basis points, rounded half up.';
 comment on column public.fee_schedules.fixed_cents is 'Fixed part per charge, cents.';
@@ -97,7 +96,6 @@ comment on function private.split_line(bigint, bigint, bigint, integer) is
 'Divides a paid line (cents, tax included in total) into commission and the seller''s part: docs/money.md, Fees.';
 
 alter table public.fee_schedules enable row level security;
-revoke all on public.fee_schedules from anon, authenticated, service_role;
 grant select on public.fee_schedules to anon, authenticated, service_role;
 create policy fee_schedules_select on public.fee_schedules for select to anon, authenticated using (true);
 

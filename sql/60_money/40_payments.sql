@@ -58,11 +58,8 @@ create index payments_undeliverable_idx on public.payments (succeeded_at)
 where failure_reason = 'item_not_available' and succeeded_at is not null and refunded_cents < amount_cents;
 
 comment on table public.payments is 'One row per attempt to take money. Payer and admins read; the server writes.';
-comment on column public.payments.user_id is 'Who pays.';
 comment on column public.payments.purpose is 'What for.';
-comment on column public.payments.order_id is 'The order it pays.';
 comment on column public.payments.amount_cents is 'Charged amount, cents.';
-comment on column public.payments.currency is 'ISO 4217.';
 comment on column public.payments.provider is 'Who takes the money.';
 comment on column public.payments.provider_ref is
 'Stripe PaymentIntent or PayPal order; the charge itself when an intent was paid a second time after a late decline.';
@@ -88,7 +85,6 @@ create trigger touch_updated_at before update on public.payments
 for each row execute function private.touch_updated_at();
 
 alter table public.payments enable row level security;
-revoke all on public.payments from anon, authenticated, service_role;
 grant select on public.payments to authenticated, service_role;
 create policy payments_select on public.payments for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
@@ -241,12 +237,9 @@ create index transactions_release_at_idx on public.transactions (release_at) whe
 
 comment on table public.transactions is
 'One row per seller and item of a settled payment: who got what of it. Buyer, seller and admins read.';
-comment on column public.transactions.buyer_id is 'Who paid.';
-comment on column public.transactions.seller_id is 'Who earned.';
 comment on column public.transactions.transaction_type is 'What was sold.';
 comment on column public.transactions.related_id is 'The item sold (catalog_items.id).';
 comment on column public.transactions.order_item_id is 'The order line.';
-comment on column public.transactions.payment_id is 'The payment it is part of.';
 comment on column public.transactions.amount_total_cents is 'What the buyer paid for this line, cents, tax included.';
 comment on column public.transactions.amount_fees_cents is
 'This line''s part of the provider''s fee, cents, borne by the seller; the estimate until the real one is known.';
@@ -254,7 +247,6 @@ comment on column public.transactions.amount_tax_cents is 'Tax in the total, cen
 comment on column public.transactions.amount_commission_cents is
 'Platform commission, cents; negative where the fee alone exceeds the price: the platform''s loss.';
 comment on column public.transactions.amount_seller_cents is 'What the seller receives, cents.';
-comment on column public.transactions.currency is 'ISO 4217.';
 comment on column public.transactions.commission_bps is 'Commission rate at purchase, basis points.';
 comment on column public.transactions.seller_tier is 'Seller''s plan at purchase.';
 comment on column public.transactions.payment_processor is 'Provider that took the money.';
@@ -272,7 +264,6 @@ comment on column public.transactions.refunded_cents is 'Refunded so far, cents;
 comment on column public.transactions.refunded_tax_cents is 'Tax returned, cents.';
 comment on column public.transactions.refunded_commission_cents is 'Commission returned by the platform, cents.';
 comment on column public.transactions.refunded_seller_cents is 'Returned by the seller, cents; includes the kept fee.';
-comment on column public.transactions.completed_at is 'When it settled.';
 comment on column public.transactions.refunded_at is 'When the last refund was booked.';
 comment on column public.transactions.metadata is 'Additional data.';
 
@@ -318,7 +309,6 @@ after insert or update of amount_seller_cents, refunded_cents, refunded_seller_c
 for each row execute function private.count_earnings();
 
 alter table public.transactions enable row level security;
-revoke all on public.transactions from anon, authenticated, service_role;
 grant select on public.transactions to authenticated, service_role;
 create policy transactions_select on public.transactions for select to authenticated
 using (

@@ -67,8 +67,6 @@ create index hold_periods_item_id_idx on private.hold_periods (item_id);
 
 comment on table private.hold_periods is
 'Who holds or recently held which one-of-a-kind item; forgotten at the buyer''s next checkout after the pause.';
-comment on column private.hold_periods.user_id is 'The buyer.';
-comment on column private.hold_periods.item_id is 'The item.';
 comment on column private.hold_periods.ends_at is 'End of the hold, set when it begins: no renewal moves it.';
 comment on column private.hold_periods.renewals is 'How often the buyer checked out again while it was held.';
 
@@ -83,7 +81,6 @@ create table private.hold_limits (
 );
 
 comment on table private.hold_limits is 'Accounts that may hold more or fewer one-of-a-kind items than settings say.';
-comment on column private.hold_limits.user_id is 'The account.';
 comment on column private.hold_limits.max_holds is 'How many items it may hold at once.';
 
 alter table private.hold_limits enable row level security;

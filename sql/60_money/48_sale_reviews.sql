@@ -17,13 +17,11 @@ create index sale_reviews_open_idx on public.sale_reviews (created_at) where rel
 comment on table public.sale_reviews is
 'Sales whose earnings stay pending until an admin has looked. Its seller and admins read; settlement and '
 'release_sale_review() write.';
-comment on column public.sale_reviews.transaction_id is 'The sale.';
 comment on column public.sale_reviews.seller_id is 'Whose sale, repeated so that the policy needs no join.';
 comment on column public.sale_reviews.released_at is
 'When an admin let it go: its money becomes available at transactions.release_at. Null while it waits.';
 
 alter table public.sale_reviews enable row level security;
-revoke all on public.sale_reviews from anon, authenticated, service_role;
 grant select on public.sale_reviews to authenticated, service_role;
 create policy sale_reviews_select on public.sale_reviews for select to authenticated
 using (seller_id = (select private.member_id()) or (select private.is_admin()));

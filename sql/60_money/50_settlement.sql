@@ -16,8 +16,6 @@ create index reservations_order_id_idx on private.reservations (order_id);
 
 comment on table private.reservations is
 'Which pending order holds a one-of-a-kind item. Released only after the attempt is cancelled at the provider.';
-comment on column private.reservations.item_id is 'The held item.';
-comment on column private.reservations.order_id is 'The order that holds it.';
 
 alter table private.reservations enable row level security;
 

@@ -43,11 +43,9 @@ create index refunds_unsent_idx on public.refunds (created_at) where is_open;
 create index refunds_failed_idx on public.refunds (updated_at) where status in ('failed', 'cancelled');
 
 comment on table public.refunds is 'Refunds of payments, whole or part. Payer, sellers of the payment and admins read.';
-comment on column public.refunds.payment_id is 'The payment given back.';
 comment on column public.refunds.order_item_id is
 'The line it is for; null for a whole payment or a refund made in the provider''s dashboard: spread over the lines.';
 comment on column public.refunds.amount_cents is 'Cents.';
-comment on column public.refunds.currency is 'ISO 4217.';
 comment on column public.refunds.reason is 'Why, for people; item_not_available when automatic.';
 comment on column public.refunds.origin is 'Who asked for it; persons are not named.';
 comment on column public.refunds.paid_outside is
@@ -87,8 +85,6 @@ create index refund_lines_transaction_id_idx on public.refund_lines (transaction
 
 comment on table public.refund_lines is
 'What a booked refund took from each sale when it was booked. That line''s buyer and seller read it.';
-comment on column public.refund_lines.refund_id is 'The refund.';
-comment on column public.refund_lines.transaction_id is 'The sale.';
 comment on column public.refund_lines.amount_cents is 'Given back on this line, cents.';
 comment on column public.refund_lines.tax_cents is 'Part from tax, cents.';
 comment on column public.refund_lines.commission_cents is 'Part from the platform, cents.';
@@ -100,7 +96,6 @@ before insert or update of reason on public.refunds
 for each row execute function private.tidy_texts('reason body required');
 
 alter table public.refunds enable row level security;
-revoke all on public.refunds from anon, authenticated, service_role;
 grant select on public.refunds to authenticated, service_role;
 create policy refunds_select on public.refunds for select to authenticated
 using (
@@ -115,7 +110,6 @@ using (
 );
 
 alter table public.refund_lines enable row level security;
-revoke all on public.refund_lines from anon, authenticated, service_role;
 grant select on public.refund_lines to authenticated, service_role;
 create policy refund_lines_select on public.refund_lines for select to authenticated
 using (exists (select from public.transactions as t where t.id = transaction_id));

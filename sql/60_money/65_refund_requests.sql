@@ -38,8 +38,6 @@ comment on table public.refund_requests is
 'What buyers ask to get back. That line''s buyer and seller and admins read; request_refund() and '
 'answer_refund_request() write.';
 comment on column public.refund_requests.order_item_id is 'The line; at most one open request each.';
-comment on column public.refund_requests.buyer_id is 'Who asks.';
-comment on column public.refund_requests.seller_id is 'Who is asked.';
 comment on column public.refund_requests.reason is 'Why, in the buyer''s words; erased with the account.';
 comment on column public.refund_requests.status is 'State.';
 comment on column public.refund_requests.answer_by is 'Until when it can be answered (settings.refund_answer_period).';
@@ -52,7 +50,6 @@ create trigger touch_updated_at before update on public.refund_requests
 for each row execute function private.touch_updated_at();
 
 alter table public.refund_requests enable row level security;
-revoke all on public.refund_requests from anon, authenticated, service_role;
 grant select on public.refund_requests to authenticated, service_role;
 create policy refund_requests_select on public.refund_requests for select to authenticated
 using (

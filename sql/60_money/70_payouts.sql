@@ -42,9 +42,7 @@ create index payouts_open_idx on public.payouts (status, updated_at)
 where is_open;
 
 comment on table public.payouts is 'Withdrawals of sellers. Owner and admins read; RPCs and workers write.';
-comment on column public.payouts.user_id is 'Whose wallet.';
 comment on column public.payouts.amount_cents is 'Cents; frozen in payouts_in_transit while open.';
-comment on column public.payouts.currency is 'ISO 4217.';
 comment on column public.payouts.payout_method is 'Provider that pays.';
 comment on column public.payouts.destination is
 'Stripe account as it was at the request: a later change cannot redirect it.';
@@ -52,7 +50,6 @@ comment on column public.payouts.provider_ref is 'Stripe transfer.';
 comment on column public.payouts.is_open is 'Whether the money is still on its way.';
 comment on column public.payouts.status is
 'State. Swept by payouts_to_resume() while open, by the provider''s events afterwards.';
-comment on column public.payouts.requested_at is 'When the seller asked.';
 comment on column public.payouts.approved_at is
 'When it was approved, at once below the limit; audit_log names who did it above.';
 comment on column public.payouts.processing_at is 'When a worker first committed the intent to pay.';
@@ -94,7 +91,6 @@ create trigger forget_delay after update of status on public.payouts
 for each row when (old.status is distinct from new.status) execute function private.forget_delay();
 
 alter table public.payouts enable row level security;
-revoke all on public.payouts from anon, authenticated, service_role;
 grant select on public.payouts to authenticated, service_role;
 create policy payouts_select on public.payouts for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
@@ -504,8 +500,6 @@ create table private.password_changes (
 
 comment on table private.password_changes is
 'Recent changes of passwords. No foreign key: Auth deletes its users, the erasure these rows.';
-comment on column private.password_changes.user_id is 'Whose.';
-comment on column private.password_changes.changed_at is 'When.';
 alter table private.password_changes enable row level security;
 
 create function private.note_password_change() returns trigger

@@ -45,7 +45,6 @@ comment on column private.webhook_events.received_at is 'Our clock.';
 comment on column private.webhook_events.status is 'State.';
 comment on column private.webhook_events.attempts is 'Failed tries so far.';
 comment on column private.webhook_events.next_attempt_at is 'Not tried before this time.';
-comment on column private.webhook_events.processed_at is 'When its work was done.';
 comment on column private.webhook_events.last_error is 'Why it was not applied.';
 comment on column private.webhook_events.foreign_mode is
 'A test event while our key is a live one, or the other way round: never applied.';

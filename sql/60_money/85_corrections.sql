@@ -42,7 +42,6 @@ comment on table public.book_corrections is
 comment on column public.book_corrections.provider is 'Whose balance differs from the books.';
 comment on column public.book_corrections.change_cents is
 'Cents the provider holds more (positive) or less (negative) than the books say.';
-comment on column public.book_corrections.currency is 'ISO 4217.';
 comment on column public.book_corrections.account is
 'Who bears or receives it: member (user_id: available money, then debt), revenue, tax_payable, promotions, or bank '
 '(money the platform moved between its own bank account and the provider).';
@@ -51,10 +50,8 @@ comment on column public.book_corrections.reason is 'Why; a member it concerns r
 comment on column public.book_corrections.status is 'State.';
 comment on column public.book_corrections.proposed_by is 'Admin. No foreign key: the books outlive accounts.';
 comment on column public.book_corrections.decided_by is 'Another admin who approved, or any who rejected.';
-comment on column public.book_corrections.decided_at is 'When.';
 
 alter table public.book_corrections enable row level security;
-revoke all on public.book_corrections from anon, authenticated, service_role;
 grant select on public.book_corrections to authenticated, service_role;
 create policy book_corrections_select on public.book_corrections for select to authenticated
 using ((select private.is_admin()));

@@ -42,7 +42,6 @@ comment on table private.activity is 'What members did in the current period, by
 comment on column private.activity.user_id is
 'Whose. No foreign key: counting need not hold the profile; erased with the account.';
 comment on column private.activity.kind is 'A row of activity_limits.';
-comment on column private.activity.started_at is 'When the period began.';
 comment on column private.activity.count is 'How many since then.';
 alter table private.activity enable row level security;
 
@@ -53,7 +52,6 @@ create table private.lifted_limits (
     constraint lifted_limits_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade
 );
 comment on table private.lifted_limits is 'Members without limits, see lift_limits().';
-comment on column private.lifted_limits.user_id is 'Who.';
 comment on column private.lifted_limits.until is 'Until when.';
 alter table private.lifted_limits enable row level security;
 

@@ -83,30 +83,13 @@ $$;
 comment on function private.has_blocked(uuid) is 'Whether the caller blocked this account.';
 grant execute on function private.has_blocked(uuid) to authenticated;
 
-create trigger keep_row before update on public.user_blocks
-for each row execute function private.keep_row();
-
-alter table public.user_blocks enable row level security;
-revoke all on public.user_blocks from anon, authenticated, service_role;
-grant select, delete on public.user_blocks to authenticated;
-grant insert (blocked_id) on public.user_blocks to authenticated;
--- For upserts, see keep_row().
-grant update (blocked_id) on public.user_blocks to authenticated;
-grant select on public.user_blocks to service_role;
-
-create policy user_blocks_select on public.user_blocks for select to authenticated
-using (blocker_id = (select private.member_id()));
 -- Who cannot be seen cannot be blocked: an answer would tell that they exist. But again who is blocked already, as an
 -- upsert does.
-create policy user_blocks_insert on public.user_blocks for insert to authenticated
-with check (
-    blocker_id = (select private.member_id())
-    and (private.can_see(blocked_id) or private.has_blocked(blocked_id))
+select private.make_own_rows(
+    'public.user_blocks', 'blocked_id', owner_column => 'blocker_id',
+    insertable => 'private.can_see(blocked_id) or private.has_blocked(blocked_id)',
+    deletable => 'private.hold_accounts(blocker_id, blocked_id)'
 );
-create policy user_blocks_update on public.user_blocks for update to authenticated
-using (blocker_id = (select private.member_id())) with check (blocker_id = (select private.member_id()));
-create policy user_blocks_delete on public.user_blocks for delete to authenticated
-using (blocker_id = (select private.member_id()) and private.hold_accounts(blocker_id, blocked_id));
 
 insert into private.personal_data (section, relation, condition) values
 ('blocks', 'public.user_blocks', 't.blocker_id = $1');

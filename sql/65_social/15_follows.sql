@@ -282,34 +282,13 @@ comment on function public.connections(uuid, timestamptz, uuid, integer) is
 'followed them; for the next page pass the last row''s created_at and id.';
 grant execute on function public.connections(uuid, timestamptz, uuid, integer) to authenticated;
 
-create trigger keep_row before update on public.follows
-for each row execute function private.keep_row();
-
-alter table public.follows enable row level security;
-revoke all on public.follows from anon, authenticated, service_role;
-grant select on public.follows to anon, authenticated, service_role;
-grant insert (following_id), delete on public.follows to authenticated;
--- For upserts, see keep_row().
-grant update (following_id) on public.follows to authenticated;
-
 -- The profiles' own policies decide, by their key: a scalar subquery stays a look-up for each row shown, where
 -- exists (…) could become a hash of all profiles.
-create policy follows_select_anon on public.follows for select to anon
-using (
-    (select p.id from public.profiles as p where p.id = follower_id) is not null
-    and (select p.id from public.profiles as p where p.id = following_id) is not null
+select private.make_own_rows(
+    'public.follows', 'following_id', owner_column => 'follower_id',
+    readable => '(select p.id from public.profiles as p where p.id = follower_id) is not null
+    and (select p.id from public.profiles as p where p.id = following_id) is not null'
 );
-create policy follows_select on public.follows for select to authenticated
-using (
-    (select p.id from public.profiles as p where p.id = follower_id) is not null
-    and (select p.id from public.profiles as p where p.id = following_id) is not null
-);
-create policy follows_insert on public.follows for insert to authenticated
-with check (follower_id = (select private.member_id()));
-create policy follows_update on public.follows for update to authenticated
-using (follower_id = (select private.member_id())) with check (follower_id = (select private.member_id()));
-create policy follows_delete on public.follows for delete to authenticated
-using (follower_id = (select private.member_id()));
 
 insert into private.counters (counter, relation, key, count_column, truth) values
 ('profiles.followers_count', 'public.profiles', 'id', 'followers_count',

@@ -114,8 +114,6 @@ create unique index group_members_owner_idx on public.group_members (group_id) w
 comment on table public.group_members is
 'Who is in a group, asked to be or must not. Members of the group read its active members, moderators also requests '
 'and bans, everybody their own. Written by the functions about groups only.';
-comment on column public.group_members.group_id is 'The group.';
-comment on column public.group_members.user_id is 'The person.';
 comment on column public.group_members.role is 'Rights in the group; exactly one owner. Others than active have none.';
 comment on column public.group_members.status is 'Only active ones are members and counted.';
 comment on column public.group_members.joined_at is 'Since when active; null while not.';
@@ -137,8 +135,6 @@ create index group_invitations_invited_by_idx on public.group_invitations (invit
 
 comment on table public.group_invitations is
 'Open invitations: they skip approval. Read by the invited, who invited, and the group''s moderators.';
-comment on column public.group_invitations.group_id is 'The group.';
-comment on column public.group_invitations.user_id is 'Who is invited.';
 comment on column public.group_invitations.invited_by is 'Who invited.';
 
 create function private.my_group_ids(minimum public.group_role default 'member') returns setof uuid
@@ -338,14 +334,17 @@ referencing old table as before new table as changed
 for each statement execute function private.count_group_members();
 
 alter table public.groups enable row level security;
-revoke all on public.groups from anon, authenticated, service_role;
 grant select on public.groups to anon, authenticated, service_role;
-grant insert (
-    name, description, avatar_url, banner_url, visibility, join_approval_required, post_approval_required, rules, tags
-) on public.groups to authenticated;
-grant update (
-    name, description, avatar_url, banner_url, visibility, join_approval_required, post_approval_required, rules, tags
-) on public.groups to authenticated;
+grant
+insert (
+    name, description, avatar_url, banner_url, visibility, join_approval_required, post_approval_required, rules,
+    tags
+),
+update (
+    name, description, avatar_url, banner_url, visibility, join_approval_required, post_approval_required, rules,
+    tags
+)
+on public.groups to authenticated;
 
 create policy groups_select_anon on public.groups for select to anon
 using (visibility <> 'secret');
@@ -365,7 +364,6 @@ using (id = any(array(select private.my_group_ids('admin'))) or (select private.
 with check (id = any(array(select private.my_group_ids('admin'))) or (select private.is_admin()));
 
 alter table public.group_members enable row level security;
-revoke all on public.group_members from anon, authenticated, service_role;
 grant select on public.group_members to authenticated, service_role;
 
 -- Whoever is not active, oneself included, sees no row of a group that they may not know of.
@@ -384,7 +382,6 @@ using (
 );
 
 alter table public.group_invitations enable row level security;
-revoke all on public.group_invitations from anon, authenticated, service_role;
 grant select on public.group_invitations to authenticated, service_role;
 
 create policy group_invitations_select on public.group_invitations for select to authenticated

@@ -74,7 +74,6 @@ comment on column public.articles.thumbnail_url is 'Picture to show in lists, ht
 comment on column public.articles.category is 'Section, at most 80 characters; authors choose.';
 comment on column public.articles.tags is 'At most 20 lower-case tags.';
 comment on column public.articles.views_count is 'Views; folded from events, never written on reading.';
-comment on column public.articles.likes_count is 'How many like it; kept by triggers.';
 comment on column public.articles.comments_count is 'Visible comments; kept by triggers.';
 comment on column public.articles.is_published is 'False: a draft, or withdrawn. Its author decides.';
 comment on column public.articles.published_at is 'When it was first published; kept when withdrawn. Set by trigger.';
@@ -142,36 +141,7 @@ create trigger touch_updated_at
 before update of title, slug, content, excerpt, thumbnail_url, category, tags, is_published on public.articles
 for each row execute function private.touch_updated_at();
 
-create function private.follow_article_author(user_id uuid, max_rows integer) returns integer
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    allowed public.audience := (
-        select private.author_audience(p) from public.profiles as p
-        -- Of an account that ends they are deleted.
-        where p.id = follow_article_author.user_id and p.deleted_at is null
-    );
-    changed integer;
-begin
-    update public.articles as a set author_audience = allowed
-    where a.id = any(array(
-        select o.id from public.articles as o
-        where o.author_id = follow_article_author.user_id and o.author_audience <> allowed
-        order by o.id
-        limit max_rows
-        for no key update
-    ));
-    get diagnostics changed = row_count;
-    return changed;
-end
-$$;
-comment on function private.follow_article_author(uuid, integer) is
-'Step of advance_account(): what a banned or private author wrote is nobody else''s to read.';
-
-insert into private.standing_steps (step, position, statement) values
-('articles', 15, 'select private.follow_article_author($1, $2)');
+select private.make_follow_author('public.articles', 'author_id', 15);
 
 create function private.is_author() returns boolean
 language plpgsql
@@ -232,7 +202,6 @@ comment on function public.search_articles(text, timestamptz, uuid, integer) is
 grant execute on function public.search_articles(text, timestamptz, uuid, integer) to anon, authenticated;
 
 alter table public.articles enable row level security;
-revoke all on public.articles from anon, authenticated, service_role;
 grant select on public.articles to anon, authenticated, service_role;
 grant insert (title, slug, content, excerpt, thumbnail_url, category, tags, is_published) on public.articles
 to authenticated;
@@ -260,160 +229,18 @@ with check (author_id = (select private.member_id()) and (select private.is_auth
 create policy articles_delete on public.articles for delete to authenticated
 using (author_id = (select private.member_id()));
 
-create table public.article_likes (
-    article_id uuid not null,
-    user_id uuid not null default auth.uid(),
-    created_at timestamptz not null default now(),
-    constraint article_likes_pkey primary key (article_id, user_id),
-    constraint article_likes_article_id_fkey foreign key (article_id) references public.articles (id) on delete cascade,
-    constraint article_likes_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade
-);
-
-create index article_likes_article_id_created_at_idx
-on public.article_likes (article_id, created_at desc, user_id desc);
-create index article_likes_user_id_created_at_idx on public.article_likes (user_id, created_at desc, article_id desc);
-
--- What a client that breaks these is told, see error_catalog().
-comment on constraint article_likes_article_id_fkey on public.article_likes is
-'article_not_found: There is no such article.';
-comment on constraint article_likes_pkey on public.article_likes is 'already_done: The article is liked already.';
-
-comment on table public.article_likes is
-'Who likes which article. Readable with the article, as far as the liker is to the reader; written by the liker.';
-comment on column public.article_likes.article_id is 'What is liked.';
-comment on column public.article_likes.user_id is 'Who likes it; the caller.';
-
-create function private.count_article_likes() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
-    article uuid;
-    change integer;
-begin
-    select c.article_id into article from changed as c;
-    perform from changed as c offset 1;
-    if found then
-        perform private.add_counts('articles.likes_count', array_agg(c.article_id), array_agg(sign)) from changed as c;
-        return null;
-    end if;
-    if tg_op = 'DELETE' then
-        -- Deleted with the article: nothing is left to count on.
-        select a.id into article from public.articles as a where a.id = article;
-    end if;
-    if article is not null then
-        change := private.claim_count('articles.likes_count', article, sign);
-        if change is not null then
-            update public.articles as a set likes_count = a.likes_count + change where a.id = article;
-        end if;
-    end if;
-    return null;
-end
-$$;
-comment on function private.count_article_likes() is 'Trigger: articles.likes_count, as count_post_likes().';
-
-create trigger count_inserted after insert on public.article_likes referencing new table as changed
-for each statement execute function private.count_article_likes();
-create trigger count_deleted after delete on public.article_likes referencing old table as changed
-for each statement execute function private.count_article_likes();
-
--- Who deletes an article takes it, then its likes; so who takes a like back holds the article first.
-create function private.hold_article(article_id uuid) returns boolean
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform from public.articles as a where a.id = hold_article.article_id for key share;
-    return true;
-end
-$$;
-comment on function private.hold_article(uuid) is
-'Keeps an article from being deleted until the transaction ends; true. For policies on deleting what hangs on it.';
-grant execute on function private.hold_article(uuid) to authenticated;
-
-create function private.has_liked_article(article_id uuid) returns boolean
-language plpgsql
-stable
-security definer
-set search_path = ''
-as $$
-begin
-    return exists (
-        select from public.article_likes as l
-        where l.article_id = has_liked_article.article_id and l.user_id = auth.uid()
-    );
-end
-$$;
-comment on function private.has_liked_article(uuid) is 'Whether the caller likes the article.';
-grant execute on function private.has_liked_article(uuid) to authenticated;
-
--- A computed column: a frontend adds it to its select. Visitors call it too, hence no definer's rights.
-create function public.liked_by_me(article public.articles) returns boolean
-language plpgsql
-stable
-set search_path = ''
-as $$
-begin
-    if auth.uid() is null then
-        return false;
-    end if;
-    return private.has_liked_article(article.id);
-end
-$$;
-comment on function public.liked_by_me(public.articles) is 'Computed column of articles: whether the caller likes it.';
-grant execute on function public.liked_by_me(public.articles) to anon, authenticated;
-
-create trigger keep_row before update on public.article_likes
-for each row execute function private.keep_row();
-
-alter table public.article_likes enable row level security;
-revoke all on public.article_likes from anon, authenticated, service_role;
-grant select on public.article_likes to anon, authenticated, service_role;
-grant insert (article_id) on public.article_likes to authenticated;
--- For upserts, see keep_row().
-grant update (article_id) on public.article_likes to authenticated;
-grant delete on public.article_likes to authenticated;
-
-create policy article_likes_select_anon on public.article_likes for select to anon
-using (
-    (select a.id from public.articles as a where a.id = article_likes.article_id) is not null
-    and private.can_see(user_id)
-);
-create policy article_likes_select on public.article_likes for select to authenticated
-using (
-    (select a.id from public.articles as a where a.id = article_likes.article_id) is not null
-    and (user_id = (select private.member_id()) or private.can_see(user_id))
-);
-create policy article_likes_insert on public.article_likes for insert to authenticated
-with check (
-    user_id = (select private.member_id())
-    and exists (select from public.articles as a where a.id = article_likes.article_id)
-);
-create policy article_likes_update on public.article_likes for update to authenticated
-using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
-create policy article_likes_delete on public.article_likes for delete to authenticated
-using (user_id = (select private.member_id()) and private.hold_article(article_id));
-
-insert into private.counters (counter, relation, key, count_column, truth) values
-(
-    'articles.likes_count', 'public.articles', 'id', 'likes_count',
-    'select l.article_id, count(*) from public.article_likes as l group by l.article_id'
-);
+select private.make_hold('public.articles', 'article');
+select private.make_reactions('public.article_likes', 'article_id', 'public.articles', 'liked');
+select private.make_counter('public.article_likes', 'article_id', 'likes_count');
+select private.make_by_me('liked', 'public.article_likes', 'article_id');
 
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('article', 'public.articles', 'author_id', '/articles/{id}', '{can_read,evidence,place,lock,hide}');
 
 insert into private.personal_data (section, relation, condition) values
-('articles', 'public.articles', 't.author_id = $1'),
-('article_likes', 'public.article_likes', 't.user_id = $1');
+('articles', 'public.articles', 't.author_id = $1');
 
 insert into private.erasure_steps (step, phase, erases, statement, batch) values
-('article_likes', 'reactions', '{public.article_likes}',
-    'delete from public.article_likes where user_id = $1',
-    'select private.erase_rows(''public.article_likes'', ''user_id = $1'', $1, $2)'),
 ('articles', 'works', '{public.articles}',
     'delete from public.articles where author_id = $1',
     'select 10 * private.erase_rows(''public.articles'', ''author_id = $1'', $1, 1 + $2 / 10)');

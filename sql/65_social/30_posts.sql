@@ -113,9 +113,7 @@ comment on column public.posts.link_preview is
 comment on column public.posts.poll_ends_at is 'When voting ends; null: never.';
 comment on column public.posts.tags is
 'Lower-case tags, at most 20: what the author named and the #hashtags of the content, kept by trigger.';
-comment on column public.posts.likes_count is 'Rows in post_likes; kept by triggers.';
 comment on column public.posts.comments_count is 'Visible comments, replies included; kept by triggers.';
-comment on column public.posts.shares_count is 'Rows in post_shares; kept by triggers.';
 comment on column public.posts.is_pinned is
 'Shown first: by its author on the profile, by moderators in a group. Written by pin_post() and unpin_post(). Filter '
 'with eq.true; is.true cannot use the indexes.';
@@ -128,48 +126,6 @@ comment on column public.posts.author_audience is
 comment on column public.posts.audience is
 'Who may read it: author_audience, group for posts in a group, owner while hidden or waiting for approval.';
 comment on column public.posts.search is 'Full-text vector: beginning (A), tags (B), content (C). For search_posts().';
-
-create table public.post_likes (
-    post_id uuid not null,
-    user_id uuid not null default auth.uid(),
-    created_at timestamptz not null default now(),
-    constraint post_likes_pkey primary key (post_id, user_id),
-    constraint post_likes_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
-    constraint post_likes_post_id_fkey foreign key (post_id) references public.posts (id) on delete cascade
-);
-
-create index post_likes_user_id_created_at_idx on public.post_likes (user_id, created_at desc, post_id desc);
-create index post_likes_post_id_created_at_idx on public.post_likes (post_id, created_at desc, user_id desc);
-
--- What a client that breaks these is told, see error_catalog().
-comment on constraint post_likes_post_id_fkey on public.post_likes is 'post_not_found: There is no such post.';
-comment on constraint post_likes_pkey on public.post_likes is 'already_done: The post is liked already.';
-
-comment on table public.post_likes is
-'Who likes which post. Readable with the post, as far as the liker is visible to the reader; written by the liker.';
-comment on column public.post_likes.post_id is 'The liked post; one the caller can read.';
-comment on column public.post_likes.user_id is 'Who likes it; the caller.';
-
-create table public.post_shares (
-    post_id uuid not null,
-    user_id uuid not null default auth.uid(),
-    created_at timestamptz not null default now(),
-    constraint post_shares_pkey primary key (post_id, user_id),
-    constraint post_shares_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
-    constraint post_shares_post_id_fkey foreign key (post_id) references public.posts (id) on delete cascade
-);
-
-create index post_shares_user_id_created_at_idx on public.post_shares (user_id, created_at desc, post_id desc);
-create index post_shares_post_id_created_at_idx on public.post_shares (post_id, created_at desc, user_id desc);
-
--- What a client that breaks these is told, see error_catalog().
-comment on constraint post_shares_post_id_fkey on public.post_shares is 'post_not_found: There is no such post.';
-comment on constraint post_shares_pkey on public.post_shares is 'already_done: The post is shared already.';
-
-comment on table public.post_shares is
-'Who shared which post. Readable with the post, as far as the sharer is visible to the reader; written by the sharer.';
-comment on column public.post_shares.post_id is 'The shared post; one the caller can read.';
-comment on column public.post_shares.user_id is 'Who shared it; the caller.';
 
 create function private.hashtags(content text) returns text[]
 language sql
@@ -301,225 +257,17 @@ create trigger touch_updated_at before update of content, media_urls, link_url, 
 for each row execute function private.touch_updated_at();
 
 -- groups.posts_count: posts others can read, so the audience decides.
-create function private.count_group_posts() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    groups uuid [];
-    changes integer [];
-begin
-    -- Groups that are just deleted with their posts are not there any more.
-    select array_agg(c.group_id order by c.group_id), array_agg(c.change order by c.group_id) into groups, changes
-    from (
-        select c.group_id, (case tg_op when 'INSERT' then 1 else -1 end) * count(*) as change
-        from changed as c
-        where c.group_id is not null and c.audience <> 'owner'
-        group by c.group_id
-    ) as c
-    where exists (select from public.groups as g where g.id = c.group_id);
-    if cardinality(groups) = 1 then
-        changes[1] := private.claim_count('groups.posts_count', groups[1], changes[1]);
-        if changes[1] is not null then
-            update public.groups as g set posts_count = g.posts_count + changes[1] where g.id = groups[1];
-        end if;
-    elsif cardinality(groups) > 1 then
-        perform private.add_counts('groups.posts_count', groups, changes);
-    end if;
-    return null;
-end
-$$;
-comment on function private.count_group_posts() is 'Trigger: groups.posts_count counts the posts its members can read.';
-
-create trigger count_group_posts_inserted after insert on public.posts
-referencing new table as changed
-for each statement execute function private.count_group_posts();
-create trigger count_group_posts_deleted after delete on public.posts
-referencing old table as changed
-for each statement execute function private.count_group_posts();
+select private.make_shown_counter(
+    'public.posts', '{group_id}', 'posts_count', '{row}.audience <> ''owner''', 'author_audience'
+);
 
 create trigger within_limit after insert on public.posts
 referencing new table as changed
 for each statement execute function private.limit_inserts('post');
 
-create function private.count_group_post_shown() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    update public.groups as g
-    set posts_count = g.posts_count + (new.audience <> 'owner')::integer - (old.audience <> 'owner')::integer
-    where g.id = new.group_id;
-    return null;
-end
-$$;
-comment on function private.count_group_post_shown() is
-'Trigger: a post in a group was hidden, restored, approved or sent back for approval.';
+select private.make_follow_author('public.posts', 'user_id', 20);
 
--- A row trigger with a condition: a statement's transition tables would cost every like of every post. What follows an
--- author's standing is counted set-based by follow_author_of_posts(). No list of columns: edit_post() changes one, too.
-create trigger count_group_post_shown after update on public.posts
-for each row
-when (
-    new.group_id is not null
-    and (old.audience = 'owner') <> (new.audience = 'owner')
-    and old.author_audience = new.author_audience
-)
-execute function private.count_group_post_shown();
-
-create function private.follow_author_of_posts(user_id uuid, max_rows integer) returns integer
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    allowed public.audience := (
-        select private.author_audience(p) from public.profiles as p
-        -- Of an account that ends they are deleted.
-        where p.id = follow_author_of_posts.user_id and p.deleted_at is null
-    );
-    groups uuid [];
-    changes integer [];
-    changed integer;
-begin
-    with before as materialized (
-        select p.id, p.group_id, p.audience from public.posts as p
-        where p.user_id = follow_author_of_posts.user_id and p.author_audience <> allowed
-        order by p.id
-        limit max_rows
-        for no key update
-    ),
-    after as (
-        update public.posts as p set author_audience = allowed
-        from before as b
-        where p.id = b.id
-        returning p.id, p.audience
-    ),
-    moved as (
-        select b.group_id, sum((a.audience <> 'owner')::integer - (b.audience <> 'owner')::integer)::integer as change
-        from before as b
-        inner join after as a on a.id = b.id
-        where b.group_id is not null
-        group by b.group_id
-    )
-    select
-        array_agg(m.group_id) filter (where m.change <> 0), array_agg(m.change) filter (where m.change <> 0),
-        (select count(*) from after)
-    into groups, changes, changed
-    from moved as m;
-    perform private.add_counts('groups.posts_count', groups, changes);
-    return changed;
-end
-$$;
-comment on function private.follow_author_of_posts(uuid, integer) is
-'Step of advance_account(): posts follow their author''s standing and visibility, the groups'' counters the posts.';
-
-insert into private.standing_steps (step, position, statement) values
-('posts', 20, 'select private.follow_author_of_posts($1, $2)');
-
-create function private.count_post_likes() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
-    post uuid;
-    change integer;
-begin
-    -- Two looks at the first rows: counting them would take as long as claim_count() does.
-    select c.post_id into post from changed as c;
-    perform from changed as c offset 1;
-    if found then
-        perform private.add_counts('posts.likes_count', array_agg(c.post_id), array_agg(sign)) from changed as c;
-        return null;
-    end if;
-    if tg_op = 'DELETE' then
-        -- Deleted with the post: nothing is left to count on.
-        select p.id into post from public.posts as p where p.id = post;
-    end if;
-    if post is not null then
-        change := private.claim_count('posts.likes_count', post, sign);
-        if change is not null then
-            update public.posts as p set likes_count = p.likes_count + change where p.id = post;
-        end if;
-    end if;
-    return null;
-end
-$$;
-comment on function private.count_post_likes() is
-'Trigger: posts.likes_count. One like: see claim_count(); many: add_counts().';
-
-create trigger count_post_likes_inserted after insert on public.post_likes
-referencing new table as changed
-for each statement execute function private.count_post_likes();
-create trigger count_post_likes_deleted after delete on public.post_likes
-referencing old table as changed
-for each statement execute function private.count_post_likes();
-
-create function private.count_post_shares() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
-    post uuid;
-    change integer;
-begin
-    select c.post_id into post from changed as c;
-    perform from changed as c offset 1;
-    if found then
-        perform private.add_counts('posts.shares_count', array_agg(c.post_id), array_agg(sign)) from changed as c;
-        return null;
-    end if;
-    if tg_op = 'DELETE' then
-        -- Deleted with the post: nothing is left to count on.
-        select p.id into post from public.posts as p where p.id = post;
-    end if;
-    if post is not null then
-        change := private.claim_count('posts.shares_count', post, sign);
-        if change is not null then
-            update public.posts as p set shares_count = p.shares_count + change where p.id = post;
-        end if;
-    end if;
-    return null;
-end
-$$;
-comment on function private.count_post_shares() is 'Trigger: posts.shares_count, as count_post_likes().';
-
-create trigger count_post_shares_inserted after insert on public.post_shares
-referencing new table as changed
-for each statement execute function private.count_post_shares();
-create trigger count_post_shares_deleted after delete on public.post_shares
-referencing old table as changed
-for each statement execute function private.count_post_shares();
-
-insert into private.counters (counter, relation, key, count_column, truth) values
-('posts.likes_count', 'public.posts', 'id', 'likes_count',
-'select post_id, count(*) from public.post_likes group by 1'),
-('posts.shares_count', 'public.posts', 'id', 'shares_count',
-'select post_id, count(*) from public.post_shares group by 1'),
-('groups.posts_count', 'public.groups', 'id', 'posts_count',
-'select group_id, count(*) from public.posts where group_id is not null and audience <> ''owner'' group by 1');
-
--- Who likes holds the post (the foreign key does), then counts on it; who deletes the post takes it, then its likes.
--- Who takes a like back would come the other way round, so they hold the post first as well.
-create function private.hold_post(post_id uuid) returns boolean
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform from public.posts as p where p.id = hold_post.post_id for key share;
-    return true;
-end
-$$;
-comment on function private.hold_post(uuid) is
-'Keeps a post from being deleted until the transaction ends; true. For policies on deleting what hangs on a post.';
-grant execute on function private.hold_post(uuid) to authenticated;
+select private.make_hold('public.posts', 'post');
 
 create function private.hold_posts_of_account(user_id uuid) returns void
 language plpgsql
@@ -572,67 +320,6 @@ end
 $$;
 comment on function private.hold_posts_of_group(uuid) is
 'Before a group is deleted: its posts first, as whoever hides or edits one counts on the group after it.';
-
-create function private.has_liked(post_id uuid) returns boolean
-language plpgsql
-stable
-security definer
-set search_path = ''
-as $$
-begin
-    return exists (
-        select from public.post_likes as l where l.post_id = has_liked.post_id and l.user_id = auth.uid()
-    );
-end
-$$;
-comment on function private.has_liked(uuid) is 'Whether the caller likes the post.';
-grant execute on function private.has_liked(uuid) to authenticated;
-
-create function private.has_shared(post_id uuid) returns boolean
-language plpgsql
-stable
-security definer
-set search_path = ''
-as $$
-begin
-    return exists (
-        select from public.post_shares as s where s.post_id = has_shared.post_id and s.user_id = auth.uid()
-    );
-end
-$$;
-comment on function private.has_shared(uuid) is 'Whether the caller shared the post.';
-grant execute on function private.has_shared(uuid) to authenticated;
-
--- Computed columns: a frontend adds them to its select. Visitors call them too, hence no definer's rights.
-create function public.liked_by_me(post public.posts) returns boolean
-language plpgsql
-stable
-set search_path = ''
-as $$
-begin
-    if auth.uid() is null then
-        return false;
-    end if;
-    return private.has_liked(post.id);
-end
-$$;
-comment on function public.liked_by_me(public.posts) is 'Computed column of posts: whether the caller likes it.';
-grant execute on function public.liked_by_me(public.posts) to anon, authenticated;
-
-create function public.shared_by_me(post public.posts) returns boolean
-language plpgsql
-stable
-set search_path = ''
-as $$
-begin
-    if auth.uid() is null then
-        return false;
-    end if;
-    return private.has_shared(post.id);
-end
-$$;
-comment on function public.shared_by_me(public.posts) is 'Computed column of posts: whether the caller shared it.';
-grant execute on function public.shared_by_me(public.posts) to anon, authenticated;
 
 create function private.moderates(group_id uuid) returns boolean
 language plpgsql
@@ -832,11 +519,12 @@ comment on function public.unpin_post(uuid) is
 grant execute on function public.unpin_post(uuid) to authenticated;
 
 alter table public.posts enable row level security;
-revoke all on public.posts from anon, authenticated, service_role;
 grant select on public.posts to anon, authenticated, service_role;
-grant insert (group_id, post_type, content, media_urls, link_url, link_preview, tags) on public.posts to authenticated;
-grant update (content, media_urls, link_url, link_preview, tags) on public.posts to authenticated;
-grant delete on public.posts to authenticated;
+grant
+insert (group_id, post_type, content, media_urls, link_url, link_preview, tags),
+update (content, media_urls, link_url, link_preview, tags),
+delete
+on public.posts to authenticated;
 
 create policy posts_select_anon on public.posts for select to anon
 using (audience = 'public' and user_id <> all(array(select private.hidden_ids())));
@@ -875,63 +563,12 @@ with check (
 create policy posts_delete on public.posts for delete to authenticated
 using (user_id = (select private.member_id()));
 
-create trigger keep_row before update on public.post_likes
-for each row execute function private.keep_row();
-
-alter table public.post_likes enable row level security;
-revoke all on public.post_likes from anon, authenticated, service_role;
-grant select on public.post_likes to anon, authenticated, service_role;
-grant insert (post_id) on public.post_likes to authenticated;
--- For upserts, see keep_row().
-grant update (post_id) on public.post_likes to authenticated;
-grant delete on public.post_likes to authenticated;
-
--- The subquery on posts is under its policies: what cannot be read cannot be liked, and its likes cannot be seen. A
--- scalar one stays a look-up for each row, where exists (…) could become a hash of all posts.
-create policy post_likes_select_anon on public.post_likes for select to anon
-using ((select p.id from public.posts as p where p.id = post_id) is not null and private.can_see(user_id));
-create policy post_likes_select on public.post_likes for select to authenticated
-using (
-    (select p.id from public.posts as p where p.id = post_id) is not null
-    and (user_id = (select private.member_id()) or private.can_see(user_id))
-);
-create policy post_likes_insert on public.post_likes for insert to authenticated
-with check (
-    user_id = (select private.member_id())
-    and (select p.id from public.posts as p where p.id = post_id) is not null
-);
-create policy post_likes_update on public.post_likes for update to authenticated
-using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
-create policy post_likes_delete on public.post_likes for delete to authenticated
-using (user_id = (select private.member_id()) and private.hold_post(post_id));
-
-create trigger keep_row before update on public.post_shares
-for each row execute function private.keep_row();
-
-alter table public.post_shares enable row level security;
-revoke all on public.post_shares from anon, authenticated, service_role;
-grant select on public.post_shares to anon, authenticated, service_role;
-grant insert (post_id) on public.post_shares to authenticated;
--- For upserts, see keep_row().
-grant update (post_id) on public.post_shares to authenticated;
-grant delete on public.post_shares to authenticated;
-
-create policy post_shares_select_anon on public.post_shares for select to anon
-using ((select p.id from public.posts as p where p.id = post_id) is not null and private.can_see(user_id));
-create policy post_shares_select on public.post_shares for select to authenticated
-using (
-    (select p.id from public.posts as p where p.id = post_id) is not null
-    and (user_id = (select private.member_id()) or private.can_see(user_id))
-);
-create policy post_shares_insert on public.post_shares for insert to authenticated
-with check (
-    user_id = (select private.member_id())
-    and (select p.id from public.posts as p where p.id = post_id) is not null
-);
-create policy post_shares_update on public.post_shares for update to authenticated
-using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
-create policy post_shares_delete on public.post_shares for delete to authenticated
-using (user_id = (select private.member_id()) and private.hold_post(post_id));
+select private.make_reactions('public.post_likes', 'post_id', 'public.posts', 'liked');
+select private.make_reactions('public.post_shares', 'post_id', 'public.posts', 'shared');
+select private.make_counter('public.post_likes', 'post_id', 'likes_count');
+select private.make_counter('public.post_shares', 'post_id', 'shares_count');
+select private.make_by_me('liked', 'public.post_likes', 'post_id');
+select private.make_by_me('shared', 'public.post_shares', 'post_id');
 
 create function private.post_evidence(ids uuid[], reader uuid) returns setof private.reported_content
 language plpgsql
@@ -976,18 +613,10 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'The detail states how many. Unpin another post first.');
 
 insert into private.personal_data (section, relation, condition) values
-('posts', 'public.posts', 't.user_id = $1'),
-('post_likes', 'public.post_likes', 't.user_id = $1'),
-('post_shares', 'public.post_shares', 't.user_id = $1');
+('posts', 'public.posts', 't.user_id = $1');
 
 insert into private.erasure_steps (step, phase, erases, statement, batch) values
 ('posts_held', 'lock_works', '{}', 'select private.hold_posts_of_account($1)', null),
-('post_likes', 'reactions', '{public.post_likes}',
-    'delete from public.post_likes where user_id = $1',
-    'select private.erase_rows(''public.post_likes'', ''user_id = $1'', $1, $2)'),
-('post_shares', 'reactions', '{public.post_shares}',
-    'delete from public.post_shares where user_id = $1',
-    'select private.erase_rows(''public.post_shares'', ''user_id = $1'', $1, $2)'),
 ('posts', 'works', '{public.posts}',
     'delete from public.posts where user_id = $1',
     'select 10 * private.erase_rows(''public.posts'', ''user_id = $1'', $1, 1 + $2 / 10)');

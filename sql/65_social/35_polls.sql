@@ -59,7 +59,6 @@ create table private.kept_votes (
 );
 comment on table private.kept_votes is
 'Votes in ended polls whose voters deleted their accounts: the result stays, who it was does not.';
-comment on column private.kept_votes.option_id is 'The option they were for.';
 comment on column private.kept_votes.votes is 'How many.';
 alter table private.kept_votes enable row level security;
 
@@ -338,7 +337,6 @@ before insert or update of option on public.poll_options
 for each row execute function private.tidy_texts('option line required');
 
 alter table public.poll_options enable row level security;
-revoke all on public.poll_options from anon, authenticated, service_role;
 grant select on public.poll_options to anon, authenticated, service_role;
 
 create policy poll_options_select_anon on public.poll_options for select to anon
@@ -347,12 +345,9 @@ create policy poll_options_select on public.poll_options for select to authentic
 using ((select p.id from public.posts as p where p.id = post_id) is not null);
 
 alter table public.poll_votes enable row level security;
-revoke all on public.poll_votes from anon, authenticated, service_role;
 grant select on public.poll_votes to authenticated, service_role;
-grant insert (post_id, option_id) on public.poll_votes to authenticated;
 -- post_id only because an upsert sets every column it sends; keep_vote_in_poll() holds the vote to its poll.
-grant update (post_id, option_id) on public.poll_votes to authenticated;
-grant delete on public.poll_votes to authenticated;
+grant insert (post_id, option_id), update (post_id, option_id), delete on public.poll_votes to authenticated;
 
 create policy poll_votes_select on public.poll_votes for select to authenticated
 using (

@@ -75,7 +75,6 @@ comment on column public.comments.parent_comment_id is
 'The comment it replies to, about the same target; null: a first one.';
 comment on column public.comments.depth is '0 for a first comment, one more than its parent''s for a reply; at most 8.';
 comment on column public.comments.content is 'Plain text, at most 5,000 characters; null in a placeholder.';
-comment on column public.comments.likes_count is 'Rows in comment_likes; kept by triggers.';
 comment on column public.comments.is_hidden is
 'Taken down by moderation: only its author and admins read it. Its replies stay, like those to somebody the reader '
 'cannot see. Also true of a placeholder, which everybody reads who reads the target, and which counts nowhere.';
@@ -83,27 +82,6 @@ comment on column public.comments.hidden_reason is 'Why it was taken down, told 
 comment on column public.comments.author_audience is 'Copy of the author''s widest audience; kept by triggers.';
 comment on column public.comments.audience is
 'Who may read it among those who can read its target; owner while hidden.';
-
-create table public.comment_likes (
-    comment_id uuid not null,
-    user_id uuid not null default auth.uid(),
-    created_at timestamptz not null default now(),
-    constraint comment_likes_pkey primary key (comment_id, user_id),
-    constraint comment_likes_comment_id_fkey foreign key (comment_id) references public.comments (id) on delete cascade,
-    constraint comment_likes_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade
-);
-
-create index comment_likes_user_id_created_at_idx on public.comment_likes (user_id, created_at desc);
-
--- What a client that breaks these is told, see error_catalog().
-comment on constraint comment_likes_comment_id_fkey on public.comment_likes is
-'comment_not_found: There is no such comment.';
-comment on constraint comment_likes_pkey on public.comment_likes is 'already_done: The comment is liked already.';
-
-comment on table public.comment_likes is
-'Who likes which comment. Readable with the comment, as far as the liker is to the reader; written by the liker.';
-comment on column public.comment_likes.comment_id is 'The liked comment; one the caller can read.';
-comment on column public.comment_likes.user_id is 'Who likes it; the caller.';
 
 create function private.check_comment() returns trigger
 language plpgsql
@@ -206,20 +184,6 @@ comment on function private.hold_comment_target(uuid, uuid, uuid) is
 'Keeps what a comment is about from being deleted until the transaction ends; true.';
 grant execute on function private.hold_comment_target(uuid, uuid, uuid) to authenticated;
 
-create function private.hold_comment(comment_id uuid) returns boolean
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform from public.comments as c where c.id = hold_comment.comment_id for key share;
-    return true;
-end
-$$;
-comment on function private.hold_comment(uuid) is
-'Keeps a comment from being deleted until the transaction ends; true. For the policy on taking a like back.';
-grant execute on function private.hold_comment(uuid) to authenticated;
-
 create function private.hold_comment_targets_of(comments uuid[]) returns void
 language plpgsql
 security definer
@@ -308,115 +272,13 @@ comment on function private.hold_comments_of_account(uuid) is
 'Step of erase_account(): takes the articles and comments it will delete and keeps from being deleted what it will '
 'count on, targets before comments, each in the order of their ids.';
 
-create function private.comments_counter(comment public.comments) returns text
-language sql
-immutable
-set search_path = ''
-as $$
-    select case
-        when comment.post_id is not null then 'posts' when comment.item_id is not null then 'catalog_items'
-        else 'articles'
-    end || '.comments_count'
-$$;
-comment on function private.comments_counter(public.comments) is
-'Which counter a comment counts on. Several are moved in descending order: posts, items, articles.';
-
-create function private.add_comments(counter text, ids uuid[], changes integer[]) returns void
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    change integer := changes[1];
-begin
-    if cardinality(ids) > 1 then
-        perform private.add_counts(counter, ids, changes);
-    elsif counter = 'posts.comments_count' then
-        if exists (select from public.posts as p where p.id = ids[1]) then
-            change := private.claim_count(counter, ids[1], change);
-            if change is not null then
-                update public.posts as p set comments_count = p.comments_count + change where p.id = ids[1];
-            end if;
-        end if;
-    elsif counter = 'catalog_items.comments_count' then
-        if exists (select from public.catalog_items as i where i.id = ids[1]) then
-            change := private.claim_count(counter, ids[1], change);
-            if change is not null then
-                update public.catalog_items as i set comments_count = i.comments_count + change where i.id = ids[1];
-            end if;
-        end if;
-    elsif exists (select from public.articles as a where a.id = ids[1]) then
-        change := private.claim_count(counter, ids[1], change);
-        if change is not null then
-            update public.articles as a set comments_count = a.comments_count + change where a.id = ids[1];
-        end if;
-    end if;
-end
-$$;
-comment on function private.add_comments(text, uuid[], integer[]) is
-'Adds to the comments_count of one relation, ids ascending. One: see claim_count(); many: add_counts(). What is just '
-'deleted with its comments is left alone.';
-
-create function private.count_comments() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    counted record;
-begin
-    for counted in
-        select n.counter, array_agg(n.id order by n.id) as ids, array_agg(n.change order by n.id) as changes
-        from (
-            select
-                private.comments_counter(c) as counter,
-                coalesce(c.post_id, c.item_id, c.article_id) as id,
-                (case tg_op when 'INSERT' then 1 else -1 end) * count(*)::integer as change
-            from changed as c
-            where c.audience <> 'owner'
-            group by 1, 2
-        ) as n
-        group by n.counter
-        order by n.counter desc
-    loop
-        perform private.add_comments(counted.counter, counted.ids, counted.changes);
-    end loop;
-    return null;
-end
-$$;
-comment on function private.count_comments() is
-'Trigger: comments_count of what is commented on counts the comments that others than their authors read.';
-
-create trigger count_inserted after insert on public.comments referencing new table as changed
-for each statement execute function private.count_comments();
-create trigger count_deleted after delete on public.comments referencing old table as changed
-for each statement execute function private.count_comments();
+select private.make_shown_counter(
+    'public.comments', '{post_id,item_id,article_id}', 'comments_count', '{row}.audience <> ''owner''',
+    'author_audience'
+);
 
 create trigger within_limit after insert on public.comments referencing new table as changed
 for each statement execute function private.limit_inserts('comment');
-
-create function private.count_comment_shown() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.add_comments(
-        private.comments_counter(new),
-        array[coalesce(new.post_id, new.item_id, new.article_id)],
-        array[(new.audience <> 'owner')::integer - (old.audience <> 'owner')::integer]
-    );
-    return null;
-end
-$$;
-comment on function private.count_comment_shown() is 'Trigger: a comment was hidden or restored.';
-
--- A row trigger with a condition: a statement's transition tables would cost every like of every comment. What follows
--- an author's standing is counted set-based by follow_author_of_comments().
-create trigger count_comment_shown after update of is_hidden on public.comments
-for each row
-when ((old.audience = 'owner') is distinct from (new.audience = 'owner'))
-execute function private.count_comment_shown();
 
 create function private.keep_places() returns trigger
 language plpgsql
@@ -461,145 +323,14 @@ comment on function private.keep_places() is
 create trigger keep_places after delete on public.comments referencing old table as gone
 for each statement execute function private.keep_places();
 
-create function private.follow_author_of_comments(user_id uuid, max_rows integer) returns integer
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    allowed public.audience := (
-        select private.author_audience(p) from public.profiles as p
-        -- Of an account that ends they are deleted.
-        where p.id = follow_author_of_comments.user_id and p.deleted_at is null
-    );
-    chosen uuid [] := array(
-        select c.id from public.comments as c
-        where c.user_id = follow_author_of_comments.user_id and c.author_audience <> allowed
-        order by c.id
-        limit max_rows
-    );
-    counted record;
-begin
-    if chosen = '{}' then
-        return 0;
-    end if;
-    perform private.hold_comment_targets_of(chosen);
-    for counted in
-        with before as materialized (
-            select c.id, c.audience from public.comments as c
-            where c.id = any(chosen)
-            order by c.id
-            for no key update
-        ),
-        after as (
-            update public.comments as c set author_audience = allowed
-            from before as b
-            where c.id = b.id
-            returning
-                private.comments_counter(c) as counter,
-                coalesce(c.post_id, c.item_id, c.article_id) as target_id,
-                (c.audience <> 'owner')::integer - (b.audience <> 'owner')::integer as change
-        ),
-        moved as (
-            select a.counter, a.target_id as id, sum(a.change)::integer as change
-            from after as a
-            group by 1, 2
-            having sum(a.change) <> 0
-        )
-        select m.counter, array_agg(m.id order by m.id) as ids, array_agg(m.change order by m.id) as changes
-        from moved as m
-        group by m.counter
-        order by m.counter desc
-    loop
-        perform private.add_comments(counted.counter, counted.ids, counted.changes);
-    end loop;
-    return cardinality(chosen);
-end
-$$;
-comment on function private.follow_author_of_comments(uuid, integer) is
-'Step of advance_account(): comments follow their author''s standing and visibility, and the counters the comments.';
+select private.make_follow_author('public.comments', 'user_id', 30, first => 'private.hold_comment_targets_of');
 
-insert into private.standing_steps (step, position, statement) values
-('comments', 30, 'select private.follow_author_of_comments($1, $2)');
-
-create function private.count_comment_likes() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    sign integer := case tg_op when 'INSERT' then 1 else -1 end;
-    comment uuid;
-    change integer;
-begin
-    select c.comment_id into comment from changed as c;
-    perform from changed as c offset 1;
-    if found then
-        -- A placeholder has no likes.
-        perform private.add_counts('comments.likes_count', array_agg(c.comment_id), array_agg(sign))
-        from changed as c
-        where exists (select from public.comments as t where t.id = c.comment_id and t.user_id is not null);
-        return null;
-    end if;
-    if tg_op = 'DELETE' then
-        -- Deleted with the comment: nothing is left to count on.
-        select c.id into comment from public.comments as c where c.id = comment and c.user_id is not null;
-    end if;
-    if comment is not null then
-        change := private.claim_count('comments.likes_count', comment, sign);
-        if change is not null then
-            update public.comments as c set likes_count = c.likes_count + change where c.id = comment;
-        end if;
-    end if;
-    return null;
-end
-$$;
-comment on function private.count_comment_likes() is
-'Trigger: comments.likes_count, as count_post_likes().';
-
-create trigger count_inserted after insert on public.comment_likes referencing new table as changed
-for each statement execute function private.count_comment_likes();
-create trigger count_deleted after delete on public.comment_likes referencing old table as changed
-for each statement execute function private.count_comment_likes();
-
-create function private.has_liked_comment(comment_id uuid) returns boolean
-language plpgsql
-stable
-security definer
-set search_path = ''
-as $$
-begin
-    return exists (
-        select from public.comment_likes as l
-        where l.comment_id = has_liked_comment.comment_id and l.user_id = auth.uid()
-    );
-end
-$$;
-comment on function private.has_liked_comment(uuid) is 'Whether the caller likes the comment.';
-grant execute on function private.has_liked_comment(uuid) to authenticated;
-
--- Computed columns: a frontend adds them to its select. Visitors call them too, hence no definer's rights.
-create function public.liked_by_me(comment public.comments) returns boolean
-language plpgsql
-stable
-set search_path = ''
-as $$
-begin
-    if auth.uid() is null then
-        return false;
-    end if;
-    return private.has_liked_comment(comment.id);
-end
-$$;
-comment on function public.liked_by_me(public.comments) is 'Computed column of comments: whether the caller likes it.';
-grant execute on function public.liked_by_me(public.comments) to anon, authenticated;
+select private.make_hold('public.comments', 'comment');
 
 alter table public.comments enable row level security;
-revoke all on public.comments from anon, authenticated, service_role;
 grant select on public.comments to anon, authenticated, service_role;
-grant insert (post_id, item_id, article_id, parent_comment_id, content) on public.comments to authenticated;
-grant update (content) on public.comments to authenticated;
-grant delete on public.comments to authenticated;
+grant insert (post_id, item_id, article_id, parent_comment_id, content), update (content), delete on public.comments
+to authenticated;
 
 -- The subqueries are under the policies of what is commented on. Scalar ones stay a look-up for each row, where
 -- exists (…) could become a hash of all posts.
@@ -677,38 +408,12 @@ using (
     and private.hold_comment_target(post_id, item_id, article_id)
 );
 
-create trigger keep_row before update on public.comment_likes
-for each row execute function private.keep_row();
-
-alter table public.comment_likes enable row level security;
-revoke all on public.comment_likes from anon, authenticated, service_role;
-grant select on public.comment_likes to anon, authenticated, service_role;
-grant insert (comment_id) on public.comment_likes to authenticated;
--- For upserts, see keep_row().
-grant update (comment_id) on public.comment_likes to authenticated;
-grant delete on public.comment_likes to authenticated;
-
-create policy comment_likes_select_anon on public.comment_likes for select to anon
-using (
-    (select c.id from public.comments as c where c.id = comment_likes.comment_id) is not null
-    and private.can_see(user_id)
+-- A placeholder has no likes.
+select private.make_reactions(
+    'public.comment_likes', 'comment_id', 'public.comments', 'liked', '{row}.user_id is not null', is_paged => false
 );
-create policy comment_likes_select on public.comment_likes for select to authenticated
-using (
-    (select c.id from public.comments as c where c.id = comment_likes.comment_id) is not null
-    and (user_id = (select private.member_id()) or private.can_see(user_id))
-);
-create policy comment_likes_insert on public.comment_likes for insert to authenticated
-with check (
-    user_id = (select private.member_id())
-    and exists (
-        select from public.comments as c where c.id = comment_likes.comment_id and c.user_id is not null
-    )
-);
-create policy comment_likes_update on public.comment_likes for update to authenticated
-using (user_id = (select private.member_id())) with check (user_id = (select private.member_id()));
-create policy comment_likes_delete on public.comment_likes for delete to authenticated
-using (user_id = (select private.member_id()) and private.hold_comment(comment_id));
+select private.make_counter('public.comment_likes', 'comment_id', 'likes_count', '{row}.user_id is not null');
+select private.make_by_me('liked', 'public.comment_likes', 'comment_id');
 
 create function private.comment_place(ids uuid[]) returns setof private.content_place
 language sql
@@ -750,25 +455,11 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('comment_too_deep', 'PT409', 'Replies are not nested any deeper.',
 'The detail states how deep. Reply to the parent of the comment instead.');
 
-insert into private.counters (counter, relation, key, count_column, truth) values
-('posts.comments_count', 'public.posts', 'id', 'comments_count',
-'select post_id, count(*) from public.comments where post_id is not null and audience <> ''owner'' group by 1'),
-('catalog_items.comments_count', 'public.catalog_items', 'id', 'comments_count',
-'select item_id, count(*) from public.comments where item_id is not null and audience <> ''owner'' group by 1'),
-('articles.comments_count', 'public.articles', 'id', 'comments_count',
-'select article_id, count(*) from public.comments where article_id is not null and audience <> ''owner'' group by 1'),
-('comments.likes_count', 'public.comments', 'id', 'likes_count',
-'select comment_id, count(*) from public.comment_likes group by 1');
-
 insert into private.personal_data (section, relation, condition) values
-('comments', 'public.comments', 't.user_id = $1'),
-('comment_likes', 'public.comment_likes', 't.user_id = $1');
+('comments', 'public.comments', 't.user_id = $1');
 
 insert into private.erasure_steps (step, phase, erases, statement, batch) values
 ('comments_held', 'lock_replies', '{}', 'select private.hold_comments_of_account($1)', null),
-('comment_likes', 'reactions', '{public.comment_likes}',
-    'delete from public.comment_likes where user_id = $1',
-    'select private.erase_rows(''public.comment_likes'', ''user_id = $1'', $1, $2)'),
 ('comments', 'replies', '{public.comments}',
     'delete from public.comments where user_id = $1',
     'select 5 * private.erase_rows(''public.comments'', ''user_id = $1'', $1, 1 + $2 / 5)');

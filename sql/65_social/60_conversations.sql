@@ -77,8 +77,6 @@ create index conversation_participants_user_id_idx on public.conversation_partic
 comment on table public.conversation_participants is
 'Who takes part now, read by those who do. Written by start_conversation(), add_participants(), remove_participant(), '
 'leave_conversation() and mark_conversation_read().';
-comment on column public.conversation_participants.conversation_id is 'What they take part in.';
-comment on column public.conversation_participants.user_id is 'Who takes part.';
 comment on column public.conversation_participants.is_manager is
 'Group chats: adds and removes people and changes name and picture. The one who started it; the longest participant '
 'takes over.';
@@ -120,7 +118,6 @@ comment on table public.inbox_entries is
 'A participant''s own view of a conversation, read by that participant only; one for each row of '
 'conversation_participants, kept by triggers.';
 comment on column public.inbox_entries.user_id is 'The participant who owns this view.';
-comment on column public.inbox_entries.conversation_id is 'What it is a view of.';
 comment on column public.inbox_entries.is_group is 'Copy of conversations.is_group, for policies.';
 comment on column public.inbox_entries.state is
 'Whether its owner wants it: see accept_message_request() and decline_message_request().';
@@ -233,16 +230,13 @@ before insert or update of group_name on public.conversations
 for each row execute function private.tidy_texts('group_name line');
 
 alter table public.conversations enable row level security;
-revoke all on public.conversations from anon, authenticated, service_role;
 grant select on public.conversations to authenticated, service_role;
 grant update (group_name, group_avatar_url) on public.conversations to authenticated;
 
 alter table public.conversation_participants enable row level security;
-revoke all on public.conversation_participants from anon, authenticated, service_role;
 grant select on public.conversation_participants to authenticated, service_role;
 
 alter table public.inbox_entries enable row level security;
-revoke all on public.inbox_entries from anon, authenticated, service_role;
 grant select on public.inbox_entries to authenticated, service_role;
 
 create policy inbox_entries_select on public.inbox_entries for select to authenticated
@@ -450,8 +444,6 @@ create table private.chat_departures (
 create index chat_departures_user_id_idx on private.chat_departures (user_id);
 comment on table private.chat_departures is
 'Who left a group chat: nobody brings them back, they come by themselves, see rejoin_conversation().';
-comment on column private.chat_departures.conversation_id is 'The chat.';
-comment on column private.chat_departures.user_id is 'Who left.';
 comment on column private.chat_departures.may_return is 'Until the manager removes them once more.';
 alter table private.chat_departures enable row level security;
 

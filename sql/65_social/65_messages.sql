@@ -49,7 +49,6 @@ comment on constraint messages_conversation_id_number_key on public.messages is
 comment on table public.messages is
 'Messages, read by the participants who were there when they were sent, not by admins. Members insert '
 'conversation_id, content and attachments; delete_message() deletes.';
-comment on column public.messages.conversation_id is 'Where it was sent.';
 comment on column public.messages.number is
 'Position in the conversation, from 1, without gaps, in the order of commits: what lists are sorted and paged by.';
 comment on column public.messages.sender_id is 'Who wrote it: the caller. Null when that account was deleted.';
@@ -82,12 +81,10 @@ comment on column public.message_deletions.message_id is 'The message its owner 
 comment on column public.message_deletions.user_id is 'Who deleted it for themselves.';
 
 alter table public.messages enable row level security;
-revoke all on public.messages from anon, authenticated, service_role;
 grant select on public.messages to authenticated, service_role;
 grant insert (id, conversation_id, content, attachments) on public.messages to authenticated;
 
 alter table public.message_deletions enable row level security;
-revoke all on public.message_deletions from anon, authenticated, service_role;
 grant select on public.message_deletions to authenticated, service_role;
 
 create policy message_deletions_select on public.message_deletions for select to authenticated

@@ -88,7 +88,6 @@ where type = 'message' and not is_read;
 comment on table public.notifications is
 'What a member should know of; only they read it. Written by triggers, marked read with mark_notification_read() and '
 'mark_all_notifications_read(), removed by the owner or when what it tells of becomes invisible to them.';
-comment on column public.notifications.user_id is 'Whom it is for.';
 comment on column public.notifications.type is
 'What happened, a row of private.notification_types. notify() holds it and the kind to their words: two foreign keys '
 'would need two more indexes, written again whenever one is read.';
@@ -101,7 +100,6 @@ comment on column public.notifications.actor_id is
 comment on column public.notifications.related_type is 'Kind of what it is about: post, product, order.';
 comment on column public.notifications.related_id is 'What it is about.';
 comment on column public.notifications.is_read is 'Whether the member has seen it.';
-comment on column public.notifications.read_at is 'When it was marked read.';
 
 -- Runs inside likes and payments: one probe and out when there is nothing to tell, no queue, no NOTIFY, nothing that
 -- can fail but the server.
@@ -442,7 +440,6 @@ comment on function public.unread_counts() is
 grant execute on function public.unread_counts() to authenticated;
 
 alter table public.notifications enable row level security;
-revoke all on public.notifications from anon, authenticated, service_role;
 grant select, delete on public.notifications to authenticated;
 grant select on public.notifications to service_role;
 

@@ -2,6 +2,28 @@
 -- when there is nothing to tell: likes, comments and payments wait for these.
 -- What it is about is named by its kind (private.kinds), as in audit_log.
 
+create function private.comment_link(comment public.comments) returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select case
+        when comment.post_id is not null then '/posts/' || comment.post_id
+        when comment.article_id is not null then '/articles/' || comment.article_id
+        else '/catalog_items/' || comment.item_id
+    end || '#comment-' || comment.id
+$$;
+comment on function private.comment_link(public.comments) is 'Where a comment is shown: below what it is about.';
+
+select private.make_tell_reactions('like', 'public.post_likes', 'post_id');
+select private.make_tell_reactions('like', 'public.article_likes', 'article_id');
+select private.make_tell_reactions(
+    'like', 'public.comment_likes', 'comment_id', link_url => 'private.comment_link(t)'
+);
+select private.make_tell_reactions('share', 'public.post_shares', 'post_id');
+-- Tells the seller, not who it was.
+select private.make_tell_reactions('favorite', 'public.favorites', 'item_id', 'seller_id');
+
 -- Who is there: those who did, in the time a notification stands for, what it tells of, still do, and may be named.
 create function private.notice_actors(told public.notifications) returns table (user_id uuid, acted_at timestamptz)
 language sql
@@ -14,20 +36,10 @@ as $$
     from (
         select s.user_id, min(s.acted_at) as acted_at
         from (
-            select l.user_id, l.created_at as acted_at from public.post_likes as l
-            where told.type = 'like' and told.related_type = 'post' and l.post_id = told.related_id
-            union all
-            select l.user_id, l.created_at from public.article_likes as l
-            where told.type = 'like' and told.related_type = 'article' and l.article_id = told.related_id
-            union all
-            select l.user_id, l.created_at from public.comment_likes as l
-            where told.type = 'like' and told.related_type = 'comment' and l.comment_id = told.related_id
-            union all
-            select p.user_id, p.created_at from public.post_shares as p
-            where told.type = 'share' and p.post_id = told.related_id
-            union all
-            select f.user_id, f.created_at from public.favorites as f
-            where told.type = 'favorite' and f.item_id = told.related_id
+            select r.user_id, r.created_at as acted_at from private.reactions as r
+            where
+                r.type = told.type and r.related_id = told.related_id
+                and coalesce(r.kind, told.related_type) = told.related_type
             union all
             select m.user_id, m.updated_at from public.group_members as m
             where told.type = 'group_request' and m.group_id = told.related_id and m.status = 'pending'
@@ -71,41 +83,6 @@ comment on function private.notice_actors(public.notifications) is
 'Whom a notification that collapses speaks of now, the first first, at most 100: those who liked, shared or asked '
 'within its hour, follow, or wrote what is unread, and are visible to its recipient. Nobody for the other types.';
 
-create function private.renew_notices() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-declare
-    ids uuid [];
-begin
-    -- Also those that name somebody else: of two who leave together each would name the other.
-    execute format(
-        'select array_agg(n.id) from public.notifications as n '
-        'where n.type = %L and n.related_id in (select g.%2$I from gone as g) and exists ('
-        'select from gone as g where g.%2$I = n.related_id '
-        'and g.created_at > n.created_at - interval ''10 seconds'' and g.created_at < n.created_at + interval ''1 hour'')',
-        tg_argv[0], tg_argv[1]
-    ) into ids;
-    perform private.renew_notifications(ids);
-    return null;
-end
-$$;
-comment on function private.renew_notices() is
-'Trigger (type, column of what it is about): whoever took a like and the like back is no longer told of.';
-
--- After what counts: whoever waits for a notification has counted already.
-create trigger forget_taken_back after delete on public.post_likes referencing old table as gone
-for each statement execute function private.renew_notices('like', 'post_id');
-create trigger forget_taken_back after delete on public.article_likes referencing old table as gone
-for each statement execute function private.renew_notices('like', 'article_id');
-create trigger forget_taken_back after delete on public.comment_likes referencing old table as gone
-for each statement execute function private.renew_notices('like', 'comment_id');
-create trigger forget_taken_back after delete on public.post_shares referencing old table as gone
-for each statement execute function private.renew_notices('share', 'post_id');
-create trigger forget_taken_back after delete on public.favorites referencing old table as gone
-for each statement execute function private.renew_notices('favorite', 'item_id');
-
 create function private.forget_follows() returns trigger
 language plpgsql
 security definer
@@ -131,126 +108,6 @@ $$;
 comment on function private.forget_follows() is 'Trigger on follows: whoever follows no more is no longer told of.';
 create trigger untell after delete on public.follows referencing old table as gone
 for each statement execute function private.forget_follows();
-
--- Likes. A like of what was already liked within the hour ends with the first query.
-create function private.tell_post_likes() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(t.user_id, 'like', t.actor_id, 'post', t.id)
-    from (
-        select p.user_id, c.user_id as actor_id, p.id
-        from changed as c
-        inner join public.posts as p on p.id = c.post_id and p.user_id <> c.user_id
-        where not exists (
-            select from public.notifications as n
-            where
-                n.related_id = p.id and n.type = 'like' and n.user_id = p.user_id
-                and n.created_at > now() - interval '1 hour'
-        )
-        order by p.id, c.user_id
-    ) as t;
-    return null;
-end
-$$;
-comment on function private.tell_post_likes() is 'Trigger on post_likes: tells the author.';
-create trigger tell after insert on public.post_likes referencing new table as changed
-for each statement execute function private.tell_post_likes();
-
-create function private.tell_article_likes() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(t.author_id, 'like', t.actor_id, 'article', t.id)
-    from (
-        select a.author_id, c.user_id as actor_id, a.id
-        from changed as c
-        inner join public.articles as a on a.id = c.article_id
-        order by a.id, c.user_id
-    ) as t;
-    return null;
-end
-$$;
-comment on function private.tell_article_likes() is 'Trigger on article_likes: tells the author.';
-create trigger tell after insert on public.article_likes referencing new table as changed
-for each statement execute function private.tell_article_likes();
-
-create function private.comment_link(comment public.comments) returns text
-language sql
-immutable
-set search_path = ''
-as $$
-    select case
-        when comment.post_id is not null then '/posts/' || comment.post_id
-        when comment.article_id is not null then '/articles/' || comment.article_id
-        else '/catalog_items/' || comment.item_id
-    end || '#comment-' || comment.id
-$$;
-comment on function private.comment_link(public.comments) is 'Where a comment is shown: below what it is about.';
-
-create function private.tell_comment_likes() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(t.user_id, 'like', t.actor_id, 'comment', t.id, t.link_url)
-    from (
-        select c.user_id, l.user_id as actor_id, c.id, private.comment_link(c) as link_url
-        from changed as l
-        inner join public.comments as c on c.id = l.comment_id and c.user_id <> l.user_id
-        order by c.id, l.user_id
-    ) as t;
-    return null;
-end
-$$;
-comment on function private.tell_comment_likes() is 'Trigger on comment_likes: tells the author.';
-create trigger tell after insert on public.comment_likes referencing new table as changed
-for each statement execute function private.tell_comment_likes();
-
-create function private.tell_post_shares() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(t.user_id, 'share', t.actor_id, 'post', t.id)
-    from (
-        select p.user_id, c.user_id as actor_id, p.id
-        from changed as c
-        inner join public.posts as p on p.id = c.post_id
-        order by p.id, c.user_id
-    ) as t;
-    return null;
-end
-$$;
-comment on function private.tell_post_shares() is 'Trigger on post_shares: tells the author.';
-create trigger tell after insert on public.post_shares referencing new table as changed
-for each statement execute function private.tell_post_shares();
-
-create function private.tell_favorites() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(t.seller_id, 'favorite', t.actor_id, t.kind, t.id)
-    from (
-        select i.seller_id, c.user_id as actor_id, i.kind, i.id
-        from changed as c
-        inner join public.catalog_items as i on i.id = c.item_id
-        order by i.id, c.user_id
-    ) as t;
-    return null;
-end
-$$;
-comment on function private.tell_favorites() is 'Trigger on favorites: tells the seller, not who it was.';
-create trigger tell after insert on public.favorites referencing new table as changed
-for each statement execute function private.tell_favorites();
 
 create function private.tell_follows() returns trigger
 language plpgsql
@@ -330,7 +187,6 @@ create index told_mentions_user_id_idx on private.told_mentions (user_id);
 comment on table private.told_mentions is
 'Who was told of being mentioned where: once, whatever is edited, hidden, approved or read meanwhile.';
 comment on column private.told_mentions.related_id is 'The post or comment; its rows go with it.';
-comment on column private.told_mentions.user_id is 'Who was told.';
 alter table private.told_mentions enable row level security;
 
 create function private.tell_mentioned(
@@ -510,38 +366,32 @@ create trigger tell_edited after update of content on public.comments
 for each row when (new.audience <> 'owner' and new.content <> old.content and new.content like '%@%')
 execute function private.tell_comment();
 
-create function private.forget_comment() returns trigger
+create function private.forget_hidden() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
 begin
-    perform private.forget_notifications(array[new.id], new.user_id);
-    return null;
-end
-$$;
-comment on function private.forget_comment() is 'Trigger on comments: what becomes hidden is no longer told of.';
-create trigger forget_hidden after update of is_hidden on public.comments
-for each row when (new.is_hidden and not old.is_hidden)
-execute function private.forget_comment();
-
-create function private.forget_post() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    -- The author still sees what is hidden, and who liked it before.
+    -- Its owner still sees what is hidden, and who liked it before.
     perform private.forget_notifications(
-        array(select c.id from public.comments as c where c.post_id = new.id) || new.id, new.user_id
+        array(select c.id from public.comments as c where new.id in (c.post_id, c.item_id, c.article_id)) || new.id,
+        (to_jsonb(new) ->> tg_argv[0])::uuid
     );
     return null;
 end
 $$;
-comment on function private.forget_post() is 'Trigger on posts: what becomes hidden is no longer told of.';
+comment on function private.forget_hidden() is
+'Trigger (column of the owner): what becomes hidden is no longer told of to others, nor what was said there.';
 create trigger forget_hidden after update of is_hidden on public.posts
-for each row when (new.is_hidden and not old.is_hidden)
-execute function private.forget_post();
+for each row when (new.is_hidden and not old.is_hidden) execute function private.forget_hidden('user_id');
+create trigger forget_hidden after update of is_hidden on public.comments
+for each row when (new.is_hidden and not old.is_hidden) execute function private.forget_hidden('user_id');
+create trigger forget_hidden after update of is_hidden on public.articles
+for each row when (new.is_hidden and not old.is_hidden) execute function private.forget_hidden('author_id');
+create trigger forget_hidden after update of is_approved on public.products
+for each row when (old.is_approved and not new.is_approved) execute function private.forget_hidden('seller_id');
+create trigger forget_hidden after update of is_hidden on public.artworks
+for each row when (new.is_hidden and not old.is_hidden) execute function private.forget_hidden('seller_id');
 
 create function private.forget_deleted() returns trigger
 language plpgsql
@@ -624,21 +474,11 @@ create trigger forget_decided after update of status on public.group_members
 for each row when (old.status = 'pending' and new.status <> 'pending')
 execute function private.forget_request();
 
-create function private.tell_invitation() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(new.user_id, 'group_invitation', new.invited_by, 'group', new.group_id);
-    return null;
-end
-$$;
-comment on function private.tell_invitation() is 'Trigger on group_invitations: tells who is invited.';
-create trigger tell after insert on public.group_invitations
-for each row execute function private.tell_invitation();
+select private.make_tell(
+    'group_invitation', 'public.group_invitations', 'insert', 'new.user_id', 'group', 'new.group_id', 'new.invited_by'
+);
 
-create function private.forget_invitation() returns trigger
+create function private.forget_told() returns trigger
 language plpgsql
 security definer
 set search_path = ''
@@ -646,14 +486,19 @@ as $$
 begin
     perform private.delete_notifications(array(
         select n.id from public.notifications as n
-        where n.related_id = old.group_id and n.type = 'group_invitation' and n.user_id = old.user_id
+        where
+            n.type = tg_argv[0] and n.user_id = old.user_id
+            and n.related_id = (to_jsonb(old) ->> tg_argv[1])::uuid
     ));
     return null;
 end
 $$;
-comment on function private.forget_invitation() is 'Trigger on group_invitations: accepted or withdrawn ones are over.';
+comment on function private.forget_told() is
+'Trigger (type, column of what it is about): what is over for somebody they are no longer told of.';
 create trigger forget after delete on public.group_invitations
-for each row execute function private.forget_invitation();
+for each row execute function private.forget_told('group_invitation', 'group_id');
+create trigger forget after delete on public.inbox_entries
+for each row execute function private.forget_told('message', 'conversation_id');
 
 -- Messages: one unread notification for each conversation, whoever writes. Across a block nothing is told; somebody
 -- whom the recipient cannot see otherwise stays unnamed.
@@ -729,71 +574,37 @@ create trigger message_read after update of unread_count on public.inbox_entries
 for each row when (new.unread_count = 0 and old.unread_count > 0)
 execute function private.message_read();
 
-create function private.forget_conversation() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.delete_notifications(array(
-        select n.id from public.notifications as n
-        where n.related_id = old.conversation_id and n.user_id = old.user_id and n.type = 'message'
-    ));
-    return null;
-end
-$$;
-comment on function private.forget_conversation() is 'Trigger on inbox_entries: who left is told nothing of it.';
-create trigger forget after delete on public.inbox_entries
-for each row execute function private.forget_conversation();
-
 -- Requests for skills, genres and categories.
 
-create function private.tell_field_decision() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(
-        r.user_id,
-        case when new.status = 'rejected' then 'field_rejected' else 'field_approved' end,
-        null, 'custom_field_request', new.id
-    )
-    from public.custom_field_requesters as r
-    where r.request_id = new.id;
-    return null;
-end
-$$;
-comment on function private.tell_field_decision() is 'Trigger on custom_field_requests: tells everybody who asked.';
-create trigger tell after update of status on public.custom_field_requests
-for each row when (old.status = 'pending' and new.status <> 'pending')
-execute function private.tell_field_decision();
+select private.make_tell(
+    'field_rejected', 'public.custom_field_requests', 'update of status', 'r.user_id', 'custom_field_request', 'new.id',
+    condition => 'old.status = ''pending'' and new.status = ''rejected''',
+    among => 'from public.custom_field_requesters as r where r.request_id = new.id'
+);
+select private.make_tell(
+    'field_approved', 'public.custom_field_requests', 'update of status', 'r.user_id', 'custom_field_request', 'new.id',
+    condition => 'old.status = ''pending'' and new.status not in (''pending'', ''rejected'')',
+    among => 'from public.custom_field_requesters as r where r.request_id = new.id'
+);
 
 -- Money. Nobody is named: whoever sold or bought sees it in their own books. Row triggers with a condition, because
 -- most changes of these rows tell nothing, and settling is what buyers wait for.
 
-create function private.tell_order() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(new.user_id, 'order', null, 'order', new.id);
-    -- Sellers read their lines, not the order.
-    perform private.notify(s.seller_id, 'purchase', null, 'order_item', s.id)
-    from (
+select private.make_tell(
+    'order', 'public.orders', 'update of status', 'new.user_id', 'order', 'new.id',
+    condition => 'new.status = ''completed'' and old.status in (''pending'', ''processing'', ''cancelled'')'
+);
+-- Sellers read their lines, not the order.
+select private.make_tell(
+    'purchase', 'public.orders', 'update of status', 's.seller_id', 'order_item', 's.id',
+    condition => 'new.status = ''completed'' and old.status in (''pending'', ''processing'', ''cancelled'')',
+    among => 'from (
         select distinct on (i.seller_id) i.seller_id, i.id
         from public.order_items as i
         where i.order_id = new.id
         order by i.seller_id, i.line_no
-    ) as s;
-    return null;
-end
-$$;
-comment on function private.tell_order() is 'Trigger on orders: a completed one is told to the buyer and each seller.';
-create trigger tell after update of status on public.orders
-for each row when (new.status = 'completed' and old.status in ('pending', 'processing', 'cancelled'))
-execute function private.tell_order();
+    ) as s'
+);
 
 create function private.tell_refund() returns trigger
 language plpgsql
@@ -824,123 +635,53 @@ create trigger tell after update of booked_at on public.refunds
 for each row when (old.booked_at is null and new.booked_at is not null)
 execute function private.tell_refund();
 
-create function private.tell_refund_request() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    if tg_op = 'INSERT' then
-        perform private.notify(new.seller_id, 'refund_request', new.buyer_id, 'refund_request', new.id);
-    else
-        -- Who answered, seller or admin, is not named.
-        perform private.notify(new.buyer_id, 'refund_request_answered', null, 'refund_request', new.id);
-    end if;
-    return null;
-end
-$$;
-comment on function private.tell_refund_request() is
-'Trigger on refund_requests: asking is told to the seller, the answer or its absence to the buyer.';
-create trigger tell_asked after insert on public.refund_requests
-for each row execute function private.tell_refund_request();
-create trigger tell_answered after update of status on public.refund_requests
-for each row when (old.status = 'open' and new.status <> 'open')
-execute function private.tell_refund_request();
+select private.make_tell(
+    'refund_request', 'public.refund_requests', 'insert', 'new.seller_id', 'refund_request', 'new.id', 'new.buyer_id'
+);
+-- Or not answered in time. Who answered, seller or admin, is not named.
+select private.make_tell(
+    'refund_request_answered', 'public.refund_requests', 'update of status', 'new.buyer_id', 'refund_request', 'new.id',
+    condition => 'old.status = ''open'' and new.status <> ''open'''
+);
 
-create function private.tell_earnings() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(new.seller_id, 'earnings', null, 'wallet', new.seller_id);
-    return null;
-end
-$$;
-comment on function private.tell_earnings() is 'Trigger on transactions: released earnings, once a day and seller.';
-create trigger tell after update of release_journal_id on public.transactions
-for each row when (old.release_journal_id is null and new.release_journal_id is not null and old.pending_cents > 0)
-execute function private.tell_earnings();
+-- Once a day and seller.
+select private.make_tell(
+    'earnings', 'public.transactions', 'update of release_journal_id', 'new.seller_id', 'wallet', 'new.seller_id',
+    condition => 'old.release_journal_id is null and new.release_journal_id is not null and old.pending_cents > 0'
+);
 
-create function private.tell_payout() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(
-        new.user_id,
-        case new.status
-            when 'requested' then 'payout_requested' when 'completed' then 'payout' else 'payout_failed'
-        end,
-        null, 'payout', new.id
-    );
-    return null;
-end
-$$;
-comment on function private.tell_payout() is 'Trigger on payouts: requested, sent, or not sent and the money is back.';
-create trigger tell after insert on public.payouts
-for each row execute function private.tell_payout();
-create trigger tell_ended after update of status on public.payouts
-for each row when (
-    new.status <> old.status and new.status in ('completed', 'failed', 'cancelled', 'returned')
-    and new.failure_reason is distinct from 'by_seller'
-)
-execute function private.tell_payout();
+select private.make_tell(
+    'payout_requested', 'public.payouts', 'insert', 'new.user_id', 'payout', 'new.id'
+);
+select private.make_tell(
+    'payout', 'public.payouts', 'update of status', 'new.user_id', 'payout', 'new.id',
+    condition => 'new.status <> old.status and new.status = ''completed'''
+);
+-- The money is back.
+select private.make_tell(
+    'payout_failed', 'public.payouts', 'update of status', 'new.user_id', 'payout', 'new.id',
+    condition => 'new.status <> old.status and new.status in (''failed'', ''cancelled'', ''returned'')
+    and new.failure_reason is distinct from ''by_seller'''
+);
 
-create function private.tell_payout_account() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(new.user_id, 'payout_account', null, 'wallet', new.user_id);
-    return null;
-end
-$$;
-comment on function private.tell_payout_account() is
-'Trigger on wallets: another payout account, or its state: whoever did not do this must hear of it.';
-create trigger tell after update of stripe_account_id, stripe_account_status on public.wallets
-for each row when (
-    old.stripe_account_id is distinct from new.stripe_account_id
-    or old.stripe_account_status is distinct from new.stripe_account_status
-)
-execute function private.tell_payout_account();
+-- Another payout account, or its state: whoever did not do this must hear of it.
+select private.make_tell(
+    'payout_account', 'public.wallets', 'update of stripe_account_id, stripe_account_status', 'new.user_id', 'wallet',
+    'new.user_id',
+    condition => '(old.stripe_account_id, old.stripe_account_status)
+    is distinct from (new.stripe_account_id, new.stripe_account_status)'
+);
 
 -- Standing on the platform. Who decided is not named; what moderation tells is on 90_admin/40_notices.
 
-create function private.tell_ban() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    if tg_op = 'INSERT' then
-        perform private.notify(new.user_id, 'account_banned', null, 'profile', new.user_id);
-    else
-        perform private.notify(old.user_id, 'account_restored', null, 'profile', old.user_id);
-    end if;
-    return null;
-end
-$$;
-comment on function private.tell_ban() is 'Trigger on bans: the beginning reaches the banned by e-mail, the end too.';
-create trigger tell after insert or delete on public.bans
-for each row execute function private.tell_ban();
+-- The beginning reaches the banned by e-mail.
+select private.make_tell('account_banned', 'public.bans', 'insert', 'new.user_id', 'profile', 'new.user_id');
+select private.make_tell('account_restored', 'public.bans', 'delete', 'old.user_id', 'profile', 'old.user_id');
 
-create function private.tell_role() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(new.id, 'role_changed', null, 'profile', new.id);
-    return null;
-end
-$$;
-comment on function private.tell_role() is 'Trigger on profiles: another role on the platform.';
-create trigger tell_role after update of role on public.profiles
-for each row when (new.role <> old.role and new.deleted_at is null)
-execute function private.tell_role();
+select private.make_tell(
+    'role_changed', 'public.profiles', 'update of role', 'new.id', 'profile', 'new.id',
+    condition => 'new.role <> old.role and new.deleted_at is null'
+);
 
 create function public.actors_count(notification public.notifications) returns integer
 language plpgsql

@@ -58,8 +58,6 @@ create table private.mailed_notifications (
 create index mailed_notifications_mail_id_idx on private.mailed_notifications (mail_id);
 
 comment on table private.mailed_notifications is 'Which mail tells of a notification: each is mailed at most in one.';
-comment on column private.mailed_notifications.notification_id is 'The notification.';
-comment on column private.mailed_notifications.mail_id is 'The mail.';
 alter table private.mailed_notifications enable row level security;
 
 -- What the mail server said of an address, remembered so that nobody is asked about it daily. The member and admins
@@ -81,7 +79,6 @@ create table public.mail_bounces (
 comment on table public.mail_bounces is
 'Members whose address refused mail. The member and admins read; the member deletes: then mail is tried again. Ends by '
 'itself when mail arrives or the address is changed.';
-comment on column public.mail_bounces.user_id is 'Whose address.';
 comment on column public.mail_bounces.address_hash is
 'SHA-256 of the address: admins need not read it, and another address is not this one.';
 comment on column public.mail_bounces.is_permanent is
@@ -111,7 +108,6 @@ when (old.email is distinct from new.email)
 execute function private.forget_bounce();
 
 alter table public.mail_bounces enable row level security;
-revoke all on public.mail_bounces from anon, authenticated, service_role;
 grant select, delete on public.mail_bounces to authenticated;
 grant select on public.mail_bounces to service_role;
 create policy mail_bounces_select on public.mail_bounces for select to authenticated

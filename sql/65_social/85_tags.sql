@@ -70,9 +70,7 @@ create index tag_uses_used_at_idx on private.tag_uses (used_at);
 comment on table private.tag_uses is
 'Who used a tag on which day, at most once each: what trends is what many use, not what one repeats. Forgotten when it '
 'weighs nothing any more.';
-comment on column private.tag_uses.tag_id is 'The tag.';
 comment on column private.tag_uses.day is 'Day of the use, UTC.';
-comment on column private.tag_uses.user_id is 'Who used it.';
 comment on column private.tag_uses.used_at is 'When, the first time that day.';
 alter table private.tag_uses enable row level security;
 
@@ -93,125 +91,18 @@ $$;
 comment on function private.note_tags(uuid, text[], text[]) is
 'Notes for the end of the transaction that a row everybody may read carried some tags and now carries others.';
 
-create function private.note_post_tags() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.note_tags(
-        -- Not a use: the author's standing changed.
-        case
-            when tg_op = 'INSERT' or tg_op = 'UPDATE' and new.author_audience = old.author_audience then new.user_id
-        end,
-        case when tg_op <> 'INSERT' and old.audience = 'public' then old.tags else '{}' end,
-        case when tg_op <> 'DELETE' and new.audience = 'public' then new.tags else '{}' end
-    );
-    return null;
-end
-$$;
-comment on function private.note_post_tags() is 'Trigger: tags of public posts.';
-
-create trigger note_tags_inserted after insert on public.posts
-for each row when (new.audience = 'public' and new.tags <> '{}') execute function private.note_post_tags();
-create trigger note_tags_updated
-after update of content, tags, is_hidden, is_approved, author_audience, group_id on public.posts
-for each row
-when (
-    case when old.audience = 'public' then old.tags else '{}' end
-    <> case when new.audience = 'public' then new.tags else '{}' end
-)
-execute function private.note_post_tags();
-create trigger note_tags_deleted after delete on public.posts
-for each row when (old.audience = 'public' and old.tags <> '{}') execute function private.note_post_tags();
-
-create function private.note_article_tags() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.note_tags(
-        case
-            when tg_op = 'INSERT' or tg_op = 'UPDATE' and new.author_audience = old.author_audience then new.author_id
-        end,
-        case when tg_op <> 'INSERT' and old.audience = 'public' then old.tags else '{}' end,
-        case when tg_op <> 'DELETE' and new.audience = 'public' then new.tags else '{}' end
-    );
-    return null;
-end
-$$;
-comment on function private.note_article_tags() is 'Trigger: tags of published articles.';
-
-create trigger note_tags_inserted after insert on public.articles
-for each row when (new.audience = 'public' and new.tags <> '{}') execute function private.note_article_tags();
-create trigger note_tags_updated
-after update of tags, is_published, is_hidden, author_audience on public.articles
-for each row
-when (
-    case when old.audience = 'public' then old.tags else '{}' end
-    <> case when new.audience = 'public' then new.tags else '{}' end
-)
-execute function private.note_article_tags();
-create trigger note_tags_deleted after delete on public.articles
-for each row when (old.audience = 'public' and old.tags <> '{}') execute function private.note_article_tags();
-
-create function private.note_item_tags() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.note_tags(
-        case
-            when tg_op = 'INSERT' or tg_op = 'UPDATE' and new.seller_is_active = old.seller_is_active then new.seller_id
-        end,
-        case when tg_op <> 'INSERT' and old.is_visible then old.tags else '{}' end,
-        case when tg_op <> 'DELETE' and new.is_visible then new.tags else '{}' end
-    );
-    return null;
-end
-$$;
-comment on function private.note_item_tags() is 'Trigger: tags of visible items of the shop.';
-
-create trigger note_tags_inserted after insert on public.catalog_items
-for each row when (new.is_visible and new.tags <> '{}') execute function private.note_item_tags();
-create trigger note_tags_updated
-after update of tags, is_published, seller_is_active on public.catalog_items
-for each row
-when (case when old.is_visible then old.tags else '{}' end <> case when new.is_visible then new.tags else '{}' end)
-execute function private.note_item_tags();
-create trigger note_tags_deleted after delete on public.catalog_items
-for each row when (old.is_visible and old.tags <> '{}') execute function private.note_item_tags();
-
-create function private.note_group_tags() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.note_tags(
-        case when tg_op <> 'DELETE' then new.owner_id end,
-        case when tg_op <> 'INSERT' and old.visibility <> 'secret' then old.tags else '{}' end,
-        case when tg_op <> 'DELETE' and new.visibility <> 'secret' then new.tags else '{}' end
-    );
-    return null;
-end
-$$;
-comment on function private.note_group_tags() is 'Trigger: tags of groups everybody may know of.';
-
-create trigger note_tags_inserted after insert on public.groups
-for each row when (new.visibility <> 'secret' and new.tags <> '{}') execute function private.note_group_tags();
-create trigger note_tags_updated
-after update of tags, visibility on public.groups
-for each row
-when (
-    case when old.visibility <> 'secret' then old.tags else '{}' end
-    <> case when new.visibility <> 'secret' then new.tags else '{}' end
-)
-execute function private.note_group_tags();
-create trigger note_tags_deleted after delete on public.groups
-for each row when (old.visibility <> 'secret' and old.tags <> '{}') execute function private.note_group_tags();
+select private.make_tag_notes(
+    'public.posts', 'user_id', '{row}.audience = ''public''',
+    'content, tags, is_hidden, is_approved, author_audience, group_id', 'author_audience'
+);
+select private.make_tag_notes(
+    'public.articles', 'author_id', '{row}.audience = ''public''', 'tags, is_published, is_hidden, author_audience',
+    'author_audience'
+);
+select private.make_tag_notes(
+    'public.catalog_items', 'seller_id', '{row}.is_visible', 'tags, is_published, seller_is_active', 'seller_is_active'
+);
+select private.make_tag_notes('public.groups', 'owner_id', '{row}.visibility <> ''secret''', 'tags, visibility');
 
 create function private.hold_tags(names text[]) returns uuid[]
 language plpgsql
@@ -405,7 +296,6 @@ comment on function private.update_trending_tags() is
 grant execute on function private.update_trending_tags() to avenue_worker;
 
 alter table public.tags enable row level security;
-revoke all on public.tags from anon, authenticated, service_role;
 grant select on public.tags to anon, authenticated, service_role;
 
 -- Nothing here is anybody's, and a condition would keep prefix searches off their index.
@@ -415,15 +305,7 @@ using (true);
 insert into private.counters (counter, relation, key, count_column, truth) values
 (
     'tags.usage_count', 'public.tags', 'id', 'usage_count',
-    'select t.id, count(*) from ('
-    'select distinct p.id, u.name from public.posts as p, unnest(p.tags) as u (name) where p.audience = ''public'' '
-    'union all '
-    'select distinct a.id, u.name from public.articles as a, unnest(a.tags) as u (name) where a.audience = ''public'' '
-    'union all '
-    'select distinct i.id, u.name from public.catalog_items as i, unnest(i.tags) as u (name) where i.is_visible '
-    'union all '
-    'select distinct g.id, u.name from public.groups as g, unnest(g.tags) as u (name) where g.visibility <> ''secret'''
-    ') as used inner join public.tags as t on t.name = used.name group by t.id'
+    'select t.id, count(*) from private.tag_carriers as c inner join public.tags as t on t.name = c.name group by t.id'
 );
 
 insert into private.error_codes (code, sqlstate, message, description) values

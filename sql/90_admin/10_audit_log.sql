@@ -49,7 +49,6 @@ create trigger refuse_change before update or delete or truncate on public.audit
 for each statement execute function private.refuse_change();
 
 alter table public.audit_log enable row level security;
-revoke all on public.audit_log from anon, authenticated, service_role;
 grant select on public.audit_log to authenticated, service_role;
 create policy audit_log_select on public.audit_log for select to authenticated
 using ((select private.is_admin()));

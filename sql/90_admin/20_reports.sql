@@ -56,7 +56,6 @@ comment on column public.reports.reason is 'Why, as the reporter sees it.';
 comment on column public.reports.details is 'In the reporter''s words, at most 2,000 characters.';
 comment on column public.reports.state is 'What admins decided.';
 comment on column public.reports.resolution_note is 'What admins tell the reporter, at most 2,000 characters.';
-comment on column public.reports.handled_at is 'When it was decided.';
 
 -- Before every other trigger, see tidy_texts().
 create trigger _tidy_texts
@@ -85,7 +84,6 @@ create index report_evidence_handled_by_idx on public.report_evidence (handled_b
 comment on table public.report_evidence is
 'What was reported as it was at that moment, so that it can be judged after an edit or a deletion. Admins only; erased '
 'with its author''s account.';
-comment on column public.report_evidence.report_id is 'The report.';
 comment on column public.report_evidence.author_id is
 'Whose content or account it is. No foreign key: see the erasure.';
 comment on column public.report_evidence.content is 'The reported row; for a message those before it too.';
@@ -107,7 +105,6 @@ create table public.report_abuse_tracking (
 comment on table public.report_abuse_tracking is
 'Who reported in bad faith and may not report for now. The user and admins read; every change is a plain update, which '
 'notifications react to.';
-comment on column public.report_abuse_tracking.user_id is 'The reporter.';
 comment on column public.report_abuse_tracking.false_report_count is
 'Reports judged false: the third and the fourth end reporting for 30 days each, the fifth for good.';
 comment on column public.report_abuse_tracking.report_ban_until is
@@ -406,19 +403,16 @@ comment on function private.erase_reports(uuid) is
 'content go.';
 
 alter table public.reports enable row level security;
-revoke all on public.reports from anon, authenticated, service_role;
 grant select on public.reports to authenticated, service_role;
 create policy reports_select on public.reports for select to authenticated
 using (reporter_id = (select private.member_id()) or (select private.is_admin()));
 
 alter table public.report_evidence enable row level security;
-revoke all on public.report_evidence from anon, authenticated, service_role;
 grant select on public.report_evidence to authenticated, service_role;
 create policy report_evidence_select on public.report_evidence for select to authenticated
 using ((select private.is_admin()));
 
 alter table public.report_abuse_tracking enable row level security;
-revoke all on public.report_abuse_tracking from anon, authenticated, service_role;
 grant select on public.report_abuse_tracking to authenticated, service_role;
 create policy report_abuse_tracking_select on public.report_abuse_tracking for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));

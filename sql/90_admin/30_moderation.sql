@@ -221,7 +221,6 @@ before insert or update of reason on public.hidden_content
 for each row execute function private.tidy_texts('reason body required');
 
 alter table public.hidden_content enable row level security;
-revoke all on public.hidden_content from anon, authenticated, service_role;
 grant select on public.hidden_content to authenticated, service_role;
 create policy hidden_content_select on public.hidden_content for select to authenticated
 using (group_id = any(array(select private.my_group_ids('moderator'))) or (select private.is_admin()));

@@ -26,21 +26,11 @@ comment on function private.tell_hidden_content() is
 create trigger tell after insert or delete on public.hidden_content
 for each row execute function private.tell_hidden_content();
 
-create function private.tell_report() returns trigger
-language plpgsql
-security definer
-set search_path = ''
-as $$
-begin
-    perform private.notify(new.reporter_id, 'report_resolved', null, 'report', new.id);
-    return null;
-end
-$$;
-comment on function private.tell_report() is
-'Trigger on reports: the reporter hears that it was decided; of false ones tell_report_abuse() tells.';
-create trigger tell after update of state on public.reports
-for each row when (old.state = 'open' and new.state in ('upheld', 'dismissed'))
-execute function private.tell_report();
+-- Of false ones tell_report_abuse() tells.
+select private.make_tell(
+    'report_resolved', 'public.reports', 'update of state', 'new.reporter_id', 'report', 'new.id',
+    condition => 'old.state = ''open'' and new.state in (''upheld'', ''dismissed'')'
+);
 
 create function private.tell_report_abuse() returns trigger
 language plpgsql

@@ -25,8 +25,14 @@ def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
         assert check.rules(connection, unused=False) == []
         market = Market(connection)
         member, other = market.sign_up(), market.sign_up()
-        market.rpc(member, "make_wish", title="  A  quiet place ")
-        assert [row["title"] for row in market.member(member, "select title from public.wishes")] == ["A quiet place"]
+        market.rpc(member, "wish_for", title="  A  quiet place ")
+        for caller in (member, other):
+            assert market.member(caller, "select title from public.wishes") == [{"title": "A quiet place"}]
+        market.member(other, "insert into public.wish_likes (wish_id) select id from public.wishes returning wish_id")
+        fields = "select likes_count, w.liked_by_me from public.wishes as w"
+        assert market.member(member, fields) == [{"likes_count": 1, "liked_by_me": False}]
+        assert market.member(other, fields) == [{"likes_count": 1, "liked_by_me": True}]
+        market.member(member, "insert into public.user_blocks (blocked_id) values (%s) returning blocked_id", other)
         assert market.member(other, "select title from public.wishes") == []
         market.rows("update public.wishes set state = 'granted'")
         with refused("move_not_allowed"):
@@ -39,6 +45,6 @@ def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
             ) == code
         market.rows("update private.settings set wishes_per_member = 1")
         with refused("too_many_wishes"):
-            market.rpc(member, "make_wish", title="Another one")
+            market.rpc(member, "wish_for", title="Another one")
         market.rows("delete from auth.users where id = %s", member)
         assert market.one("select count(*) from public.wishes") == 0

@@ -1,4 +1,5 @@
-"""claim_count() under collisions, failures and killed servers: nothing is lost, nothing counted twice."""
+"""A counter as make_counter() builds it under collisions, failures and killed servers: nothing is lost, nothing counted
+twice."""
 
 from __future__ import annotations
 
@@ -19,19 +20,10 @@ SCHEMA = f"""
 create table public.things (id uuid primary key, marks_count integer not null default 0);
 create table public.marks (thing_id uuid not null references public.things on delete cascade, who integer not null);
 insert into public.things (id) values ('{TARGET}');
-insert into private.counters (counter, relation, key, count_column, truth) values
-('things.marks_count', 'public.things', 'id', 'marks_count',
- 'select m.thing_id, count(*) from public.marks as m group by 1');
-create function public.mark(who integer) returns void language plpgsql as $$
-declare
-    change integer;
-begin
-    insert into public.marks values ('{TARGET}', who);
-    change := private.claim_count('things.marks_count', '{TARGET}', 1);
-    if change is not null then
-        update public.things set marks_count = marks_count + change where id = '{TARGET}';
-    end if;
-end $$;
+select private.make_counter('public.marks', 'thing_id', 'marks_count');
+create function public.mark(who integer) returns void language sql as $$
+    insert into public.marks values ('{TARGET}', who)
+$$;
 """
 
 

@@ -1,6 +1,7 @@
-"""A new kind of thing in the shop is one page: no other hand-written file knows of it.
+"""A new kind of thing is one page: no other hand-written file knows of it.
 
-tests/schema/toy.sql is that page. What it gets for nothing is tried as its seller, a member and an admin would.
+tests/schema/toy.sql is that page, for a kind that is sold and one that is not. What they get for nothing, or by one
+call for each shape, is tried as their owner, a member and an admin would.
 """
 
 from __future__ import annotations
@@ -60,6 +61,12 @@ class Toyshop:
             )
         return str(row[0]["id"])
 
+    def tale(self, toy: str, content: str = "It #rolls") -> str:
+        """A tale of the fan about a toy."""
+        with self.caller(FAN):
+            row = self.run("insert into public.tales (toy_id, content) values (%s, %s) returning id", toy, content)
+        return str(row[0]["id"])
+
 
 @pytest.fixture
 def shop(schema: psycopg.Connection) -> Toyshop:
@@ -95,6 +102,74 @@ def test_favored_commented_and_told(shop: Toyshop) -> None:
     told = {row["type"]: row for row in shop.told(SELLER)}
     assert set(told) == {"favorite", "comment"}
     assert (told["favorite"]["related_type"], told["favorite"]["link_url"]) == ("toy", f"/toys/{toy}")
+
+
+@pytest.mark.parametrize(("kind", "owner", "liker"), [("toy", SELLER, FAN), ("tale", FAN, SELLER)])
+def test_liked_counted_and_told(shop: Toyshop, kind: str, owner: str, liker: str) -> None:
+    toy = shop.toy()
+    thing = toy if kind == "toy" else shop.tale(toy)
+    shop.run("delete from public.notifications")
+    mine = f"select likes_count, t.liked_by_me from public.{kind}s as t where id = %s"
+    with shop.caller(liker):
+        shop.run(f"insert into public.{kind}_likes ({kind}_id) values (%s)", thing)
+        assert shop.run(mine, thing) == [{"likes_count": 1, "liked_by_me": True}]
+    with shop.caller(None):
+        assert shop.run(mine, thing) == [{"likes_count": 1, "liked_by_me": False}]
+        assert shop.run(f"select user_id::text from public.{kind}_likes") == [{"user_id": liker}]
+    assert shop.told(owner) == [{"type": "like", "related_type": kind, "link_url": f"/{kind}s/{thing}"}]
+    with shop.caller(liker):
+        [export] = shop.run("select public.export_my_data() as data")
+        assert [row[f"{kind}_id"] for row in export["data"][f"{kind}_likes"]] == [thing]
+        shop.run(f"delete from public.{kind}_likes where true")
+        assert shop.run(mine, thing) == [{"likes_count": 0, "liked_by_me": False}]
+    assert shop.told(owner) == []
+    shop.run(f"update public.{kind}s set likes_count = 7 where id = %s", thing)
+    drift = shop.run("select counter, target::text, counted, truth from private.recount()")
+    assert drift == [{"counter": f"{kind}s.likes_count", "target": thing, "counted": 7, "truth": 0}]
+
+
+def test_follows_its_author_and_is_tagged(shop: Toyshop) -> None:
+    toy = shop.toy()
+    tale = shop.tale(toy)
+    tags = "select name, usage_count from public.tags"
+    count = "select tales_count from public.toys where id = %s"
+    shop.run("set constraints private.count_tags immediate")
+    for person, statement, seen in (
+        (FAN, "select", True),
+        (ADMIN, "select public.hide_content('tale', %(tale)s, 'Not true')", False),
+        (ADMIN, "select public.restore_content('tale', %(tale)s)", True),
+        (FAN, "select public.set_profile_visibility('private')", False),
+        (FAN, "select public.set_profile_visibility('public')", True),
+        (ADMIN, "select public.ban_user(%(fan)s, 'spam')", False),
+        (ADMIN, "select public.unban_user(%(fan)s)", True),
+        (FAN, "delete from public.tales where id = %(tale)s", False),
+    ):
+        with shop.caller(person):
+            shop.connection.execute(statement.encode(), {"tale": tale, "fan": FAN})
+        assert shop.run(count, toy) == [{"tales_count": int(seen)}], statement
+        assert shop.run(tags) == ([{"name": "rolls", "usage_count": 1}] if seen else []), statement
+        assert shop.run("select * from private.recount()") == [], statement
+
+
+def test_forgotten_when_hidden_or_deleted(shop: Toyshop) -> None:
+    """Others are no longer told of it, nor of what was said there; its owner is."""
+    toy = shop.toy()
+    with shop.caller(FAN):
+        [first] = shop.run("insert into public.comments (item_id, content) values (%s, 'Mine') returning id", toy)
+    with shop.caller(ADMIN):
+        reply = "insert into public.comments (item_id, parent_comment_id, content) values (%s, %s, 'Fine')"
+        shop.run(reply, toy, first["id"])
+    assert [row["type"] for row in shop.told(FAN)] == ["reply"]
+    assert {row["type"] for row in shop.told(SELLER)} == {"comment"}
+    shop.run("update public.toys set is_hidden = true where id = %s", toy)
+    assert shop.told(FAN) == []
+    assert {row["type"] for row in shop.told(SELLER)} == {"comment"}
+    tale = shop.tale(toy)
+    with shop.caller(SELLER):
+        shop.run("insert into public.tale_likes (tale_id) values (%s)", tale)
+    assert [row["type"] for row in shop.told(FAN)] == ["like"]
+    shop.run("delete from public.tales where id = %s", tale)
+    assert shop.told(FAN) == []
 
 
 def test_reported_and_hidden(shop: Toyshop) -> None:
@@ -136,12 +211,23 @@ def test_several_at_once_are_the_same_code(shop: Toyshop) -> None:
 
 def test_exported_and_erased(shop: Toyshop) -> None:
     toy = shop.toy()
+    tale = shop.tale(toy)
     with shop.caller(SELLER):
         [export] = shop.run("select public.export_my_data() as data")
     assert [row["id"] for row in export["data"]["toys"]] == [toy]
     shop.run("delete from auth.users where id = %s", SELLER)
-    for relation in ("toys", "catalog_items", "profiles"):
-        assert shop.run(f"select from public.{relation} where id in (%s, %s)", toy, SELLER) == []
+    for relation in ("toys", "catalog_items", "profiles", "tales"):
+        assert shop.run(f"select from public.{relation} where id in (%s, %s, %s)", toy, SELLER, tale) == []
+
+
+def test_who_leaves_takes_their_likes_along(shop: Toyshop) -> None:
+    toy = shop.toy()
+    with shop.caller(FAN):
+        shop.run("insert into public.toy_likes (toy_id) values (%s)", toy)
+    shop.run("delete from auth.users where id = %s", FAN)
+    assert shop.run("select likes_count from public.toys") == [{"likes_count": 0}]
+    assert shop.run("select from public.toy_likes") == []
+    assert shop.told(SELLER) == []
 
 
 @pytest.mark.parametrize("kind", ["toy car", "order", None])

@@ -1,4 +1,4 @@
--- Every table, view, column, type and function says what it means; ids and row dates explain themselves.
+-- Every relation, column, type and function says what it means; ids, references, dates, currencies explain themselves.
 select i.identity as object
 from (
     select 'pg_catalog.pg_class'::regclass as classid, c.oid, 0 as objsubid, c.relnamespace as namespace
@@ -9,7 +9,12 @@ from (
     from pg_catalog.pg_attribute as a
     inner join pg_catalog.pg_class as c on c.oid = a.attrelid
     where c.relkind in ('r', 'p') and not c.relispartition and a.attnum > 0 and not a.attisdropped
-        and a.attname not in ('id', 'created_at', 'updated_at')
+        and a.attname not in ('id', 'user_id', 'currency')
+        and a.attname !~ '_at$'
+        and not exists (
+            select from pg_catalog.pg_constraint as k
+            where k.contype = 'f' and k.conrelid = c.oid and k.conkey = array[a.attnum]
+        )
     union all
     select 'pg_catalog.pg_proc'::regclass, p.oid, 0, p.pronamespace
     from pg_catalog.pg_proc as p
