@@ -23,6 +23,15 @@ end
 $$;
 comment on function private.fill(text, jsonb) is 'The template with each {term} replaced; fails when one is left.';
 
+create function private.condition_on(condition text, alias text) returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select '(' || replace(condition, '{row}', alias) || ')'
+$$;
+comment on function private.condition_on(text, text) is 'A condition on {row} as one on the row of this name.';
+
 create function private.name_of(relation regclass) returns text
 language sql
 stable
@@ -89,14 +98,13 @@ begin
         counter, target, 'id', count_column,
         format(
             'select t.%I, count(*) from %s as t where t.%1$I is not null%3$s group by 1',
-            key, source, ' and ' || replace(counted, '{row}', 't')
+            key, source, ' and ' || private.condition_on(counted, 't')
         ),
         source, key, counted
     );
     return jsonb_build_object(
-        'source', source, 'name', private.name_of(source), 'key', quote_ident(key), 'thing', left(key, -3),
-        'target', target, 'counter', counter, 'column', quote_ident(count_column),
-        'counted', replace(counted, '{row}', 'c')
+        'source', source, 'name', private.name_of(source), 'key', quote_ident(key), 'target', target,
+        'counter', counter, 'column', quote_ident(count_column), 'counted', private.condition_on(counted, 'c')
     );
 end
 $$;
@@ -112,10 +120,10 @@ declare
     terms jsonb := private.register_counter(source, key, count_column, null);
 begin
     terms := terms || jsonb_build_object(
-        'and_takes', coalesce(' and ' || replace(takes, '{row}', 't'), ''),
+        'and_takes', coalesce(' and ' || private.condition_on(takes, 't'), ''),
         'that_take', coalesce(private.fill(
             E'\n        where exists (select from {target} as t where t.id = c.{key} and '
-            || replace(takes, '{row}', 't') || ')', terms
+            || private.condition_on(takes, 't') || ')', terms
         ), '')
     );
     execute private.fill($text$
@@ -233,7 +241,7 @@ security definer
 set search_path = ''
 as $body$
 declare
-    moved integer := ({new_counted})::integer - ({old_counted})::integer;
+    moved integer := {new_counted}::integer - {old_counted}::integer;
     change integer;
 begin{moving}
     return null;
@@ -243,12 +251,12 @@ comment on function private.count_shown_{name}() is
 'Trigger: one was hidden or shown again. Built by make_shown_counter().';
 create trigger count_shown after update on {source}
 for each row when (
-    ({old_counted}) <> ({new_counted}) and old.{standing} = new.{standing} and num_nonnulls({new_keys}) > 0
+    {old_counted} <> {new_counted} and old.{standing} = new.{standing} and num_nonnulls({new_keys}) > 0
 )
 execute function private.count_shown_{name}();
 $text$, terms || jsonb_build_object(
         'adding', adding, 'moving', moving, 'standing', quote_ident(standing_column),
-        'old_counted', replace(counted, '{row}', 'old'), 'new_counted', replace(counted, '{row}', 'new'),
+        'old_counted', private.condition_on(counted, 'old'), 'new_counted', private.condition_on(counted, 'new'),
         'new_keys', (select string_agg(format('new.%I', k.key), ', ') from unnest(keys) as k (key))
     ));
 end
@@ -274,7 +282,7 @@ declare
 begin
     select
         min(c.counted), jsonb_build_object(
-            'counted', replace(min(c.counted), '{row}', 't'),
+            'counted', private.condition_on(min(c.counted), 't'),
             'keys', string_agg(format('t.%I', c.source_key), ', ' order by c.counter),
             'counters', string_agg(format('(%L, a.%I)', c.counter, c.source_key), ', ' order by c.counter)
         )
@@ -329,7 +337,7 @@ begin
             update {relation} as t set {copy} = allowed
             from before as b
             where t.id = b.id
-            returning ({counted})::integer - b.counts::integer as change, {keys}
+            returning {counted}::integer - b.counts::integer as change, {keys}
         ),
         moves as (
             select v.counter, v.id, sum(a.change)::integer as change
@@ -371,8 +379,8 @@ as $$
 declare
     terms jsonb := jsonb_build_object(
         'relation', relation, 'name', private.name_of(relation), 'owner', quote_ident(owner_column),
-        'columns', "columns", 'old', replace(readable, '{row}', 'old'), 'new', replace(readable, '{row}', 'new'),
-        'row', replace(readable, '{row}', 't'),
+        'columns', "columns", 'old', private.condition_on(readable, 'old'),
+        'new', private.condition_on(readable, 'new'), 'readable', private.condition_on(readable, 't'),
         -- Not a use: the owner's standing changed.
         'is_use', coalesce(
             'tg_op = ''INSERT'' or tg_op = ''UPDATE'' and new.' || standing_column || ' = old.' || standing_column,
@@ -383,7 +391,8 @@ begin
     perform private.widen_view(
         'private.tag_carriers',
         private.fill(
-            'select distinct t.id, u.name from {relation} as t cross join unnest(t.tags) as u (name) where {row}', terms
+            'select distinct t.id, u.name from {relation} as t cross join unnest(t.tags) as u (name) where {readable}',
+            terms
         ),
         'Every tag of every row everybody may read, once. Built by make_tag_notes().'
     );

@@ -110,7 +110,7 @@ $text$ end, jsonb_build_object(
             format(is_there, '') || ' and private.can_see(user_id)'
         end,
         format(is_there, '') || ' and (user_id = (select private.member_id()) or private.can_see(user_id))',
-        format(is_there, coalesce(' and ' || replace(takes, '{row}', 't'), '')),
+        format(is_there, coalesce(' and ' || private.condition_on(takes, 't'), '')),
         format('private.hold_%s(%I)', thing, key)
     );
     insert into private.personal_data (section, relation, condition) values (name, relation, 't.user_id = $1');

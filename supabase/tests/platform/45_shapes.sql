@@ -177,7 +177,9 @@ select is(
         select p.oid::regprocedure::text from pg_proc as p
         where
             p.pronamespace = 'private'::regnamespace and has_function_privilege(r, p.oid, 'execute')
-            and (p.proname ~ '^make_' or p.proname in ('fill', 'referred', 'name_of', 'widen_view', 'register_counter'))
+            and (p.proname ~ '^make_' or p.proname in (
+                'fill', 'condition_on', 'referred', 'name_of', 'widen_view', 'register_counter'
+            ))
     ),
     '{}', r || ' builds nothing'
 )

@@ -43,6 +43,18 @@ select private.make_hold('public.things', 'thing');
 select private.make_reactions('public.thing_likes', 'thing_id', 'public.things', 'liked', '{row}.is_open');
 select private.make_by_me('liked', 'public.thing_likes', 'thing_id');
 select private.make_own_rows('public.marks', 'thing_id');
+create table public.rooms (id uuid primary key);
+grant select on public.rooms to authenticated;
+select private.make_hold('public.rooms', 'room');
+select private.make_reactions('public.room_visits', 'room_id', 'public.rooms', 'visited', is_paged => false);
+select is(
+    array(
+        select r from unnest(array['anon', 'authenticated']) as r
+        where has_table_privilege(r, 'public.room_visits', 'select')
+    ),
+    array['authenticated'], 'visitors read no reactions to what they do not read'
+);
+select hasnt_index('public', 'room_visits', 'room_visits_room_id_created_at_idx', 'no index for lists nobody asks for');
 select col_is_pk('public', 'thing_likes', array['thing_id', 'user_id'], 'one like of one thing each');
 select has_index('public', 'thing_likes', 'thing_likes_thing_id_created_at_idx', 'lists are paged through');
 select fk_ok('public', 'thing_likes', 'thing_id', 'public', 'things', 'id');
@@ -97,6 +109,8 @@ select is(pg_temp.seen('thing_likes'), '2 3', 'likes are read with the thing');
 select is(pg_temp.seen('marks'), '2', 'rows without readers by their owner alone');
 select is((select t.liked_by_me from public.things as t where t.id = pg_temp.id(11)), true, 'who liked it is told so');
 select is((select t.liked_by_me from public.things as t where t.id = pg_temp.id(12)), false, 'of this thing alone');
+select pg_temp.be(pg_temp.id(4));
+select is((select t.liked_by_me from public.things as t where t.id = pg_temp.id(11)), false, 'nobody else is');
 select pg_temp.be(null, 'anon');
 select is(pg_temp.seen('thing_likes'), '2 3', 'visitors read them too');
 select is((select t.liked_by_me from public.things as t where t.id = pg_temp.id(11)), false, 'and like nothing');
@@ -105,6 +119,8 @@ reset role;
 update public.profiles set profile_visibility = 'private' where id = pg_temp.id(3);
 select pg_temp.be(pg_temp.id(2));
 select is(pg_temp.seen('thing_likes'), '2', 'as far as the reader sees who liked');
+select pg_temp.be(null, 'anon');
+select is(pg_temp.seen('thing_likes'), '2', 'visitors too');
 select pg_temp.be(pg_temp.id(3));
 select is(pg_temp.seen('thing_likes'), '2 3', 'one''s own always');
 select results_eq(
