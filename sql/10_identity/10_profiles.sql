@@ -271,14 +271,17 @@ security definer
 set search_path = ''
 rows 10
 as $$
+declare
+    -- Read once: each look into the token parses it anew.
+    me uuid := auth.uid();
 begin
     return query
-    select b.blocked_id from public.user_blocks as b where b.blocker_id = auth.uid()
+    select b.blocked_id from public.user_blocks as b where b.blocker_id = me
     union all
-    select b.blocker_id from public.user_blocks as b where b.blocked_id = auth.uid()
+    select b.blocker_id from public.user_blocks as b where b.blocked_id = me
     union all
     -- Nobody's any more, though not everything of theirs says so yet, see account_changes.
-    select c.user_id from private.account_changes as c where c.audience = 'owner' and c.user_id <> auth.uid();
+    select c.user_id from private.account_changes as c where c.audience = 'owner' and c.user_id <> me;
 end
 $$;
 comment on function private.blocked_ids() is

@@ -218,6 +218,15 @@ end
 $$;
 comment on function private.fill(text, jsonb) is 'The template with each {term} replaced; fails when one is left.';
 
+create function private.condition_on(condition text, alias text) returns text
+language sql
+immutable
+set search_path = ''
+as $$
+    select '(' || replace(condition, '{row}', alias) || ')'
+$$;
+comment on function private.condition_on(text, text) is 'A condition on {row} as one on the row of this name.';
+
 create function private.name_of(relation regclass) returns text
 language sql
 stable
@@ -284,14 +293,13 @@ begin
         counter, target, 'id', count_column,
         format(
             'select t.%I, count(*) from %s as t where t.%1$I is not null%3$s group by 1',
-            key, source, ' and ' || replace(counted, '{row}', 't')
+            key, source, ' and ' || private.condition_on(counted, 't')
         ),
         source, key, counted
     );
     return jsonb_build_object(
-        'source', source, 'name', private.name_of(source), 'key', quote_ident(key), 'thing', left(key, -3),
-        'target', target, 'counter', counter, 'column', quote_ident(count_column),
-        'counted', replace(counted, '{row}', 'c')
+        'source', source, 'name', private.name_of(source), 'key', quote_ident(key), 'target', target,
+        'counter', counter, 'column', quote_ident(count_column), 'counted', private.condition_on(counted, 'c')
     );
 end
 $$;
@@ -307,10 +315,10 @@ declare
     terms jsonb := private.register_counter(source, key, count_column, null);
 begin
     terms := terms || jsonb_build_object(
-        'and_takes', coalesce(' and ' || replace(takes, '{row}', 't'), ''),
+        'and_takes', coalesce(' and ' || private.condition_on(takes, 't'), ''),
         'that_take', coalesce(private.fill(
             E'\n        where exists (select from {target} as t where t.id = c.{key} and '
-            || replace(takes, '{row}', 't') || ')', terms
+            || private.condition_on(takes, 't') || ')', terms
         ), '')
     );
     execute private.fill($text$
@@ -428,7 +436,7 @@ security definer
 set search_path = ''
 as $body$
 declare
-    moved integer := ({new_counted})::integer - ({old_counted})::integer;
+    moved integer := {new_counted}::integer - {old_counted}::integer;
     change integer;
 begin{moving}
     return null;
@@ -438,12 +446,12 @@ comment on function private.count_shown_{name}() is
 'Trigger: one was hidden or shown again. Built by make_shown_counter().';
 create trigger count_shown after update on {source}
 for each row when (
-    ({old_counted}) <> ({new_counted}) and old.{standing} = new.{standing} and num_nonnulls({new_keys}) > 0
+    {old_counted} <> {new_counted} and old.{standing} = new.{standing} and num_nonnulls({new_keys}) > 0
 )
 execute function private.count_shown_{name}();
 $text$, terms || jsonb_build_object(
         'adding', adding, 'moving', moving, 'standing', quote_ident(standing_column),
-        'old_counted', replace(counted, '{row}', 'old'), 'new_counted', replace(counted, '{row}', 'new'),
+        'old_counted', private.condition_on(counted, 'old'), 'new_counted', private.condition_on(counted, 'new'),
         'new_keys', (select string_agg(format('new.%I', k.key), ', ') from unnest(keys) as k (key))
     ));
 end
@@ -469,7 +477,7 @@ declare
 begin
     select
         min(c.counted), jsonb_build_object(
-            'counted', replace(min(c.counted), '{row}', 't'),
+            'counted', private.condition_on(min(c.counted), 't'),
             'keys', string_agg(format('t.%I', c.source_key), ', ' order by c.counter),
             'counters', string_agg(format('(%L, a.%I)', c.counter, c.source_key), ', ' order by c.counter)
         )
@@ -524,7 +532,7 @@ begin
             update {relation} as t set {copy} = allowed
             from before as b
             where t.id = b.id
-            returning ({counted})::integer - b.counts::integer as change, {keys}
+            returning {counted}::integer - b.counts::integer as change, {keys}
         ),
         moves as (
             select v.counter, v.id, sum(a.change)::integer as change
@@ -566,8 +574,8 @@ as $$
 declare
     terms jsonb := jsonb_build_object(
         'relation', relation, 'name', private.name_of(relation), 'owner', quote_ident(owner_column),
-        'columns', "columns", 'old', replace(readable, '{row}', 'old'), 'new', replace(readable, '{row}', 'new'),
-        'row', replace(readable, '{row}', 't'),
+        'columns', "columns", 'old', private.condition_on(readable, 'old'),
+        'new', private.condition_on(readable, 'new'), 'readable', private.condition_on(readable, 't'),
         -- Not a use: the owner's standing changed.
         'is_use', coalesce(
             'tg_op = ''INSERT'' or tg_op = ''UPDATE'' and new.' || standing_column || ' = old.' || standing_column,
@@ -578,7 +586,8 @@ begin
     perform private.widen_view(
         'private.tag_carriers',
         private.fill(
-            'select distinct t.id, u.name from {relation} as t cross join unnest(t.tags) as u (name) where {row}', terms
+            'select distinct t.id, u.name from {relation} as t cross join unnest(t.tags) as u (name) where {readable}',
+            terms
         ),
         'Every tag of every row everybody may read, once. Built by make_tag_notes().'
     );
@@ -726,7 +735,7 @@ $text$ end, jsonb_build_object(
             format(is_there, '') || ' and private.can_see(user_id)'
         end,
         format(is_there, '') || ' and (user_id = (select private.member_id()) or private.can_see(user_id))',
-        format(is_there, coalesce(' and ' || replace(takes, '{row}', 't'), '')),
+        format(is_there, coalesce(' and ' || private.condition_on(takes, 't'), '')),
         format('private.hold_%s(%I)', thing, key)
     );
     insert into private.personal_data (section, relation, condition) values (name, relation, 't.user_id = $1');
@@ -1504,6 +1513,28 @@ begin
 end
 $function$;
 
+create or replace function private.blocked_ids()
+    returns SETOF uuid
+    language plpgsql
+    stable
+    security definer
+    rows 10
+    set search_path to ''
+    AS $function$
+declare
+    -- Read once: each look into the token parses it anew.
+    me uuid := auth.uid();
+begin
+    return query
+    select b.blocked_id from public.user_blocks as b where b.blocker_id = me
+    union all
+    select b.blocker_id from public.user_blocks as b where b.blocked_id = me
+    union all
+    -- Nobody's any more, though not everything of theirs says so yet, see account_changes.
+    select c.user_id from private.account_changes as c where c.audience = 'owner' and c.user_id <> me;
+end
+$function$;
+
 create or replace function private.check_cart_item()
     returns trigger
     language plpgsql
@@ -1681,12 +1712,12 @@ begin
     if found then
         perform private.add_counts('comments.likes_count', array_agg(c.comment_id), array_agg(sign))
         from changed as c
-        where exists (select from public.comments as t where t.id = c.comment_id and t.user_id is not null);
+        where exists (select from public.comments as t where t.id = c.comment_id and (t.user_id is not null));
         return null;
     end if;
     if tg_op = 'DELETE' then
         -- Deleted with it: nothing is left to count on.
-        select t.id into target from public.comments as t where t.id = target and t.user_id is not null;
+        select t.id into target from public.comments as t where t.id = target and (t.user_id is not null);
     end if;
     if target is not null then
         change := private.claim_count('comments.likes_count', target, sign);
@@ -1713,7 +1744,7 @@ begin
     from (
         select c.post_id as id, sign * count(*)::integer as change
         from changed as c
-        where c.post_id is not null and c.audience <> 'owner'
+        where c.post_id is not null and (c.audience <> 'owner')
         group by 1
     ) as n
     -- Deleted with it: nothing is left to count on.
@@ -1730,7 +1761,7 @@ begin
     from (
         select c.item_id as id, sign * count(*)::integer as change
         from changed as c
-        where c.item_id is not null and c.audience <> 'owner'
+        where c.item_id is not null and (c.audience <> 'owner')
         group by 1
     ) as n
     -- Deleted with it: nothing is left to count on.
@@ -1747,7 +1778,7 @@ begin
     from (
         select c.article_id as id, sign * count(*)::integer as change
         from changed as c
-        where c.article_id is not null and c.audience <> 'owner'
+        where c.article_id is not null and (c.audience <> 'owner')
         group by 1
     ) as n
     -- Deleted with it: nothing is left to count on.
@@ -1878,7 +1909,7 @@ begin
     from (
         select c.group_id as id, sign * count(*)::integer as change
         from changed as c
-        where c.group_id is not null and c.audience <> 'owner'
+        where c.group_id is not null and (c.audience <> 'owner')
         group by 1
     ) as n
     -- Deleted with it: nothing is left to count on.
@@ -2103,7 +2134,7 @@ begin
     perform private.hold_comment_targets_of(chosen);
     for moved in
         with before as materialized (
-            select t.id, t.audience <> 'owner' as counts from public.comments as t
+            select t.id, (t.audience <> 'owner') as counts from public.comments as t
             where t.id = any (chosen)
             order by t.id
             for no key update
@@ -2160,7 +2191,7 @@ begin
     end if;
     for moved in
         with before as materialized (
-            select t.id, t.audience <> 'owner' as counts from public.posts as t
+            select t.id, (t.audience <> 'owner') as counts from public.posts as t
             where t.id = any (chosen)
             order by t.id
             for no key update
@@ -2702,8 +2733,8 @@ create or replace function private.note_tags_of_articles()
 begin
     perform private.note_tags(
         case when tg_op = 'INSERT' or tg_op = 'UPDATE' and new.author_audience = old.author_audience then new.author_id end,
-        case when tg_op <> 'INSERT' and old.audience = 'public' then old.tags else '{}' end,
-        case when tg_op <> 'DELETE' and new.audience = 'public' then new.tags else '{}' end
+        case when tg_op <> 'INSERT' and (old.audience = 'public') then old.tags else '{}' end,
+        case when tg_op <> 'DELETE' and (new.audience = 'public') then new.tags else '{}' end
     );
     return null;
 end
@@ -2718,8 +2749,8 @@ create or replace function private.note_tags_of_catalog_items()
 begin
     perform private.note_tags(
         case when tg_op = 'INSERT' or tg_op = 'UPDATE' and new.seller_is_active = old.seller_is_active then new.seller_id end,
-        case when tg_op <> 'INSERT' and old.is_visible then old.tags else '{}' end,
-        case when tg_op <> 'DELETE' and new.is_visible then new.tags else '{}' end
+        case when tg_op <> 'INSERT' and (old.is_visible) then old.tags else '{}' end,
+        case when tg_op <> 'DELETE' and (new.is_visible) then new.tags else '{}' end
     );
     return null;
 end
@@ -2734,8 +2765,8 @@ create or replace function private.note_tags_of_groups()
 begin
     perform private.note_tags(
         case when tg_op <> 'DELETE' then new.owner_id end,
-        case when tg_op <> 'INSERT' and old.visibility <> 'secret' then old.tags else '{}' end,
-        case when tg_op <> 'DELETE' and new.visibility <> 'secret' then new.tags else '{}' end
+        case when tg_op <> 'INSERT' and (old.visibility <> 'secret') then old.tags else '{}' end,
+        case when tg_op <> 'DELETE' and (new.visibility <> 'secret') then new.tags else '{}' end
     );
     return null;
 end
@@ -2750,8 +2781,8 @@ create or replace function private.note_tags_of_posts()
 begin
     perform private.note_tags(
         case when tg_op = 'INSERT' or tg_op = 'UPDATE' and new.author_audience = old.author_audience then new.user_id end,
-        case when tg_op <> 'INSERT' and old.audience = 'public' then old.tags else '{}' end,
-        case when tg_op <> 'DELETE' and new.audience = 'public' then new.tags else '{}' end
+        case when tg_op <> 'INSERT' and (old.audience = 'public') then old.tags else '{}' end,
+        case when tg_op <> 'DELETE' and (new.audience = 'public') then new.tags else '{}' end
     );
     return null;
 end
@@ -5838,12 +5869,12 @@ alter table public.tags
 
 -- What the registries of pages say now.
 update private.counters set truth = 'select t.article_id, count(*) from public.article_likes as t where t.article_id is not null group by 1', source = 'public.article_likes', source_key = 'article_id' where counter = 'articles.likes_count';
-update private.counters set truth = 'select t.group_id, count(*) from public.posts as t where t.group_id is not null and t.audience <> ''owner'' group by 1', source = 'public.posts', source_key = 'group_id', counted = '{row}.audience <> ''owner''' where counter = 'groups.posts_count';
+update private.counters set truth = 'select t.group_id, count(*) from public.posts as t where t.group_id is not null and (t.audience <> ''owner'') group by 1', source = 'public.posts', source_key = 'group_id', counted = '{row}.audience <> ''owner''' where counter = 'groups.posts_count';
 update private.counters set truth = 'select t.post_id, count(*) from public.post_likes as t where t.post_id is not null group by 1', source = 'public.post_likes', source_key = 'post_id' where counter = 'posts.likes_count';
 update private.counters set truth = 'select t.post_id, count(*) from public.post_shares as t where t.post_id is not null group by 1', source = 'public.post_shares', source_key = 'post_id' where counter = 'posts.shares_count';
-update private.counters set truth = 'select t.post_id, count(*) from public.comments as t where t.post_id is not null and t.audience <> ''owner'' group by 1', source = 'public.comments', source_key = 'post_id', counted = '{row}.audience <> ''owner''' where counter = 'posts.comments_count';
-update private.counters set truth = 'select t.item_id, count(*) from public.comments as t where t.item_id is not null and t.audience <> ''owner'' group by 1', source = 'public.comments', source_key = 'item_id', counted = '{row}.audience <> ''owner''' where counter = 'catalog_items.comments_count';
-update private.counters set truth = 'select t.article_id, count(*) from public.comments as t where t.article_id is not null and t.audience <> ''owner'' group by 1', source = 'public.comments', source_key = 'article_id', counted = '{row}.audience <> ''owner''' where counter = 'articles.comments_count';
+update private.counters set truth = 'select t.post_id, count(*) from public.comments as t where t.post_id is not null and (t.audience <> ''owner'') group by 1', source = 'public.comments', source_key = 'post_id', counted = '{row}.audience <> ''owner''' where counter = 'posts.comments_count';
+update private.counters set truth = 'select t.item_id, count(*) from public.comments as t where t.item_id is not null and (t.audience <> ''owner'') group by 1', source = 'public.comments', source_key = 'item_id', counted = '{row}.audience <> ''owner''' where counter = 'catalog_items.comments_count';
+update private.counters set truth = 'select t.article_id, count(*) from public.comments as t where t.article_id is not null and (t.audience <> ''owner'') group by 1', source = 'public.comments', source_key = 'article_id', counted = '{row}.audience <> ''owner''' where counter = 'articles.comments_count';
 update private.counters set truth = 'select t.comment_id, count(*) from public.comment_likes as t where t.comment_id is not null group by 1', source = 'public.comment_likes', source_key = 'comment_id' where counter = 'comments.likes_count';
 update private.counters set truth = 'select t.item_id, count(*) from public.favorites as t where t.item_id is not null group by 1', source = 'public.favorites', source_key = 'item_id' where counter = 'catalog_items.favorites_count';
 update private.counters set truth = 'select t.id, count(*) from private.tag_carriers as c inner join public.tags as t on t.name = c.name group by t.id' where counter = 'tags.usage_count';
