@@ -44,7 +44,8 @@ comment on column private.hooks.returns is 'What it returns: void, or setof with
 comment on column private.hooks.as_caller is
 'Runs with the caller''s rights, reads only, and may be called by members.';
 comment on column private.hooks.otherwise is
-'Statement for kinds without a function of their own, {relation} and {owner} replaced; null: each needs one.';
+'Statement for kinds without a function of their own, {relation} and {owner} replaced; null: each needs one. Several '
+'statements say return query themselves.';
 comment on column private.hooks.needs is 'Other hooks a kind must have that has this one.';
 comment on column private.hooks.refusal is 'Error for kinds that do not have the hook.';
 comment on column private.hooks.meaning is 'What it does; the comment of the function built.';
@@ -55,12 +56,14 @@ language sql
 stable
 set search_path = ''
 as $$
-    select case when hook.returns = 'void' then '' else 'return query ' end || case
+    select case
         when to_regproc(format('private.%I', kind.kind || '_' || hook.hook)) is not null then format(
-            '%s private.%I(ids%s)', case when hook.returns = 'void' then 'perform' else 'select * from' end,
+            '%s private.%I(ids%s)', case when hook.returns = 'void' then 'perform' else 'return query select * from' end,
             kind.kind || '_' || hook.hook, regexp_replace(hook.parameters, '\s*([a-z_]+)\s+[^,]+', ', \1', 'g')
         )
-        else replace(replace(hook.otherwise, '{relation}', kind.relation), '{owner}', quote_ident(kind.owner_column))
+        -- What takes several statements says itself which of them answers.
+        else case when hook.returns = 'void' or hook.otherwise like '%return query%' then '' else 'return query ' end
+            || replace(replace(hook.otherwise, '{relation}', kind.relation), '{owner}', quote_ident(kind.owner_column))
     end
 $$;
 comment on function private.hook_branch(private.kinds, private.hooks) is
@@ -163,8 +166,9 @@ insert into private.hooks (hook, parameters, returns, as_caller, otherwise, need
     'select t.id, t.{owner}, null::uuid from {relation} as t where t.id = any (ids)', '{can_read}', 'cannot_be_hidden',
     'Whose each is and in which group, whatever the caller may read.'),
 ('lock', '', 'setof private.content_state', false,
-    'select t.id, t.is_hidden from private.hold_each(''{relation}'', ids) as h (id) '
-    'inner join {relation} as t on t.id = h.id',
+    -- Read after the wait: a statement that waits goes on seeing what was before.
+    'perform private.hold_each(''{relation}'', ids); '
+    'return query select t.id, t.is_hidden from {relation} as t where t.id = any (ids)',
     '{place}', 'cannot_be_hidden',
     'Locks what is to be hidden or shown, in the order of the ids, and says whether it is hidden.'),
 ('hide', 'reason text', 'void', false,

@@ -352,13 +352,14 @@ using (
 
 -- Products have had their review all along; hiding one is the same decision.
 create function private.product_lock(ids uuid[]) returns setof private.content_state
-language sql
+language plpgsql
 security definer
 set search_path = ''
 as $$
-    select p.id, not p.is_approved
-    from private.hold_each('public.products', ids) as h (id)
-    inner join public.products as p on p.id = h.id
+begin
+    perform private.hold_each('public.products', ids);
+    return query select p.id, not p.is_approved from public.products as p where p.id = any (ids);
+end
 $$;
 comment on function private.product_lock(uuid[]) is 'Hook lock: hidden is what is not approved.';
 

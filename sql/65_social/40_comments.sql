@@ -436,10 +436,8 @@ as $$
 begin
     -- What it is about before the comment: who deletes a post takes them in this order.
     perform private.hold_comment_targets_of(ids);
-    return query
-    select c.id, c.is_hidden
-    from private.hold_each('public.comments', ids) as h (id)
-    inner join public.comments as c on c.id = h.id;
+    perform private.hold_each('public.comments', ids);
+    return query select c.id, c.is_hidden from public.comments as c where c.id = any (ids);
 end
 $$;
 comment on function private.comment_lock(uuid[]) is 'Hook lock: what the comments are about is kept first.';

@@ -1401,6 +1401,8 @@ drop function private.note_item_tags();
 
 drop function private.note_post_tags();
 
+drop function private.product_lock(uuid[]);
+
 drop function private.renew_notices();
 
 drop function private.tell_ban();
@@ -1659,6 +1661,22 @@ begin
         perform private.fail('invalid_tags', cardinality(cleaned)::text);
     end if;
     return cleaned;
+end
+$function$;
+
+create or replace function private.comment_lock (
+    ids uuid[]
+)
+    returns SETOF private.content_state
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+begin
+    -- What it is about before the comment: who deletes a post takes them in this order.
+    perform private.hold_comment_targets_of(ids);
+    perform private.hold_each('public.comments', ids);
+    return query select c.id, c.is_hidden from public.comments as c where c.id = any (ids);
 end
 $function$;
 
@@ -2043,6 +2061,33 @@ begin
             null;
         end;
     end loop;
+end
+$function$;
+
+create or replace function private.dispatch_lock (
+    kind text,
+    ids uuid[]
+)
+    returns SETOF private.content_state
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+begin
+    case kind
+        when 'article' then
+            perform private.hold_each('public.articles', ids); return query select t.id, t.is_hidden from public.articles as t where t.id = any (ids);
+        when 'artwork' then
+            perform private.hold_each('public.artworks', ids); return query select t.id, t.is_hidden from public.artworks as t where t.id = any (ids);
+        when 'comment' then
+            return query select * from private.comment_lock(ids);
+        when 'post' then
+            perform private.hold_each('public.posts', ids); return query select t.id, t.is_hidden from public.posts as t where t.id = any (ids);
+        when 'product' then
+            return query select * from private.product_lock(ids);
+        else
+            perform private.fail('cannot_be_hidden', kind);
+    end case;
 end
 $function$;
 
@@ -2555,6 +2600,26 @@ begin
 end
 $function$;
 
+create or replace function private.hook_branch (
+    kind private.kinds,
+    hook private.hooks
+)
+    returns text
+    language sql
+    stable
+    set search_path to ''
+    AS $function$
+    select case
+        when to_regproc(format('private.%I', kind.kind || '_' || hook.hook)) is not null then format(
+            '%s private.%I(ids%s)', case when hook.returns = 'void' then 'perform' else 'return query select * from' end,
+            kind.kind || '_' || hook.hook, regexp_replace(hook.parameters, '\s*([a-z_]+)\s+[^,]+', ', \1', 'g')
+        )
+        -- What takes several statements says itself which of them answers.
+        else case when hook.returns = 'void' or hook.otherwise like '%return query%' then '' else 'return query ' end
+            || replace(replace(hook.otherwise, '{relation}', kind.relation), '{owner}', quote_ident(kind.owner_column))
+    end
+$function$;
+
 create or replace function private.is_author()
     returns boolean
     language plpgsql
@@ -2933,6 +2998,20 @@ begin
         end;
     end if;
     problem := case when cents < least_cents then 'price_too_low' when cents > agreed_cents then 'price_changed' end;
+end
+$function$;
+
+create or replace function private.product_lock (
+    ids uuid[]
+)
+    returns SETOF private.content_state
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+begin
+    perform private.hold_each('public.products', ids);
+    return query select p.id, not p.is_approved from public.products as p where p.id = any (ids);
 end
 $function$;
 
@@ -5426,6 +5505,8 @@ comment on column private.counters.source is 'Relation whose rows are counted, w
 
 comment on column private.counters.source_key is 'Its column that says on what they count.';
 
+comment on column private.hooks.otherwise is 'Statement for kinds without a function of their own, {relation} and {owner} replaced; null: each needs one. Several statements say return query themselves.';
+
 comment on column public.article_likes.article_id is 'The liked article; one the caller can read.';
 
 comment on column public.article_likes.user_id is 'Who liked it; the caller.';
@@ -5519,6 +5600,8 @@ comment on function private.note_tags_of_groups() is 'Trigger: tags of groups ev
 comment on function private.note_tags_of_posts() is 'Trigger: tags of posts everybody may read. Built by make_tag_notes().';
 
 comment on function private.price_of(bigint, bigint, bigint, bigint) is 'What a piece costs a buyer who offers this much (null: no offer) for an item with this price and this minimum (null: not name-your-price) and agreed to pay so much at most (null: whatever it costs); the least they may offer; and what speaks against it: price_too_low, price_changed. The one rule of the cart and of checkout.';
+
+comment on function private.product_lock(uuid[]) is 'Hook lock: hidden is what is not approved.';
 
 comment on function private.require_reason(text) is 'The reason, tidied. Error: reason_required.';
 
@@ -5651,6 +5734,8 @@ revoke all on function private.note_tags_of_posts() from public;
 revoke all on function private.price_of(bigint, bigint, bigint, bigint) from public;
 
 grant execute on function private.price_of(bigint, bigint, bigint, bigint) to authenticated;
+
+revoke all on function private.product_lock(uuid[]) from public;
 
 revoke all on function private.require_reason(text) from public;
 
@@ -5879,6 +5964,7 @@ update private.counters set truth = 'select t.comment_id, count(*) from public.c
 update private.counters set truth = 'select t.item_id, count(*) from public.favorites as t where t.item_id is not null group by 1', source = 'public.favorites', source_key = 'item_id' where counter = 'catalog_items.favorites_count';
 update private.counters set truth = 'select t.id, count(*) from private.tag_carriers as c inner join public.tags as t on t.name = c.name group by t.id' where counter = 'tags.usage_count';
 update private.error_codes set description = 'A one-of-a-kind item is held during another buyer''s checkout. It is sold unless they give up: try later.' where code = 'item_reserved';
+update private.hooks set otherwise = 'perform private.hold_each(''{relation}'', ids); return query select t.id, t.is_hidden from {relation} as t where t.id = any (ids)' where hook = 'lock';
 update private.standing_steps set statement = 'select private.follow_author_of_catalog_items($1, $2)' where step = 'catalog_items';
 update private.standing_steps set statement = 'select private.follow_author_of_articles($1, $2)' where step = 'articles';
 insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values

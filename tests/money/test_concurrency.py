@@ -618,7 +618,12 @@ def test_taking_over_ones_own_pieces_while_another_wants_both(database: Database
             blocker.execute("select from public.catalog_items where id = %s for update", (first,))
             of_b.begin(blocker, lambda market: market.checkout(b, first, second)["status"])
             of_a.begin(blocker, lambda market: market.checkout(a, first, second)["status"])
-        assert Counter([of_a.end(), of_b.end()]) == {"pending": 1, "item_reserved": 1}
+        ended = Counter([of_a.end(), of_b.end()])
+    # Nobody waits for a piece that somebody is just taking: both may be refused, never both served. Whoever is refused
+    # has lost nothing and can try again.
+    assert ended in ({"pending": 1, "item_reserved": 1}, {"item_reserved": 2})
+    if ended["pending"] == 0:
+        assert market.checkout(a, first, second)["status"] == "pending"
 
 
 # -- a worker that dies -----------------------------------------------------------------------------------------------
