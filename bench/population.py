@@ -26,6 +26,7 @@ PEOPLE, POSTS, GROUPS = 100_000, 1_000_000, 2_000
 MEASURED = 50  # Members whose pages are measured,
 SHOWN = 50  # and authors whose profiles they look at.
 RARE_WORDS, RARE_POSTS = 20, 40  # Planted words, and how many posts have each; whatever the scale.
+SHARED = 20  # Posts to a text: reading a text for its search vector is the longest part of writing a post.
 SEED = 20_250_601
 BULK = (
     "posts", "post_likes", "follows", "comments", "group_members", "messages", "conversation_participants",
@@ -43,10 +44,15 @@ create function population.u(n bigint, salt bigint) returns double precision lan
 $$ select ((hashint8extended(n, salt) & 1073741823) + 1) / 1073741825.0 $$;
 create function population.at(n bigint, salt bigint) returns timestamptz language sql immutable as
 $$ select timestamptz '2025-06-01 00:00+00' - population.u(n, salt) * interval '365 days' $$;
-create unlogged table population.texts (place integer primary key, content text);
+create unlogged table population.texts (place integer primary key, content text, search tsvector);
 create unlogged table population.drafts (
-    n bigint, author integer, group_number integer, created_at timestamptz, content text
+    n bigint, author integer, group_number integer, created_at timestamptz, place integer, word text
 );
+"""
+
+READ = """
+update population.texts set search = private.search_vector(null, '{}', content)
+where place >= %(first)s and place < %(last)s
 """
 
 PROFILES = """
@@ -159,11 +165,14 @@ insert into public.posts (
     id, user_id, group_id, content, author_audience, search, likes_count, comments_count, is_approved, created_at
 )
 select
-    population.id('post', d.n), a.id, population.id('group', d.group_number), d.content, private.author_audience(a),
-    private.search_vector(null, '{}', d.content), coalesce(l.likes, 0), coalesce(c.comments, 0), true, d.created_at
+    population.id('post', d.n), a.id, population.id('group', d.group_number), concat_ws(' ', d.word, t.content),
+    private.author_audience(a),
+    case when d.word is null then t.search else private.search_vector(null, '{}', d.word || ' ' || t.content) end,
+    coalesce(l.likes, 0), coalesce(c.comments, 0), true, d.created_at
 from (
     select * from population.drafts as d where d.n > %(first)s and d.n <= %(last)s
 ) as d
+inner join population.texts as t on t.place = d.place
 inner join public.profiles as a on a.id = population.id('person', d.author)
 left join (select post_id, count(*) as likes from public.post_likes group by post_id) as l
     on l.post_id = population.id('post', d.n)
@@ -278,7 +287,10 @@ where
 def sizes(scale: float) -> dict[str, int]:
     """How many people, posts and groups there are at a scale; people are an even number."""
     people = max(1000, round(PEOPLE * scale / 2) * 2)
-    return {"people": people, "posts": max(people * 10, round(POSTS * scale)), "groups": max(20, round(GROUPS * scale))}
+    posts = max(people * 10, round(POSTS * scale))
+    return {
+        "people": people, "posts": posts, "groups": max(20, round(GROUPS * scale)), "texts": max(5000, posts // SHARED)
+    }  # fmt: skip
 
 
 class Texts:
@@ -298,14 +310,14 @@ class Texts:
         return " ".join(self.stream[start : start + 8 + int(self.chance.random() * 22)])
 
 
-def drafts(size: dict[str, int], texts: Texts) -> list[tuple[int, int, int | None, str]]:
-    """(number, author, group, content) of every post.
+def drafts(size: dict[str, int], chance: random.Random) -> list[tuple[int, int, int | None, int, str | None]]:
+    """(number, author, group, place of its text, planted word before it) of every post.
 
     One in five is written in a group, by an even person. The shown authors have sixty each and the measured people
     forty; of the others a few write hundreds and most a few. Rare words and a common one are planted in posts everybody
     may read.
     """
-    chance, people, posts = texts.chance, size["people"], size["posts"]
+    people, posts = size["people"], size["posts"]
     in_groups = posts // 5
     authors = [n for n in range(people - 99, people - 49) for _ in range(60)]
     authors += [n for n in range(people - 49, people + 1) for _ in range(40)]
@@ -317,21 +329,21 @@ def drafts(size: dict[str, int], texts: Texts) -> list[tuple[int, int, int | Non
     others = others[:room]
     others += [1 + int(chance.random() * (people - 100)) for _ in range(room - len(others))]
     authors = authors[: 100 * 50] + others
-    rows: list[tuple[int, int, int | None, str]] = [(n, a, None, texts.text()) for n, a in enumerate(authors, 1)]
+    rows: list[tuple[int, int, int | None, int, str | None]] = [
+        (n, a, None, int(chance.random() * size["texts"]), None) for n, a in enumerate(authors, 1)
+    ]
     half = people // 2 - 60
     for n in range(len(rows) + 1, posts + 1):
         # Groups are of different liveliness; all have enough for a page.
         group = 1 + n % size["groups"] if n % 2 else 1 + int(chance.random() ** 1.5 * size["groups"])
-        rows.append((n, 2 * (1 + int(chance.random() * half)), group, texts.text()))
+        rows.append((n, 2 * (1 + int(chance.random() * half)), group, int(chance.random() * size["texts"]), None))
     # The posts of shown authors, who are public and blocked by nobody, and of even people.
     readable = [i for i, row in enumerate(rows) if row[2] is None and (row[1] % 2 == 0 or row[1] > people - 100)]
     planted = chance.sample(readable, RARE_WORDS * RARE_POSTS)
-    for place, i in enumerate(planted):
-        n, author, group, content = rows[i]
-        rows[i] = (n, author, group, f"{content} {rare_word(place % RARE_WORDS)}")
+    for number, i in enumerate(planted):
+        rows[i] = (*rows[i][:4], rare_word(number % RARE_WORDS))
     for i in chance.sample(readable, len(readable) // 50):
-        n, author, group, content = rows[i]
-        rows[i] = (n, author, group, f"{COMMON_WORD} {content}")
+        rows[i] = (*rows[i][:4], " ".join(filter(None, (COMMON_WORD, rows[i][4]))))
     return rows
 
 
@@ -418,17 +430,18 @@ def load(url: str, scale: float = 1.0, quiet: bool = False) -> None:
 
         task = progress.add_task("texts", total=None)
         texts = Texts(random.Random(SEED))
-        with admin.cursor().copy("copy population.texts from stdin") as copy:
-            for n in range(5_000):
+        with admin.cursor().copy("copy population.texts (place, content) from stdin") as copy:
+            for n in range(size["texts"]):
                 copy.write_row((n, texts.text()))
-        with admin.cursor().copy("copy population.drafts (n, author, group_number, content) from stdin") as copy:
-            for row in drafts(size, texts):
+        with admin.cursor().copy("copy population.drafts (n, author, group_number, place, word) from stdin") as copy:
+            for row in drafts(size, texts.chance):
                 copy.write_row(row)
         admin.execute("update population.drafts set created_at = population.at(n, 71)")
         admin.execute("create index on population.drafts (n)")
         admin.execute("analyze population.texts, population.drafts")
         progress.update(task, total=1, completed=1)
 
+        in_parts("words", READ, size["texts"])
         step("people", PROFILES)
         step("groups", MEMBERS)
         admin.execute("analyze public.profiles, public.user_blocks")
