@@ -90,7 +90,7 @@ parallel safe
 set search_path = ''
 as $$
 begin
-    return 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+    return uuid 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 end
 $$;
 comment on function private.last_uuid() is

@@ -266,7 +266,7 @@ set search_path = ''
 as $$
 declare
     given jsonb := to_jsonb(new);
-    tidied jsonb := '{}';
+    tidied jsonb := jsonb '{}';
     rule text;
     field text;
     before jsonb;

@@ -69,7 +69,7 @@ as $$
 declare
     chosen_from text := tg_argv[0];
     key text := tg_argv[1];
-    most integer := tg_argv[2];
+    most integer := tg_argv[2]::integer;
     available text := tg_argv[3];
     problem text;
 begin

@@ -285,7 +285,7 @@ declare
     page_rows integer := case when export_my_data.section is null then 500 else 2000 end;
     part private.personal_data;
     page record;
-    more jsonb := '{}';
+    more jsonb := jsonb '{}';
     result jsonb;
 begin
     -- Also for banned users: everybody may have a copy of what is stored about them.

@@ -874,10 +874,11 @@ security definer
 set search_path = ''
 as $$
 declare
-    admin uuid := private.require_admin();
-    made uuid := private.pay_refund_outside(refund_id, reference, null);
+    made uuid;
     refund public.refunds;
 begin
+    perform private.require_admin();
+    made := private.pay_refund_outside(refund_id, reference, null);
     select * into strict refund from public.refunds as r where r.id = made;
     return refund;
 end

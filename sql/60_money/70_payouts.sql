@@ -538,9 +538,11 @@ begin
     if to_regclass('auth.mfa_factors') is null then
         return false;
     end if;
-    execute 'select exists (
-        select from auth.mfa_factors as f where f.user_id = $1 and f.status::text = ''verified'' and f.created_at < $2
-    )' into found_one using has_factor_from_before.user_id, moment;
+    -- Not every Auth has it, so nothing that reads this function may look for it.
+    execute format(
+        'select exists (select from %I.mfa_factors as f '
+        'where f.user_id = $1 and f.status::text = ''verified'' and f.created_at < $2)', 'auth'
+    ) into found_one using has_factor_from_before.user_id, moment;
     return found_one;
 end
 $$;

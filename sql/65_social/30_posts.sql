@@ -570,25 +570,6 @@ select private.make_counter('public.post_shares', 'post_id', 'shares_count');
 select private.make_by_me('liked', 'public.post_likes', 'post_id');
 select private.make_by_me('shared', 'public.post_shares', 'post_id');
 
-create function private.post_evidence(ids uuid[], reader uuid) returns setof private.reported_content
-language plpgsql
-stable
-security definer
-set search_path = ''
-as $$
-begin
-    return query
-    select
-        p.id, p.user_id,
-        to_jsonb(p) - 'search' || jsonb_build_object('poll_options', coalesce((
-            select jsonb_agg(o.option order by o.position) from public.poll_options as o where o.post_id = p.id
-        ), '[]'))
-    from public.posts as p
-    where p.id = any (ids);
-end
-$$;
-comment on function private.post_evidence(uuid[], uuid) is 'Hook evidence: with the options of a poll.';
-
 create function private.post_place(ids uuid[]) returns setof private.content_place
 language sql
 stable

@@ -368,6 +368,22 @@ with check (
 create policy poll_votes_delete on public.poll_votes for delete to authenticated
 using (user_id = (select private.member_id()) and private.hold_open_poll(post_id));
 
+create function private.post_evidence(ids uuid[], reader uuid) returns setof private.reported_content
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select
+        p.id, p.user_id,
+        to_jsonb(p) - 'search' || jsonb_build_object('poll_options', coalesce((
+            select jsonb_agg(o.option order by o.position) from public.poll_options as o where o.post_id = p.id
+        ), '[]'))
+    from public.posts as p
+    where p.id = any (ids)
+$$;
+comment on function private.post_evidence(uuid[], uuid) is 'Hook evidence: with the options of a poll.';
+
 insert into private.error_codes (code, sqlstate, message, description) values
 ('invalid_poll', 'PT400', 'This poll is not complete.',
 'The detail says what is missing or wrong: the question, 2 to 10 different options, an end in the future.'),

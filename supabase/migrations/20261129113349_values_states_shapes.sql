@@ -181,7 +181,7 @@ parallel safe
 set search_path = ''
 as $$
 begin
-    return 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+    return uuid 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 end
 $$;
 comment on function private.last_uuid() is
@@ -1401,6 +1401,8 @@ drop function private.note_item_tags();
 
 drop function private.note_post_tags();
 
+drop function private.post_evidence(uuid[], uuid);
+
 drop function private.product_lock(uuid[]);
 
 drop function private.renew_notices();
@@ -1568,6 +1570,41 @@ begin
         new.shown_price_cents := price.cents;
     end if;
     return new;
+end
+$function$;
+
+create or replace function private.check_choices()
+    returns trigger
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+declare
+    chosen_from text := tg_argv[0];
+    key text := tg_argv[1];
+    most integer := tg_argv[2]::integer;
+    available text := tg_argv[3];
+    problem text;
+begin
+    execute format(
+        'select a.%1$I::text from added as a left join %2$s as c on c.id = a.%1$I and %3$s where c.id is null limit 1',
+        key, chosen_from, available
+    ) into problem;
+    if problem is not null then
+        perform private.fail('choice_not_available', problem);
+    end if;
+
+    -- Two requests of one person take turns, so that together they cannot exceed the limit.
+    perform pg_advisory_xact_lock(hashtextextended('avenue:' || tg_table_name || o.user_id, 0))
+    from (select distinct a.user_id from added as a order by a.user_id) as o;
+    execute format(
+        'select t.user_id::text from %s as t where t.user_id in (select a.user_id from added as a) '
+        'group by t.user_id having count(*) > $1 limit 1', tg_relid::regclass
+    ) into problem using most;
+    if problem is not null then
+        perform private.fail('too_many_choices', most::text);
+    end if;
+    return null;
 end
 $function$;
 
@@ -2455,6 +2492,30 @@ begin
 end
 $function$;
 
+create or replace function private.has_factor_from_before (
+    user_id uuid,
+    moment timestamp with time zone
+)
+    returns boolean
+    language plpgsql
+    stable
+    set search_path to ''
+    AS $function$
+declare
+    found_one boolean;
+begin
+    if to_regclass('auth.mfa_factors') is null then
+        return false;
+    end if;
+    -- Not every Auth has it, so nothing that reads this function may look for it.
+    execute format(
+        'select exists (select from %I.mfa_factors as f '
+        'where f.user_id = $1 and f.status::text = ''verified'' and f.created_at < $2)', 'auth'
+    ) into found_one using has_factor_from_before.user_id, moment;
+    return found_one;
+end
+$function$;
+
 create or replace function private.has_liked_article (
     article_id uuid
 )
@@ -2975,6 +3036,25 @@ begin
 end
 $function$;
 
+create or replace function private.post_evidence (
+    ids uuid[],
+    reader uuid
+)
+    returns SETOF private.reported_content
+    language sql
+    stable
+    security definer
+    set search_path to ''
+    AS $function$
+    select
+        p.id, p.user_id,
+        to_jsonb(p) - 'search' || jsonb_build_object('poll_options', coalesce((
+            select jsonb_agg(o.option order by o.position) from public.poll_options as o where o.post_id = p.id
+        ), '[]'))
+    from public.posts as p
+    where p.id = any (ids)
+$function$;
+
 create or replace function private.price_of (
     price_cents bigint,
     minimum_price_cents bigint,
@@ -3474,6 +3554,43 @@ begin
 end
 $function$;
 
+create or replace function private.tidy_texts()
+    returns trigger
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+declare
+    given jsonb := to_jsonb(new);
+    tidied jsonb := jsonb '{}';
+    rule text;
+    field text;
+    before jsonb;
+    after jsonb;
+begin
+    foreach rule in array tg_argv loop
+        field := split_part(rule, ' ', 1);
+        before := given -> field;
+        continue when before = 'null';
+        after := case split_part(rule, ' ', 2)
+            when 'line' then to_jsonb(nullif(private.tidy_name(before #>> '{}'), ''))
+            when 'body' then to_jsonb(nullif(private.tidy_body(before #>> '{}'), ''))
+            when 'object' then private.tidy_object(before)
+        end;
+        if after is null and split_part(rule, ' ', 3) = 'required' then
+            perform private.fail('text_not_visible', field);
+        end if;
+        if after is distinct from before then
+            tidied := tidied || jsonb_build_object(field, after);
+        end if;
+    end loop;
+    if tidied <> '{}' then
+        new := jsonb_populate_record(new, tidied);
+    end if;
+    return new;
+end
+$function$;
+
 create or replace function private.username_problem (
     username text,
     user_id uuid default null::uuid
@@ -3856,6 +3973,62 @@ begin
 end
 $function$;
 
+create or replace function public.export_my_data (
+    section text default null::text,
+    after jsonb default null::jsonb
+)
+    returns jsonb
+    language plpgsql
+    stable
+    security definer
+    set search_path to ''
+    AS $function$
+declare
+    caller uuid := auth.uid();
+    -- A page of every section is read well within the time a request may take.
+    page_rows integer := case when export_my_data.section is null then 500 else 2000 end;
+    part private.personal_data;
+    page record;
+    more jsonb := jsonb '{}';
+    result jsonb;
+begin
+    -- Also for banned users: everybody may have a copy of what is stored about them.
+    select jsonb_build_object(
+        'exported_at', now(),
+        'account', jsonb_build_object(
+            'id', u.id, 'email', u.email, 'phone', u.phone, 'metadata', u.raw_user_meta_data,
+            'created_at', u.created_at, 'last_sign_in_at', u.last_sign_in_at
+        )
+    ) into result
+    from auth.users as u where u.id = caller;
+    if result is null then
+        perform private.fail('not_signed_in');
+    end if;
+    if jsonb_typeof(after) <> 'array' or after is not null and section is null then
+        perform private.fail('section_not_found', left(format('after: %s', after), 100));
+    end if;
+    for part in
+        select * from private.personal_data as d
+        where
+            (export_my_data.section is null or d.section = export_my_data.section)
+            and d.condition is not null and to_regclass(d.relation) is not null
+        order by d.section
+    loop
+        page := private.export_rows(
+            part, caller, case when export_my_data.section is not null then after end, page_rows
+        );
+        result := result || jsonb_build_object(part.section, page.records);
+        if page.next is not null then
+            more := more || jsonb_build_object(part.section, page.next);
+        end if;
+    end loop;
+    if export_my_data.section is not null and not result ? export_my_data.section then
+        perform private.fail('section_not_found', left(export_my_data.section, 100));
+    end if;
+    return result || jsonb_build_object('more', more);
+end
+$function$;
+
 create or replace function public.feed (
     before_created_at timestamp with time zone default null::timestamp with time zone,
     before_id uuid default null::uuid,
@@ -4142,6 +4315,26 @@ begin
         )
     order by f.distance, f.id
     limit private.page_size(max_rows);
+end
+$function$;
+
+create or replace function public.pay_refund_outside (
+    refund_id uuid,
+    reference text
+)
+    returns public.refunds
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+declare
+    made uuid;
+    refund public.refunds;
+begin
+    perform private.require_admin();
+    made := private.pay_refund_outside(refund_id, reference, null);
+    select * into strict refund from public.refunds as r where r.id = made;
+    return refund;
 end
 $function$;
 
@@ -5599,6 +5792,8 @@ comment on function private.note_tags_of_groups() is 'Trigger: tags of groups ev
 
 comment on function private.note_tags_of_posts() is 'Trigger: tags of posts everybody may read. Built by make_tag_notes().';
 
+comment on function private.post_evidence(uuid[], uuid) is 'Hook evidence: with the options of a poll.';
+
 comment on function private.price_of(bigint, bigint, bigint, bigint) is 'What a piece costs a buyer who offers this much (null: no offer) for an item with this price and this minimum (null: not name-your-price) and agreed to pay so much at most (null: whatever it costs); the least they may offer; and what speaks against it: price_too_low, price_changed. The one rule of the cart and of checkout.';
 
 comment on function private.product_lock(uuid[]) is 'Hook lock: hidden is what is not approved.';
@@ -5730,6 +5925,8 @@ revoke all on function private.note_tags_of_catalog_items() from public;
 revoke all on function private.note_tags_of_groups() from public;
 
 revoke all on function private.note_tags_of_posts() from public;
+
+revoke all on function private.post_evidence(uuid[], uuid) from public;
 
 revoke all on function private.price_of(bigint, bigint, bigint, bigint) from public;
 
