@@ -217,7 +217,9 @@ class Client:
         return self.remove("comments", id=self.any("comment"))
 
     def write(self) -> httpx.Response:
-        group = {"group_id": self.dice.choice(self.crowd.things["group"])} if self.dice.random() < 0.7 else {}
+        # Mostly where posts wait to be approved, or a run may have none.
+        groups = self.crowd.things["group"] + self.crowd.things["group"][1:2] * 3
+        group = {"group_id": self.dice.choice(groups)} if self.dice.random() < 0.8 else {}
         answer = self.add("posts", content="post", **group)
         if group:
             self.crowd.remember("group post", answer)

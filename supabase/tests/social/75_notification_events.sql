@@ -1,6 +1,5 @@
 begin;
 \ir ../helpers.psql
-create extension if not exists pgtap with schema extensions;
 set local search_path = public, extensions;
 select no_plan();
 
