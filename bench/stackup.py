@@ -112,7 +112,8 @@ class Benchmarks:
 
         return {
             "ledger_post": lambda: books().ledger_post(),
-            "settle": lambda: books().settle(),
+            "settle": lambda: books().settle(self.services),
+            "settle_one": lambda: books().settle_one(self.services),
             "webhook": lambda: webhook.measure(self.services),
             "pre_request": lambda: pre_request.measure(self.services),
             "rls_listing": lambda: listing.measure(self.services, self.admin_url),

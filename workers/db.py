@@ -24,6 +24,7 @@ Function = Literal[
     "account_changes_due",
     "advance_account",
     "approve_payout",
+    "assume_deliveries",
     "attach_payment_ref",
     "audit_books",
     "authorize_download",
@@ -71,6 +72,7 @@ Function = Literal[
     "replay_webhook_event",
     "retry_refund",
     "set_payout_destination",
+    "settle_batch",
     "start_payment",
     "store_webhook_events",
     "unsent_attachments",
@@ -145,7 +147,7 @@ def _statement(verb: LiteralString, function: Function, count: int) -> bytes:
 
 
 def _adapt(argument: object) -> object:
-    return Jsonb(argument) if isinstance(argument, dict | list) else argument
+    return Jsonb(argument) if isinstance(argument, dict) else argument
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:

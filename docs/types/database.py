@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field, JsonValue
 
 ExtensionsCube: TypeAlias = str
 PgCatalogTsvector: TypeAlias = str
-Kind: TypeAlias = Literal["article", "artist_profile", "artwork", "banned_address", "book_correction", "category", "comment", "conversation", "custom_field_request", "genre", "group", "message", "order", "order_item", "payout", "post", "product", "product_file", "profile", "refund", "refund_request", "report", "skill", "transaction", "wallet", "webhook_event"]
-NotificationType: TypeAlias = Literal["account_banned", "account_restored", "bid", "comment", "commission", "connected", "consultation", "content_hidden", "content_restored", "earnings", "favorite", "field_approved", "field_rejected", "follow", "group_approved", "group_banned", "group_invitation", "group_ownership", "group_post_approved", "group_post_rejected", "group_post_request", "group_request", "group_role", "like", "livestream", "mention", "message", "order", "payout", "payout_account", "payout_failed", "payout_requested", "purchase", "refund", "refund_request", "refund_request_answered", "reply", "report_ban", "report_ban_lifted", "report_resolved", "report_warning", "review", "role_changed", "share", "system", "tip"]
+Kind: TypeAlias = Literal["article", "artist_profile", "artwork", "banned_address", "book_correction", "category", "comment", "conversation", "custom_field_request", "genre", "group", "message", "order", "order_item", "payable", "payout", "post", "product", "product_file", "profile", "refund", "refund_request", "report", "skill", "tip", "tip_jar", "transaction", "wallet", "webhook_event"]
+NotificationType: TypeAlias = Literal["account_banned", "account_restored", "bid", "comment", "commission", "connected", "consultation", "content_hidden", "content_restored", "earnings", "favorite", "field_approved", "field_rejected", "follow", "group_approved", "group_banned", "group_invitation", "group_ownership", "group_post_approved", "group_post_rejected", "group_post_request", "group_request", "group_role", "like", "livestream", "mention", "message", "order", "payout", "payout_account", "payout_failed", "payout_requested", "purchase", "refund", "refund_request", "refund_request_answered", "reply", "report_ban", "report_ban_lifted", "report_resolved", "report_warning", "review", "role_changed", "share", "shipped", "system", "tip"]
 
 LedgerJournalKind: TypeAlias = Literal["sale", "unapplied", "fee_adjustment", "release", "refund", "refund_reversal", "payout_requested", "payout_completed", "payout_failed", "payout_returned", "adjustment", "correction"]
 
@@ -68,6 +68,8 @@ PublicModerationLevel: TypeAlias = Literal["group", "platform"]
 
 PublicOrderStatus: TypeAlias = Literal["pending", "processing", "completed", "cancelled", "refunded", "partially_refunded"]
 
+PublicPayableStatus: TypeAlias = Literal["open", "paid", "lapsed", "withdrawn", "returned"]
+
 PublicPaymentProvider: TypeAlias = Literal["stripe", "paypal", "wallet"]
 
 PublicPaymentPurpose: TypeAlias = Literal["order"]
@@ -98,13 +100,13 @@ PublicReportReason: TypeAlias = Literal["spam", "harassment", "hate", "violence"
 
 PublicReportState: TypeAlias = Literal["open", "upheld", "dismissed", "false_report"]
 
+PublicShipmentStatus: TypeAlias = Literal["shipped", "in_transit", "out_for_delivery", "available_for_pickup", "delivered", "lost", "returned"]
+
 PublicSubscriptionStatus: TypeAlias = Literal["active", "cancelled", "past_due", "unpaid", "incomplete", "trialing", "expired"]
 
 PublicTheme: TypeAlias = Literal["light", "dark"]
 
 PublicTransactionStatus: TypeAlias = Literal["pending", "completed", "refunded", "partially_refunded", "failed", "disputed"]
-
-PublicTransactionType: TypeAlias = Literal["product_purchase", "artwork_purchase"]
 
 PublicUserRole: TypeAlias = Literal["member", "author", "admin", "super_admin"]
 
@@ -255,6 +257,7 @@ class PublicArtworks(BaseModel):
     currency: str = Field(alias="currency")
     description: Optional[str] = Field(alias="description")
     dimensions: Optional[str] = Field(alias="dimensions")
+    edition_size: Optional[int] = Field(alias="edition_size")
     file_size_bytes: Optional[int] = Field(alias="file_size_bytes")
     hidden_reason: Optional[str] = Field(alias="hidden_reason")
     id: uuid.UUID = Field(alias="id")
@@ -262,6 +265,7 @@ class PublicArtworks(BaseModel):
     is_featured: bool = Field(alias="is_featured")
     is_for_sale: bool = Field(alias="is_for_sale")
     is_hidden: bool = Field(alias="is_hidden")
+    is_physical: bool = Field(alias="is_physical")
     original_price_cents: Optional[int] = Field(alias="original_price_cents")
     price_cents: int = Field(alias="price_cents")
     seller_id: uuid.UUID = Field(alias="seller_id")
@@ -279,6 +283,7 @@ class PublicArtworksInsert(TypedDict):
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
     dimensions: NotRequired[Annotated[Optional[str], Field(alias="dimensions")]]
+    edition_size: NotRequired[Annotated[Optional[int], Field(alias="edition_size")]]
     file_size_bytes: NotRequired[Annotated[Optional[int], Field(alias="file_size_bytes")]]
     hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
@@ -286,6 +291,7 @@ class PublicArtworksInsert(TypedDict):
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_for_sale: NotRequired[Annotated[bool, Field(alias="is_for_sale")]]
     is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_physical: NotRequired[Annotated[bool, Field(alias="is_physical")]]
     original_price_cents: NotRequired[Annotated[Optional[int], Field(alias="original_price_cents")]]
     price_cents: Annotated[int, Field(alias="price_cents")]
     seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
@@ -303,6 +309,7 @@ class PublicArtworksUpdate(TypedDict):
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
     dimensions: NotRequired[Annotated[Optional[str], Field(alias="dimensions")]]
+    edition_size: NotRequired[Annotated[Optional[int], Field(alias="edition_size")]]
     file_size_bytes: NotRequired[Annotated[Optional[int], Field(alias="file_size_bytes")]]
     hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
@@ -310,6 +317,7 @@ class PublicArtworksUpdate(TypedDict):
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_for_sale: NotRequired[Annotated[bool, Field(alias="is_for_sale")]]
     is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_physical: NotRequired[Annotated[bool, Field(alias="is_physical")]]
     original_price_cents: NotRequired[Annotated[Optional[int], Field(alias="original_price_cents")]]
     price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
     seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
@@ -412,6 +420,8 @@ class PublicCartItems(BaseModel):
     added_at: datetime.datetime = Field(alias="added_at")
     item_id: uuid.UUID = Field(alias="item_id")
     offered_price_cents: Optional[int] = Field(alias="offered_price_cents")
+    option_id: Optional[uuid.UUID] = Field(alias="option_id")
+    option_key: uuid.UUID = Field(alias="option_key")
     quantity: int = Field(alias="quantity")
     shown_price_cents: int = Field(alias="shown_price_cents")
     user_id: uuid.UUID = Field(alias="user_id")
@@ -420,6 +430,8 @@ class PublicCartItemsInsert(TypedDict):
     added_at: NotRequired[Annotated[datetime.datetime, Field(alias="added_at")]]
     item_id: Annotated[uuid.UUID, Field(alias="item_id")]
     offered_price_cents: NotRequired[Annotated[Optional[int], Field(alias="offered_price_cents")]]
+    option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
+    option_key: NotRequired[Annotated[uuid.UUID, Field(alias="option_key")]]
     quantity: NotRequired[Annotated[int, Field(alias="quantity")]]
     shown_price_cents: NotRequired[Annotated[int, Field(alias="shown_price_cents")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
@@ -428,6 +440,8 @@ class PublicCartItemsUpdate(TypedDict):
     added_at: NotRequired[Annotated[datetime.datetime, Field(alias="added_at")]]
     item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
     offered_price_cents: NotRequired[Annotated[Optional[int], Field(alias="offered_price_cents")]]
+    option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
+    option_key: NotRequired[Annotated[uuid.UUID, Field(alias="option_key")]]
     quantity: NotRequired[Annotated[int, Field(alias="quantity")]]
     shown_price_cents: NotRequired[Annotated[int, Field(alias="shown_price_cents")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
@@ -439,10 +453,15 @@ class PublicCatalogItems(BaseModel):
     currency: str = Field(alias="currency")
     favorites_count: int = Field(alias="favorites_count")
     id: uuid.UUID = Field(alias="id")
+    is_browsable: bool = Field(alias="is_browsable")
+    is_buyable: bool = Field(alias="is_buyable")
+    is_exclusively_sold: bool = Field(alias="is_exclusively_sold")
     is_featured: bool = Field(alias="is_featured")
     is_for_sale: bool = Field(alias="is_for_sale")
     is_listed: bool = Field(alias="is_listed")
     is_published: bool = Field(alias="is_published")
+    is_repeatable: bool = Field(alias="is_repeatable")
+    is_sold_out: bool = Field(alias="is_sold_out")
     is_unique: bool = Field(alias="is_unique")
     is_visible: bool = Field(alias="is_visible")
     kind: Kind = Field(alias="kind")
@@ -453,12 +472,15 @@ class PublicCatalogItems(BaseModel):
     published_at: Optional[datetime.datetime] = Field(alias="published_at")
     purchases_count: int = Field(alias="purchases_count")
     rating_average: float = Field(alias="rating_average")
+    requires_shipping: bool = Field(alias="requires_shipping")
     reviews_count: int = Field(alias="reviews_count")
     search: PgCatalogTsvector = Field(alias="search")
     seller_id: uuid.UUID = Field(alias="seller_id")
     seller_is_active: bool = Field(alias="seller_is_active")
     slug: str = Field(alias="slug")
+    stock: Optional[int] = Field(alias="stock")
     tags: List[str] = Field(alias="tags")
+    taken: int = Field(alias="taken")
     thumbnail_url: Optional[str] = Field(alias="thumbnail_url")
     title: str = Field(alias="title")
     updated_at: datetime.datetime = Field(alias="updated_at")
@@ -471,11 +493,16 @@ class PublicCatalogItemsInsert(TypedDict):
     currency: Annotated[str, Field(alias="currency")]
     favorites_count: NotRequired[Annotated[int, Field(alias="favorites_count")]]
     id: Annotated[uuid.UUID, Field(alias="id")]
+    is_browsable: Annotated[bool, Field(alias="is_browsable")]
+    is_buyable: NotRequired[Annotated[bool, Field(alias="is_buyable")]]
+    is_exclusively_sold: NotRequired[Annotated[bool, Field(alias="is_exclusively_sold")]]
     is_featured: Annotated[bool, Field(alias="is_featured")]
     is_for_sale: Annotated[bool, Field(alias="is_for_sale")]
     is_listed: NotRequired[Annotated[bool, Field(alias="is_listed")]]
     is_published: Annotated[bool, Field(alias="is_published")]
-    is_unique: Annotated[bool, Field(alias="is_unique")]
+    is_repeatable: Annotated[bool, Field(alias="is_repeatable")]
+    is_sold_out: NotRequired[Annotated[bool, Field(alias="is_sold_out")]]
+    is_unique: NotRequired[Annotated[bool, Field(alias="is_unique")]]
     is_visible: NotRequired[Annotated[bool, Field(alias="is_visible")]]
     kind: Annotated[Kind, Field(alias="kind")]
     minimum_price_cents: NotRequired[Annotated[Optional[int], Field(alias="minimum_price_cents")]]
@@ -485,12 +512,15 @@ class PublicCatalogItemsInsert(TypedDict):
     published_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="published_at")]]
     purchases_count: NotRequired[Annotated[int, Field(alias="purchases_count")]]
     rating_average: NotRequired[Annotated[float, Field(alias="rating_average")]]
+    requires_shipping: Annotated[bool, Field(alias="requires_shipping")]
     reviews_count: NotRequired[Annotated[int, Field(alias="reviews_count")]]
     search: Annotated[PgCatalogTsvector, Field(alias="search")]
     seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
     seller_is_active: Annotated[bool, Field(alias="seller_is_active")]
     slug: Annotated[str, Field(alias="slug")]
+    stock: NotRequired[Annotated[Optional[int], Field(alias="stock")]]
     tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    taken: NotRequired[Annotated[int, Field(alias="taken")]]
     thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
     title: Annotated[str, Field(alias="title")]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
@@ -503,10 +533,15 @@ class PublicCatalogItemsUpdate(TypedDict):
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     favorites_count: NotRequired[Annotated[int, Field(alias="favorites_count")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_browsable: NotRequired[Annotated[bool, Field(alias="is_browsable")]]
+    is_buyable: NotRequired[Annotated[bool, Field(alias="is_buyable")]]
+    is_exclusively_sold: NotRequired[Annotated[bool, Field(alias="is_exclusively_sold")]]
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_for_sale: NotRequired[Annotated[bool, Field(alias="is_for_sale")]]
     is_listed: NotRequired[Annotated[bool, Field(alias="is_listed")]]
     is_published: NotRequired[Annotated[bool, Field(alias="is_published")]]
+    is_repeatable: NotRequired[Annotated[bool, Field(alias="is_repeatable")]]
+    is_sold_out: NotRequired[Annotated[bool, Field(alias="is_sold_out")]]
     is_unique: NotRequired[Annotated[bool, Field(alias="is_unique")]]
     is_visible: NotRequired[Annotated[bool, Field(alias="is_visible")]]
     kind: NotRequired[Annotated[Kind, Field(alias="kind")]]
@@ -517,16 +552,64 @@ class PublicCatalogItemsUpdate(TypedDict):
     published_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="published_at")]]
     purchases_count: NotRequired[Annotated[int, Field(alias="purchases_count")]]
     rating_average: NotRequired[Annotated[float, Field(alias="rating_average")]]
+    requires_shipping: NotRequired[Annotated[bool, Field(alias="requires_shipping")]]
     reviews_count: NotRequired[Annotated[int, Field(alias="reviews_count")]]
     search: NotRequired[Annotated[PgCatalogTsvector, Field(alias="search")]]
     seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
     seller_is_active: NotRequired[Annotated[bool, Field(alias="seller_is_active")]]
     slug: NotRequired[Annotated[str, Field(alias="slug")]]
+    stock: NotRequired[Annotated[Optional[int], Field(alias="stock")]]
     tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    taken: NotRequired[Annotated[int, Field(alias="taken")]]
     thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
     title: NotRequired[Annotated[str, Field(alias="title")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
     views_count: NotRequired[Annotated[int, Field(alias="views_count")]]
+
+class PublicCatalogOptions(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    details: JsonValue = Field(alias="details")
+    id: uuid.UUID = Field(alias="id")
+    is_active: bool = Field(alias="is_active")
+    is_exclusive: bool = Field(alias="is_exclusive")
+    is_set_aside: bool = Field(alias="is_set_aside")
+    item_id: uuid.UUID = Field(alias="item_id")
+    position: int = Field(alias="position")
+    price_cents: int = Field(alias="price_cents")
+    stock: Optional[int] = Field(alias="stock")
+    taken: int = Field(alias="taken")
+    title: str = Field(alias="title")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicCatalogOptionsInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    details: NotRequired[Annotated[JsonValue, Field(alias="details")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_active: NotRequired[Annotated[bool, Field(alias="is_active")]]
+    is_exclusive: NotRequired[Annotated[bool, Field(alias="is_exclusive")]]
+    is_set_aside: NotRequired[Annotated[bool, Field(alias="is_set_aside")]]
+    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    price_cents: Annotated[int, Field(alias="price_cents")]
+    stock: NotRequired[Annotated[Optional[int], Field(alias="stock")]]
+    taken: NotRequired[Annotated[int, Field(alias="taken")]]
+    title: Annotated[str, Field(alias="title")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicCatalogOptionsUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    details: NotRequired[Annotated[JsonValue, Field(alias="details")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_active: NotRequired[Annotated[bool, Field(alias="is_active")]]
+    is_exclusive: NotRequired[Annotated[bool, Field(alias="is_exclusive")]]
+    is_set_aside: NotRequired[Annotated[bool, Field(alias="is_set_aside")]]
+    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    stock: NotRequired[Annotated[Optional[int], Field(alias="stock")]]
+    taken: NotRequired[Annotated[int, Field(alias="taken")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicCategories(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
@@ -1118,21 +1201,31 @@ class PublicNotificationsUpdate(TypedDict):
 
 class PublicOrderItems(BaseModel):
     buyer_id: uuid.UUID = Field(alias="buyer_id")
+    charged_cents: int = Field(alias="charged_cents")
     commission_bps: int = Field(alias="commission_bps")
     created_at: datetime.datetime = Field(alias="created_at")
     currency: str = Field(alias="currency")
     description: Optional[str] = Field(alias="description")
     details: JsonValue = Field(alias="details")
+    discount_cents: int = Field(alias="discount_cents")
     id: uuid.UUID = Field(alias="id")
-    item_id: uuid.UUID = Field(alias="item_id")
+    is_counted: bool = Field(alias="is_counted")
+    is_held: bool = Field(alias="is_held")
+    is_owned_once: bool = Field(alias="is_owned_once")
+    is_shipped: bool = Field(alias="is_shipped")
+    item_id: Optional[uuid.UUID] = Field(alias="item_id")
+    kind: str = Field(alias="kind")
     license_text: Optional[str] = Field(alias="license_text")
     license_type: Optional[PublicLicenseType] = Field(alias="license_type")
     license_version: Optional[int] = Field(alias="license_version")
     line_no: int = Field(alias="line_no")
+    option_id: Optional[uuid.UUID] = Field(alias="option_id")
     order_id: uuid.UUID = Field(alias="order_id")
+    payable_id: Optional[uuid.UUID] = Field(alias="payable_id")
     quantity: int = Field(alias="quantity")
     seller_id: uuid.UUID = Field(alias="seller_id")
     seller_tier: str = Field(alias="seller_tier")
+    shipping_cents: int = Field(alias="shipping_cents")
     tax_cents: int = Field(alias="tax_cents")
     title: str = Field(alias="title")
     total_cents: int = Field(alias="total_cents")
@@ -1140,21 +1233,31 @@ class PublicOrderItems(BaseModel):
 
 class PublicOrderItemsInsert(TypedDict):
     buyer_id: Annotated[uuid.UUID, Field(alias="buyer_id")]
+    charged_cents: NotRequired[Annotated[int, Field(alias="charged_cents")]]
     commission_bps: Annotated[int, Field(alias="commission_bps")]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
     details: NotRequired[Annotated[JsonValue, Field(alias="details")]]
+    discount_cents: NotRequired[Annotated[int, Field(alias="discount_cents")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
-    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    is_counted: NotRequired[Annotated[bool, Field(alias="is_counted")]]
+    is_held: NotRequired[Annotated[bool, Field(alias="is_held")]]
+    is_owned_once: NotRequired[Annotated[bool, Field(alias="is_owned_once")]]
+    is_shipped: NotRequired[Annotated[bool, Field(alias="is_shipped")]]
+    item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="item_id")]]
+    kind: Annotated[str, Field(alias="kind")]
     license_text: NotRequired[Annotated[Optional[str], Field(alias="license_text")]]
     license_type: NotRequired[Annotated[Optional[PublicLicenseType], Field(alias="license_type")]]
     license_version: NotRequired[Annotated[Optional[int], Field(alias="license_version")]]
     line_no: Annotated[int, Field(alias="line_no")]
+    option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
     order_id: Annotated[uuid.UUID, Field(alias="order_id")]
+    payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
     quantity: NotRequired[Annotated[int, Field(alias="quantity")]]
     seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
     seller_tier: Annotated[str, Field(alias="seller_tier")]
+    shipping_cents: NotRequired[Annotated[int, Field(alias="shipping_cents")]]
     tax_cents: NotRequired[Annotated[int, Field(alias="tax_cents")]]
     title: Annotated[str, Field(alias="title")]
     total_cents: NotRequired[Annotated[int, Field(alias="total_cents")]]
@@ -1162,21 +1265,31 @@ class PublicOrderItemsInsert(TypedDict):
 
 class PublicOrderItemsUpdate(TypedDict):
     buyer_id: NotRequired[Annotated[uuid.UUID, Field(alias="buyer_id")]]
+    charged_cents: NotRequired[Annotated[int, Field(alias="charged_cents")]]
     commission_bps: NotRequired[Annotated[int, Field(alias="commission_bps")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
     details: NotRequired[Annotated[JsonValue, Field(alias="details")]]
+    discount_cents: NotRequired[Annotated[int, Field(alias="discount_cents")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
-    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    is_counted: NotRequired[Annotated[bool, Field(alias="is_counted")]]
+    is_held: NotRequired[Annotated[bool, Field(alias="is_held")]]
+    is_owned_once: NotRequired[Annotated[bool, Field(alias="is_owned_once")]]
+    is_shipped: NotRequired[Annotated[bool, Field(alias="is_shipped")]]
+    item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="item_id")]]
+    kind: NotRequired[Annotated[str, Field(alias="kind")]]
     license_text: NotRequired[Annotated[Optional[str], Field(alias="license_text")]]
     license_type: NotRequired[Annotated[Optional[PublicLicenseType], Field(alias="license_type")]]
     license_version: NotRequired[Annotated[Optional[int], Field(alias="license_version")]]
     line_no: NotRequired[Annotated[int, Field(alias="line_no")]]
+    option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
     order_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_id")]]
+    payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
     quantity: NotRequired[Annotated[int, Field(alias="quantity")]]
     seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
     seller_tier: NotRequired[Annotated[str, Field(alias="seller_tier")]]
+    shipping_cents: NotRequired[Annotated[int, Field(alias="shipping_cents")]]
     tax_cents: NotRequired[Annotated[int, Field(alias="tax_cents")]]
     title: NotRequired[Annotated[str, Field(alias="title")]]
     total_cents: NotRequired[Annotated[int, Field(alias="total_cents")]]
@@ -1235,6 +1348,69 @@ class PublicOrdersUpdate(TypedDict):
     total_cents: NotRequired[Annotated[int, Field(alias="total_cents")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+
+class PublicPayables(BaseModel):
+    amount_cents: int = Field(alias="amount_cents")
+    buyer_id: uuid.UUID = Field(alias="buyer_id")
+    commission_bps: int = Field(alias="commission_bps")
+    created_at: datetime.datetime = Field(alias="created_at")
+    currency: str = Field(alias="currency")
+    details: JsonValue = Field(alias="details")
+    free_until: Optional[datetime.datetime] = Field(alias="free_until")
+    id: uuid.UUID = Field(alias="id")
+    item_id: Optional[uuid.UUID] = Field(alias="item_id")
+    kind: Kind = Field(alias="kind")
+    part: int = Field(alias="part")
+    pay_by: Optional[datetime.datetime] = Field(alias="pay_by")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    seller_tier: str = Field(alias="seller_tier")
+    shipping_cents: int = Field(alias="shipping_cents")
+    status: PublicPayableStatus = Field(alias="status")
+    subject_id: uuid.UUID = Field(alias="subject_id")
+    title: str = Field(alias="title")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicPayablesInsert(TypedDict):
+    amount_cents: Annotated[int, Field(alias="amount_cents")]
+    buyer_id: Annotated[uuid.UUID, Field(alias="buyer_id")]
+    commission_bps: Annotated[int, Field(alias="commission_bps")]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    details: NotRequired[Annotated[JsonValue, Field(alias="details")]]
+    free_until: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="free_until")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="item_id")]]
+    kind: Annotated[Kind, Field(alias="kind")]
+    part: NotRequired[Annotated[int, Field(alias="part")]]
+    pay_by: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="pay_by")]]
+    seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
+    seller_tier: Annotated[str, Field(alias="seller_tier")]
+    shipping_cents: NotRequired[Annotated[int, Field(alias="shipping_cents")]]
+    status: NotRequired[Annotated[PublicPayableStatus, Field(alias="status")]]
+    subject_id: Annotated[uuid.UUID, Field(alias="subject_id")]
+    title: Annotated[str, Field(alias="title")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicPayablesUpdate(TypedDict):
+    amount_cents: NotRequired[Annotated[int, Field(alias="amount_cents")]]
+    buyer_id: NotRequired[Annotated[uuid.UUID, Field(alias="buyer_id")]]
+    commission_bps: NotRequired[Annotated[int, Field(alias="commission_bps")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    details: NotRequired[Annotated[JsonValue, Field(alias="details")]]
+    free_until: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="free_until")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="item_id")]]
+    kind: NotRequired[Annotated[Kind, Field(alias="kind")]]
+    part: NotRequired[Annotated[int, Field(alias="part")]]
+    pay_by: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="pay_by")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    seller_tier: NotRequired[Annotated[str, Field(alias="seller_tier")]]
+    shipping_cents: NotRequired[Annotated[int, Field(alias="shipping_cents")]]
+    status: NotRequired[Annotated[PublicPayableStatus, Field(alias="status")]]
+    subject_id: NotRequired[Annotated[uuid.UUID, Field(alias="subject_id")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicPayments(BaseModel):
     amount_cents: int = Field(alias="amount_cents")
@@ -1906,35 +2082,66 @@ class PublicProfilesUpdate(TypedDict):
     website_url: NotRequired[Annotated[Optional[str], Field(alias="website_url")]]
 
 class PublicPurchases(BaseModel):
-    buyer_id: uuid.UUID = Field(alias="buyer_id")
     currency: str = Field(alias="currency")
-    item_id: uuid.UUID = Field(alias="item_id")
+    id: uuid.UUID = Field(alias="id")
+    is_away: bool = Field(alias="is_away")
+    is_owned_once: bool = Field(alias="is_owned_once")
+    is_single: bool = Field(alias="is_single")
+    item_id: Optional[uuid.UUID] = Field(alias="item_id")
+    kind: str = Field(alias="kind")
+    number: Optional[int] = Field(alias="number")
+    option_id: Optional[uuid.UUID] = Field(alias="option_id")
     order_item_id: uuid.UUID = Field(alias="order_item_id")
+    owner_id: Optional[uuid.UUID] = Field(alias="owner_id")
+    payer_id: uuid.UUID = Field(alias="payer_id")
     price_cents: int = Field(alias="price_cents")
     purchased_at: datetime.datetime = Field(alias="purchased_at")
     revoked_at: Optional[datetime.datetime] = Field(alias="revoked_at")
+    revoked_reason: Optional[str] = Field(alias="revoked_reason")
+    unit: int = Field(alias="unit")
 
 class PublicPurchasesInsert(TypedDict):
-    buyer_id: Annotated[uuid.UUID, Field(alias="buyer_id")]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
-    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_away: NotRequired[Annotated[bool, Field(alias="is_away")]]
+    is_owned_once: Annotated[bool, Field(alias="is_owned_once")]
+    is_single: Annotated[bool, Field(alias="is_single")]
+    item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="item_id")]]
+    kind: Annotated[str, Field(alias="kind")]
+    number: NotRequired[Annotated[Optional[int], Field(alias="number")]]
+    option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
     order_item_id: Annotated[uuid.UUID, Field(alias="order_item_id")]
+    owner_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="owner_id")]]
+    payer_id: Annotated[uuid.UUID, Field(alias="payer_id")]
     price_cents: Annotated[int, Field(alias="price_cents")]
     purchased_at: NotRequired[Annotated[datetime.datetime, Field(alias="purchased_at")]]
     revoked_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="revoked_at")]]
+    revoked_reason: NotRequired[Annotated[Optional[str], Field(alias="revoked_reason")]]
+    unit: NotRequired[Annotated[int, Field(alias="unit")]]
 
 class PublicPurchasesUpdate(TypedDict):
-    buyer_id: NotRequired[Annotated[uuid.UUID, Field(alias="buyer_id")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
-    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_away: NotRequired[Annotated[bool, Field(alias="is_away")]]
+    is_owned_once: NotRequired[Annotated[bool, Field(alias="is_owned_once")]]
+    is_single: NotRequired[Annotated[bool, Field(alias="is_single")]]
+    item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="item_id")]]
+    kind: NotRequired[Annotated[str, Field(alias="kind")]]
+    number: NotRequired[Annotated[Optional[int], Field(alias="number")]]
+    option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
     order_item_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_item_id")]]
+    owner_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="owner_id")]]
+    payer_id: NotRequired[Annotated[uuid.UUID, Field(alias="payer_id")]]
     price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
     purchased_at: NotRequired[Annotated[datetime.datetime, Field(alias="purchased_at")]]
     revoked_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="revoked_at")]]
+    revoked_reason: NotRequired[Annotated[Optional[str], Field(alias="revoked_reason")]]
+    unit: NotRequired[Annotated[int, Field(alias="unit")]]
 
 class PublicRefundLines(BaseModel):
     amount_cents: int = Field(alias="amount_cents")
     commission_cents: int = Field(alias="commission_cents")
+    fee_cents: int = Field(alias="fee_cents")
     refund_id: uuid.UUID = Field(alias="refund_id")
     seller_cents: int = Field(alias="seller_cents")
     tax_cents: int = Field(alias="tax_cents")
@@ -1943,6 +2150,7 @@ class PublicRefundLines(BaseModel):
 class PublicRefundLinesInsert(TypedDict):
     amount_cents: Annotated[int, Field(alias="amount_cents")]
     commission_cents: Annotated[int, Field(alias="commission_cents")]
+    fee_cents: NotRequired[Annotated[int, Field(alias="fee_cents")]]
     refund_id: Annotated[uuid.UUID, Field(alias="refund_id")]
     seller_cents: Annotated[int, Field(alias="seller_cents")]
     tax_cents: Annotated[int, Field(alias="tax_cents")]
@@ -1951,6 +2159,7 @@ class PublicRefundLinesInsert(TypedDict):
 class PublicRefundLinesUpdate(TypedDict):
     amount_cents: NotRequired[Annotated[int, Field(alias="amount_cents")]]
     commission_cents: NotRequired[Annotated[int, Field(alias="commission_cents")]]
+    fee_cents: NotRequired[Annotated[int, Field(alias="fee_cents")]]
     refund_id: NotRequired[Annotated[uuid.UUID, Field(alias="refund_id")]]
     seller_cents: NotRequired[Annotated[int, Field(alias="seller_cents")]]
     tax_cents: NotRequired[Annotated[int, Field(alias="tax_cents")]]
@@ -2005,6 +2214,7 @@ class PublicRefunds(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
     currency: str = Field(alias="currency")
     failure_reason: Optional[str] = Field(alias="failure_reason")
+    fee_bearer: str = Field(alias="fee_bearer")
     id: uuid.UUID = Field(alias="id")
     is_open: bool = Field(alias="is_open")
     order_item_id: Optional[uuid.UUID] = Field(alias="order_item_id")
@@ -2026,6 +2236,7 @@ class PublicRefundsInsert(TypedDict):
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     failure_reason: NotRequired[Annotated[Optional[str], Field(alias="failure_reason")]]
+    fee_bearer: NotRequired[Annotated[str, Field(alias="fee_bearer")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
     order_item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="order_item_id")]]
@@ -2047,6 +2258,7 @@ class PublicRefundsUpdate(TypedDict):
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     failure_reason: NotRequired[Annotated[Optional[str], Field(alias="failure_reason")]]
+    fee_bearer: NotRequired[Annotated[str, Field(alias="fee_bearer")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
     order_item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="order_item_id")]]
@@ -2162,6 +2374,78 @@ class PublicSaleReviewsUpdate(TypedDict):
     released_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="released_at")]]
     seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
     transaction_id: NotRequired[Annotated[uuid.UUID, Field(alias="transaction_id")]]
+
+class PublicShipments(BaseModel):
+    carrier: Optional[str] = Field(alias="carrier")
+    created_at: datetime.datetime = Field(alias="created_at")
+    delivered_at: Optional[datetime.datetime] = Field(alias="delivered_at")
+    id: uuid.UUID = Field(alias="id")
+    is_suspicious: bool = Field(alias="is_suspicious")
+    order_item_id: uuid.UUID = Field(alias="order_item_id")
+    returned_at: Optional[datetime.datetime] = Field(alias="returned_at")
+    shipped_at: datetime.datetime = Field(alias="shipped_at")
+    status: PublicShipmentStatus = Field(alias="status")
+    status_at: datetime.datetime = Field(alias="status_at")
+    tracking_number: Optional[str] = Field(alias="tracking_number")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicShipmentsInsert(TypedDict):
+    carrier: NotRequired[Annotated[Optional[str], Field(alias="carrier")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivered_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="delivered_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_suspicious: NotRequired[Annotated[bool, Field(alias="is_suspicious")]]
+    order_item_id: Annotated[uuid.UUID, Field(alias="order_item_id")]
+    returned_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="returned_at")]]
+    shipped_at: NotRequired[Annotated[datetime.datetime, Field(alias="shipped_at")]]
+    status: NotRequired[Annotated[PublicShipmentStatus, Field(alias="status")]]
+    status_at: NotRequired[Annotated[datetime.datetime, Field(alias="status_at")]]
+    tracking_number: NotRequired[Annotated[Optional[str], Field(alias="tracking_number")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicShipmentsUpdate(TypedDict):
+    carrier: NotRequired[Annotated[Optional[str], Field(alias="carrier")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivered_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="delivered_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_suspicious: NotRequired[Annotated[bool, Field(alias="is_suspicious")]]
+    order_item_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_item_id")]]
+    returned_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="returned_at")]]
+    shipped_at: NotRequired[Annotated[datetime.datetime, Field(alias="shipped_at")]]
+    status: NotRequired[Annotated[PublicShipmentStatus, Field(alias="status")]]
+    status_at: NotRequired[Annotated[datetime.datetime, Field(alias="status_at")]]
+    tracking_number: NotRequired[Annotated[Optional[str], Field(alias="tracking_number")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicShippingRates(BaseModel):
+    countries: List[str] = Field(alias="countries")
+    created_at: datetime.datetime = Field(alias="created_at")
+    free_above_cents: Optional[int] = Field(alias="free_above_cents")
+    id: uuid.UUID = Field(alias="id")
+    name: str = Field(alias="name")
+    price_cents: int = Field(alias="price_cents")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicShippingRatesInsert(TypedDict):
+    countries: NotRequired[Annotated[List[str], Field(alias="countries")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    free_above_cents: NotRequired[Annotated[Optional[int], Field(alias="free_above_cents")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    name: Annotated[str, Field(alias="name")]
+    price_cents: Annotated[int, Field(alias="price_cents")]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicShippingRatesUpdate(TypedDict):
+    countries: NotRequired[Annotated[List[str], Field(alias="countries")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    free_above_cents: NotRequired[Annotated[Optional[int], Field(alias="free_above_cents")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    name: NotRequired[Annotated[str, Field(alias="name")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicSkills(BaseModel):
     category_id: Optional[uuid.UUID] = Field(alias="category_id")
@@ -2280,6 +2564,102 @@ class PublicTagsUpdate(TypedDict):
     trending_score: NotRequired[Annotated[float, Field(alias="trending_score")]]
     usage_count: NotRequired[Annotated[int, Field(alias="usage_count")]]
 
+class PublicTipJars(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    hidden_reason: Optional[str] = Field(alias="hidden_reason")
+    id: uuid.UUID = Field(alias="id")
+    is_hidden: bool = Field(alias="is_hidden")
+    is_open: bool = Field(alias="is_open")
+    minimum_cents: int = Field(alias="minimum_cents")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    suggested_cents: int = Field(alias="suggested_cents")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicTipJarsInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
+    minimum_cents: NotRequired[Annotated[int, Field(alias="minimum_cents")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    suggested_cents: NotRequired[Annotated[int, Field(alias="suggested_cents")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicTipJarsUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
+    minimum_cents: NotRequired[Annotated[int, Field(alias="minimum_cents")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    suggested_cents: NotRequired[Annotated[int, Field(alias="suggested_cents")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicTips(BaseModel):
+    amount_cents: int = Field(alias="amount_cents")
+    closed_at: Optional[datetime.datetime] = Field(alias="closed_at")
+    created_at: datetime.datetime = Field(alias="created_at")
+    currency: str = Field(alias="currency")
+    id: uuid.UUID = Field(alias="id")
+    item_id: Optional[uuid.UUID] = Field(alias="item_id")
+    message: Optional[str] = Field(alias="message")
+    order_item_id: uuid.UUID = Field(alias="order_item_id")
+    recipient_id: uuid.UUID = Field(alias="recipient_id")
+    sender_id: uuid.UUID = Field(alias="sender_id")
+
+class PublicTipsInsert(TypedDict):
+    amount_cents: Annotated[int, Field(alias="amount_cents")]
+    closed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="closed_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="item_id")]]
+    message: NotRequired[Annotated[Optional[str], Field(alias="message")]]
+    order_item_id: Annotated[uuid.UUID, Field(alias="order_item_id")]
+    recipient_id: Annotated[uuid.UUID, Field(alias="recipient_id")]
+    sender_id: Annotated[uuid.UUID, Field(alias="sender_id")]
+
+class PublicTipsUpdate(TypedDict):
+    amount_cents: NotRequired[Annotated[int, Field(alias="amount_cents")]]
+    closed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="closed_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="item_id")]]
+    message: NotRequired[Annotated[Optional[str], Field(alias="message")]]
+    order_item_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_item_id")]]
+    recipient_id: NotRequired[Annotated[uuid.UUID, Field(alias="recipient_id")]]
+    sender_id: NotRequired[Annotated[uuid.UUID, Field(alias="sender_id")]]
+
+class PublicTransactionPayees(BaseModel):
+    cents: int = Field(alias="cents")
+    payee_id: uuid.UUID = Field(alias="payee_id")
+    pending_cents: int = Field(alias="pending_cents")
+    refunded_cents: int = Field(alias="refunded_cents")
+    release_journal_id: Optional[int] = Field(alias="release_journal_id")
+    share_bps: int = Field(alias="share_bps")
+    transaction_id: uuid.UUID = Field(alias="transaction_id")
+
+class PublicTransactionPayeesInsert(TypedDict):
+    cents: Annotated[int, Field(alias="cents")]
+    payee_id: Annotated[uuid.UUID, Field(alias="payee_id")]
+    pending_cents: Annotated[int, Field(alias="pending_cents")]
+    refunded_cents: NotRequired[Annotated[int, Field(alias="refunded_cents")]]
+    release_journal_id: NotRequired[Annotated[Optional[int], Field(alias="release_journal_id")]]
+    share_bps: NotRequired[Annotated[int, Field(alias="share_bps")]]
+    transaction_id: Annotated[uuid.UUID, Field(alias="transaction_id")]
+
+class PublicTransactionPayeesUpdate(TypedDict):
+    cents: NotRequired[Annotated[int, Field(alias="cents")]]
+    payee_id: NotRequired[Annotated[uuid.UUID, Field(alias="payee_id")]]
+    pending_cents: NotRequired[Annotated[int, Field(alias="pending_cents")]]
+    refunded_cents: NotRequired[Annotated[int, Field(alias="refunded_cents")]]
+    release_journal_id: NotRequired[Annotated[Optional[int], Field(alias="release_journal_id")]]
+    share_bps: NotRequired[Annotated[int, Field(alias="share_bps")]]
+    transaction_id: NotRequired[Annotated[uuid.UUID, Field(alias="transaction_id")]]
+
 class PublicTransactions(BaseModel):
     amount_commission_cents: int = Field(alias="amount_commission_cents")
     amount_fees_cents: int = Field(alias="amount_fees_cents")
@@ -2288,10 +2668,13 @@ class PublicTransactions(BaseModel):
     amount_total_cents: int = Field(alias="amount_total_cents")
     buyer_id: uuid.UUID = Field(alias="buyer_id")
     commission_bps: int = Field(alias="commission_bps")
-    completed_at: datetime.datetime = Field(alias="completed_at")
+    completed_at: Optional[datetime.datetime] = Field(alias="completed_at")
     created_at: datetime.datetime = Field(alias="created_at")
     currency: str = Field(alias="currency")
+    free_refunded_cents: int = Field(alias="free_refunded_cents")
+    free_until: Optional[datetime.datetime] = Field(alias="free_until")
     id: uuid.UUID = Field(alias="id")
+    kind: str = Field(alias="kind")
     metadata: JsonValue = Field(alias="metadata")
     order_item_id: uuid.UUID = Field(alias="order_item_id")
     payment_id: uuid.UUID = Field(alias="payment_id")
@@ -2299,21 +2682,22 @@ class PublicTransactions(BaseModel):
     payment_processor: PublicPaymentProvider = Field(alias="payment_processor")
     paypal_order_id: Optional[str] = Field(alias="paypal_order_id")
     paypal_transaction_id: Optional[str] = Field(alias="paypal_transaction_id")
-    pending_cents: int = Field(alias="pending_cents")
     refunded_at: Optional[datetime.datetime] = Field(alias="refunded_at")
     refunded_cents: int = Field(alias="refunded_cents")
     refunded_commission_cents: int = Field(alias="refunded_commission_cents")
+    refunded_fee_cents: int = Field(alias="refunded_fee_cents")
     refunded_seller_cents: int = Field(alias="refunded_seller_cents")
     refunded_tax_cents: int = Field(alias="refunded_tax_cents")
-    related_id: uuid.UUID = Field(alias="related_id")
-    release_at: datetime.datetime = Field(alias="release_at")
+    related_id: Optional[uuid.UUID] = Field(alias="related_id")
+    release_at: Optional[datetime.datetime] = Field(alias="release_at")
     release_journal_id: Optional[int] = Field(alias="release_journal_id")
     seller_id: uuid.UUID = Field(alias="seller_id")
     seller_tier: str = Field(alias="seller_tier")
+    settled_at: datetime.datetime = Field(alias="settled_at")
+    ship_by: Optional[datetime.datetime] = Field(alias="ship_by")
     status: PublicTransactionStatus = Field(alias="status")
     stripe_charge_id: Optional[str] = Field(alias="stripe_charge_id")
     stripe_payment_intent_id: Optional[str] = Field(alias="stripe_payment_intent_id")
-    transaction_type: PublicTransactionType = Field(alias="transaction_type")
     updated_at: datetime.datetime = Field(alias="updated_at")
 
 class PublicTransactionsInsert(TypedDict):
@@ -2324,10 +2708,13 @@ class PublicTransactionsInsert(TypedDict):
     amount_total_cents: Annotated[int, Field(alias="amount_total_cents")]
     buyer_id: Annotated[uuid.UUID, Field(alias="buyer_id")]
     commission_bps: Annotated[int, Field(alias="commission_bps")]
-    completed_at: NotRequired[Annotated[datetime.datetime, Field(alias="completed_at")]]
+    completed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="completed_at")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    free_refunded_cents: NotRequired[Annotated[int, Field(alias="free_refunded_cents")]]
+    free_until: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="free_until")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    kind: Annotated[str, Field(alias="kind")]
     metadata: NotRequired[Annotated[JsonValue, Field(alias="metadata")]]
     order_item_id: Annotated[uuid.UUID, Field(alias="order_item_id")]
     payment_id: Annotated[uuid.UUID, Field(alias="payment_id")]
@@ -2335,21 +2722,22 @@ class PublicTransactionsInsert(TypedDict):
     payment_processor: Annotated[PublicPaymentProvider, Field(alias="payment_processor")]
     paypal_order_id: NotRequired[Annotated[Optional[str], Field(alias="paypal_order_id")]]
     paypal_transaction_id: NotRequired[Annotated[Optional[str], Field(alias="paypal_transaction_id")]]
-    pending_cents: Annotated[int, Field(alias="pending_cents")]
     refunded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="refunded_at")]]
     refunded_cents: NotRequired[Annotated[int, Field(alias="refunded_cents")]]
     refunded_commission_cents: NotRequired[Annotated[int, Field(alias="refunded_commission_cents")]]
+    refunded_fee_cents: NotRequired[Annotated[int, Field(alias="refunded_fee_cents")]]
     refunded_seller_cents: NotRequired[Annotated[int, Field(alias="refunded_seller_cents")]]
     refunded_tax_cents: NotRequired[Annotated[int, Field(alias="refunded_tax_cents")]]
-    related_id: Annotated[uuid.UUID, Field(alias="related_id")]
-    release_at: Annotated[datetime.datetime, Field(alias="release_at")]
+    related_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="related_id")]]
+    release_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="release_at")]]
     release_journal_id: NotRequired[Annotated[Optional[int], Field(alias="release_journal_id")]]
     seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
     seller_tier: Annotated[str, Field(alias="seller_tier")]
+    settled_at: NotRequired[Annotated[datetime.datetime, Field(alias="settled_at")]]
+    ship_by: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="ship_by")]]
     status: NotRequired[Annotated[PublicTransactionStatus, Field(alias="status")]]
     stripe_charge_id: NotRequired[Annotated[Optional[str], Field(alias="stripe_charge_id")]]
     stripe_payment_intent_id: NotRequired[Annotated[Optional[str], Field(alias="stripe_payment_intent_id")]]
-    transaction_type: Annotated[PublicTransactionType, Field(alias="transaction_type")]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicTransactionsUpdate(TypedDict):
@@ -2360,10 +2748,13 @@ class PublicTransactionsUpdate(TypedDict):
     amount_total_cents: NotRequired[Annotated[int, Field(alias="amount_total_cents")]]
     buyer_id: NotRequired[Annotated[uuid.UUID, Field(alias="buyer_id")]]
     commission_bps: NotRequired[Annotated[int, Field(alias="commission_bps")]]
-    completed_at: NotRequired[Annotated[datetime.datetime, Field(alias="completed_at")]]
+    completed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="completed_at")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    free_refunded_cents: NotRequired[Annotated[int, Field(alias="free_refunded_cents")]]
+    free_until: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="free_until")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    kind: NotRequired[Annotated[str, Field(alias="kind")]]
     metadata: NotRequired[Annotated[JsonValue, Field(alias="metadata")]]
     order_item_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_item_id")]]
     payment_id: NotRequired[Annotated[uuid.UUID, Field(alias="payment_id")]]
@@ -2371,21 +2762,22 @@ class PublicTransactionsUpdate(TypedDict):
     payment_processor: NotRequired[Annotated[PublicPaymentProvider, Field(alias="payment_processor")]]
     paypal_order_id: NotRequired[Annotated[Optional[str], Field(alias="paypal_order_id")]]
     paypal_transaction_id: NotRequired[Annotated[Optional[str], Field(alias="paypal_transaction_id")]]
-    pending_cents: NotRequired[Annotated[int, Field(alias="pending_cents")]]
     refunded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="refunded_at")]]
     refunded_cents: NotRequired[Annotated[int, Field(alias="refunded_cents")]]
     refunded_commission_cents: NotRequired[Annotated[int, Field(alias="refunded_commission_cents")]]
+    refunded_fee_cents: NotRequired[Annotated[int, Field(alias="refunded_fee_cents")]]
     refunded_seller_cents: NotRequired[Annotated[int, Field(alias="refunded_seller_cents")]]
     refunded_tax_cents: NotRequired[Annotated[int, Field(alias="refunded_tax_cents")]]
-    related_id: NotRequired[Annotated[uuid.UUID, Field(alias="related_id")]]
-    release_at: NotRequired[Annotated[datetime.datetime, Field(alias="release_at")]]
+    related_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="related_id")]]
+    release_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="release_at")]]
     release_journal_id: NotRequired[Annotated[Optional[int], Field(alias="release_journal_id")]]
     seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
     seller_tier: NotRequired[Annotated[str, Field(alias="seller_tier")]]
+    settled_at: NotRequired[Annotated[datetime.datetime, Field(alias="settled_at")]]
+    ship_by: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="ship_by")]]
     status: NotRequired[Annotated[PublicTransactionStatus, Field(alias="status")]]
     stripe_charge_id: NotRequired[Annotated[Optional[str], Field(alias="stripe_charge_id")]]
     stripe_payment_intent_id: NotRequired[Annotated[Optional[str], Field(alias="stripe_payment_intent_id")]]
-    transaction_type: NotRequired[Annotated[PublicTransactionType, Field(alias="transaction_type")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicUserBlocks(BaseModel):

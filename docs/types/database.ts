@@ -14,6 +14,7 @@ export type Kind =
   | "message"
   | "order"
   | "order_item"
+  | "payable"
   | "payout"
   | "post"
   | "product"
@@ -23,6 +24,8 @@ export type Kind =
   | "refund_request"
   | "report"
   | "skill"
+  | "tip"
+  | "tip_jar"
   | "transaction"
   | "wallet"
   | "webhook_event";
@@ -71,6 +74,7 @@ export type NotificationType =
   | "review"
   | "role_changed"
   | "share"
+  | "shipped"
   | "system"
   | "tip";
 
@@ -278,6 +282,7 @@ isOneToOne: true
                     "currency": string,
                     "description": string | null,
                     "dimensions": string | null,
+                    "edition_size": number | null,
                     "file_size_bytes": number | null,
                     "hidden_reason": string | null,
                     "id": string,
@@ -285,6 +290,7 @@ isOneToOne: true
                     "is_featured": boolean,
                     "is_for_sale": boolean,
                     "is_hidden": boolean,
+                    "is_physical": boolean,
                     "original_price_cents": number | null,
                     "price_cents": number,
                     "seller_id": string,
@@ -303,6 +309,7 @@ isOneToOne: true
                     "currency"?: string,
                     "description"?: string | null,
                     "dimensions"?: string | null,
+                    "edition_size"?: number | null,
                     "file_size_bytes"?: number | null,
                     "hidden_reason"?: string | null,
                     "id"?: string,
@@ -310,6 +317,7 @@ isOneToOne: true
                     "is_featured"?: boolean,
                     "is_for_sale"?: boolean,
                     "is_hidden"?: boolean,
+                    "is_physical"?: boolean,
                     "original_price_cents"?: number | null,
                     "price_cents": number,
                     "seller_id"?: string,
@@ -327,6 +335,7 @@ isOneToOne: true
                     "currency"?: string,
                     "description"?: string | null,
                     "dimensions"?: string | null,
+                    "edition_size"?: number | null,
                     "file_size_bytes"?: number | null,
                     "hidden_reason"?: string | null,
                     "id"?: string,
@@ -334,6 +343,7 @@ isOneToOne: true
                     "is_featured"?: boolean,
                     "is_for_sale"?: boolean,
                     "is_hidden"?: boolean,
+                    "is_physical"?: boolean,
                     "original_price_cents"?: number | null,
                     "price_cents"?: number,
                     "seller_id"?: string,
@@ -483,6 +493,8 @@ isOneToOne: false
                     "added_at": string,
                     "item_id": string,
                     "offered_price_cents": number | null,
+                    "option_id": string | null,
+                    "option_key": string,
                     "quantity": number,
                     "shown_price_cents": number,
                     "user_id": string
@@ -492,6 +504,8 @@ isOneToOne: false
                     "added_at"?: string,
                     "item_id": string,
                     "offered_price_cents"?: number | null,
+                    "option_id"?: string | null,
+                    "option_key"?: never,
                     "quantity"?: number,
                     "shown_price_cents"?: number,
                     "user_id"?: string
@@ -500,6 +514,8 @@ isOneToOne: false
                     "added_at"?: string,
                     "item_id"?: string,
                     "offered_price_cents"?: number | null,
+                    "option_id"?: string | null,
+                    "option_key"?: never,
                     "quantity"?: number,
                     "shown_price_cents"?: number,
                     "user_id"?: string
@@ -511,6 +527,14 @@ isOneToOne: false
 isOneToOne: false
       referencedRelation: "catalog_items"
       referencedColumns: ["id"]
+    },{
+      foreignKeyName: "cart_items_option_id_fkey"
+      columns: ["option_id",
+      "item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_options"
+      referencedColumns: ["id",
+      "item_id"]
     },{
       foreignKeyName: "cart_items_user_id_fkey"
       columns: ["user_id"]
@@ -528,10 +552,15 @@ isOneToOne: false
                     "currency": string,
                     "favorites_count": number,
                     "id": string,
+                    "is_browsable": boolean,
+                    "is_buyable": boolean,
+                    "is_exclusively_sold": boolean,
                     "is_featured": boolean,
                     "is_for_sale": boolean,
                     "is_listed": boolean,
                     "is_published": boolean,
+                    "is_repeatable": boolean,
+                    "is_sold_out": boolean,
                     "is_unique": boolean,
                     "is_visible": boolean,
                     "kind": Kind,
@@ -542,12 +571,15 @@ isOneToOne: false
                     "published_at": string | null,
                     "purchases_count": number,
                     "rating_average": number,
+                    "requires_shipping": boolean,
                     "reviews_count": number,
                     "search": unknown,
                     "seller_id": string,
                     "seller_is_active": boolean,
                     "slug": string,
+                    "stock": number | null,
                     "tags": (string)[],
+                    "taken": number,
                     "thumbnail_url": string | null,
                     "title": string,
                     "updated_at": string,
@@ -561,11 +593,16 @@ isOneToOne: false
                     "currency": string,
                     "favorites_count"?: number,
                     "id": string,
+                    "is_browsable": boolean,
+                    "is_buyable"?: never,
+                    "is_exclusively_sold"?: boolean,
                     "is_featured": boolean,
                     "is_for_sale": boolean,
                     "is_listed"?: never,
                     "is_published": boolean,
-                    "is_unique": boolean,
+                    "is_repeatable": boolean,
+                    "is_sold_out"?: never,
+                    "is_unique"?: never,
                     "is_visible"?: never,
                     "kind": Kind,
                     "minimum_price_cents"?: number | null,
@@ -575,12 +612,15 @@ isOneToOne: false
                     "published_at"?: string | null,
                     "purchases_count"?: number,
                     "rating_average"?: number,
+                    "requires_shipping": boolean,
                     "reviews_count"?: number,
                     "search": unknown,
                     "seller_id": string,
                     "seller_is_active": boolean,
                     "slug": string,
+                    "stock"?: number | null,
                     "tags"?: (string)[],
+                    "taken"?: number,
                     "thumbnail_url"?: string | null,
                     "title": string,
                     "updated_at"?: string,
@@ -593,11 +633,16 @@ isOneToOne: false
                     "currency"?: string,
                     "favorites_count"?: number,
                     "id"?: string,
+                    "is_browsable"?: boolean,
+                    "is_buyable"?: never,
+                    "is_exclusively_sold"?: boolean,
                     "is_featured"?: boolean,
                     "is_for_sale"?: boolean,
                     "is_listed"?: never,
                     "is_published"?: boolean,
-                    "is_unique"?: boolean,
+                    "is_repeatable"?: boolean,
+                    "is_sold_out"?: never,
+                    "is_unique"?: never,
                     "is_visible"?: never,
                     "kind"?: Kind,
                     "minimum_price_cents"?: number | null,
@@ -607,12 +652,15 @@ isOneToOne: false
                     "published_at"?: string | null,
                     "purchases_count"?: number,
                     "rating_average"?: number,
+                    "requires_shipping"?: boolean,
                     "reviews_count"?: number,
                     "search"?: unknown,
                     "seller_id"?: string,
                     "seller_is_active"?: boolean,
                     "slug"?: string,
+                    "stock"?: number | null,
                     "tags"?: (string)[],
+                    "taken"?: number,
                     "thumbnail_url"?: string | null,
                     "title"?: string,
                     "updated_at"?: string,
@@ -624,6 +672,63 @@ isOneToOne: false
       columns: ["seller_id"]
 isOneToOne: false
       referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "catalog_options": {
+                  Row: {
+                    "created_at": string,
+                    "details": NonNullable<Json>,
+                    "id": string,
+                    "is_active": boolean,
+                    "is_exclusive": boolean,
+                    "is_set_aside": boolean,
+                    "item_id": string,
+                    "position": number,
+                    "price_cents": number,
+                    "stock": number | null,
+                    "taken": number,
+                    "title": string,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "details"?: NonNullable<Json>,
+                    "id"?: string,
+                    "is_active"?: boolean,
+                    "is_exclusive"?: boolean,
+                    "is_set_aside"?: boolean,
+                    "item_id": string,
+                    "position"?: number,
+                    "price_cents": number,
+                    "stock"?: number | null,
+                    "taken"?: number,
+                    "title": string,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "details"?: NonNullable<Json>,
+                    "id"?: string,
+                    "is_active"?: boolean,
+                    "is_exclusive"?: boolean,
+                    "is_set_aside"?: boolean,
+                    "item_id"?: string,
+                    "position"?: number,
+                    "price_cents"?: number,
+                    "stock"?: number | null,
+                    "taken"?: number,
+                    "title"?: string,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "catalog_options_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
       referencedColumns: ["id"]
     }
                   ]
@@ -1554,21 +1659,31 @@ isOneToOne: false
                 "order_items": {
                   Row: {
                     "buyer_id": string,
+                    "charged_cents": number,
                     "commission_bps": number,
                     "created_at": string,
                     "currency": string,
                     "description": string | null,
                     "details": NonNullable<Json>,
+                    "discount_cents": number,
                     "id": string,
-                    "item_id": string,
+                    "is_counted": boolean,
+                    "is_held": boolean,
+                    "is_owned_once": boolean,
+                    "is_shipped": boolean,
+                    "item_id": string | null,
+                    "kind": string,
                     "license_text": string | null,
                     "license_type": Database["public"]['Enums']["license_type"] | null,
                     "license_version": number | null,
                     "line_no": number,
+                    "option_id": string | null,
                     "order_id": string,
+                    "payable_id": string | null,
                     "quantity": number,
                     "seller_id": string,
                     "seller_tier": string,
+                    "shipping_cents": number,
                     "tax_cents": number,
                     "title": string,
                     "total_cents": number,
@@ -1579,21 +1694,31 @@ isOneToOne: false
                   ComputedFields: "delivery" | "order_number"
                   Insert: {
                     "buyer_id": string,
+                    "charged_cents"?: never,
                     "commission_bps": number,
                     "created_at"?: string,
                     "currency"?: string,
                     "description"?: string | null,
                     "details"?: NonNullable<Json>,
+                    "discount_cents"?: number,
                     "id"?: string,
-                    "item_id": string,
+                    "is_counted"?: boolean,
+                    "is_held"?: boolean,
+                    "is_owned_once"?: boolean,
+                    "is_shipped"?: boolean,
+                    "item_id"?: string | null,
+                    "kind": string,
                     "license_text"?: string | null,
                     "license_type"?: Database["public"]['Enums']["license_type"] | null,
                     "license_version"?: number | null,
                     "line_no": number,
+                    "option_id"?: string | null,
                     "order_id": string,
+                    "payable_id"?: string | null,
                     "quantity"?: number,
                     "seller_id": string,
                     "seller_tier": string,
+                    "shipping_cents"?: number,
                     "tax_cents"?: number,
                     "title": string,
                     "total_cents"?: never,
@@ -1601,21 +1726,31 @@ isOneToOne: false
                   }
                   Update: {
                     "buyer_id"?: string,
+                    "charged_cents"?: never,
                     "commission_bps"?: number,
                     "created_at"?: string,
                     "currency"?: string,
                     "description"?: string | null,
                     "details"?: NonNullable<Json>,
+                    "discount_cents"?: number,
                     "id"?: string,
-                    "item_id"?: string,
+                    "is_counted"?: boolean,
+                    "is_held"?: boolean,
+                    "is_owned_once"?: boolean,
+                    "is_shipped"?: boolean,
+                    "item_id"?: string | null,
+                    "kind"?: string,
                     "license_text"?: string | null,
                     "license_type"?: Database["public"]['Enums']["license_type"] | null,
                     "license_version"?: number | null,
                     "line_no"?: number,
+                    "option_id"?: string | null,
                     "order_id"?: string,
+                    "payable_id"?: string | null,
                     "quantity"?: number,
                     "seller_id"?: string,
                     "seller_tier"?: string,
+                    "shipping_cents"?: number,
                     "tax_cents"?: number,
                     "title"?: string,
                     "total_cents"?: never,
@@ -1635,10 +1770,24 @@ isOneToOne: false
       referencedRelation: "catalog_items"
       referencedColumns: ["id"]
     },{
+      foreignKeyName: "order_items_option_id_fkey"
+      columns: ["option_id",
+      "item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_options"
+      referencedColumns: ["id",
+      "item_id"]
+    },{
       foreignKeyName: "order_items_order_id_fkey"
       columns: ["order_id"]
 isOneToOne: false
       referencedRelation: "orders"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "order_items_payable_id_fkey"
+      columns: ["payable_id"]
+isOneToOne: false
+      referencedRelation: "payables"
       referencedColumns: ["id"]
     },{
       foreignKeyName: "order_items_seller_id_fkey"
@@ -1709,6 +1858,93 @@ isOneToOne: false
                     {
       foreignKeyName: "orders_user_id_fkey"
       columns: ["user_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "payables": {
+                  Row: {
+                    "amount_cents": number,
+                    "buyer_id": string,
+                    "commission_bps": number,
+                    "created_at": string,
+                    "currency": string,
+                    "details": NonNullable<Json>,
+                    "free_until": string | null,
+                    "id": string,
+                    "item_id": string | null,
+                    "kind": Kind,
+                    "part": number,
+                    "pay_by": string | null,
+                    "seller_id": string,
+                    "seller_tier": string,
+                    "shipping_cents": number,
+                    "status": Database["public"]['Enums']["payable_status"],
+                    "subject_id": string,
+                    "title": string,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "amount_cents": number,
+                    "buyer_id": string,
+                    "commission_bps": number,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "details"?: NonNullable<Json>,
+                    "free_until"?: string | null,
+                    "id"?: string,
+                    "item_id"?: string | null,
+                    "kind": Kind,
+                    "part"?: number,
+                    "pay_by"?: string | null,
+                    "seller_id": string,
+                    "seller_tier": string,
+                    "shipping_cents"?: number,
+                    "status"?: Database["public"]['Enums']["payable_status"],
+                    "subject_id": string,
+                    "title": string,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "amount_cents"?: number,
+                    "buyer_id"?: string,
+                    "commission_bps"?: number,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "details"?: NonNullable<Json>,
+                    "free_until"?: string | null,
+                    "id"?: string,
+                    "item_id"?: string | null,
+                    "kind"?: Kind,
+                    "part"?: number,
+                    "pay_by"?: string | null,
+                    "seller_id"?: string,
+                    "seller_tier"?: string,
+                    "shipping_cents"?: number,
+                    "status"?: Database["public"]['Enums']["payable_status"],
+                    "subject_id"?: string,
+                    "title"?: string,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "payables_buyer_id_fkey"
+      columns: ["buyer_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "payables_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "payables_seller_id_fkey"
+      columns: ["seller_id"]
 isOneToOne: false
       referencedRelation: "profiles"
       referencedColumns: ["id"]
@@ -2611,51 +2847,95 @@ isOneToOne: true
                 },
                 "purchases": {
                   Row: {
-                    "buyer_id": string,
                     "currency": string,
-                    "item_id": string,
+                    "id": string,
+                    "is_away": boolean,
+                    "is_owned_once": boolean,
+                    "is_single": boolean,
+                    "item_id": string | null,
+                    "kind": string,
+                    "number": number | null,
+                    "option_id": string | null,
                     "order_item_id": string,
+                    "owner_id": string | null,
+                    "payer_id": string,
                     "price_cents": number,
                     "purchased_at": string,
-                    "revoked_at": string | null
+                    "revoked_at": string | null,
+                    "revoked_reason": string | null,
+                    "unit": number
                   }
                   ComputedFields: never
                   Insert: {
-                    "buyer_id": string,
                     "currency"?: string,
-                    "item_id": string,
+                    "id"?: string,
+                    "is_away"?: boolean,
+                    "is_owned_once": boolean,
+                    "is_single": boolean,
+                    "item_id"?: string | null,
+                    "kind": string,
+                    "number"?: number | null,
+                    "option_id"?: string | null,
                     "order_item_id": string,
+                    "owner_id"?: string | null,
+                    "payer_id": string,
                     "price_cents": number,
                     "purchased_at"?: string,
-                    "revoked_at"?: string | null
+                    "revoked_at"?: string | null,
+                    "revoked_reason"?: string | null,
+                    "unit"?: number
                   }
                   Update: {
-                    "buyer_id"?: string,
                     "currency"?: string,
-                    "item_id"?: string,
+                    "id"?: string,
+                    "is_away"?: boolean,
+                    "is_owned_once"?: boolean,
+                    "is_single"?: boolean,
+                    "item_id"?: string | null,
+                    "kind"?: string,
+                    "number"?: number | null,
+                    "option_id"?: string | null,
                     "order_item_id"?: string,
+                    "owner_id"?: string | null,
+                    "payer_id"?: string,
                     "price_cents"?: number,
                     "purchased_at"?: string,
-                    "revoked_at"?: string | null
+                    "revoked_at"?: string | null,
+                    "revoked_reason"?: string | null,
+                    "unit"?: number
                   }
                   Relationships: [
                     {
-      foreignKeyName: "purchases_buyer_id_fkey"
-      columns: ["buyer_id"]
-isOneToOne: false
-      referencedRelation: "profiles"
-      referencedColumns: ["id"]
-    },{
       foreignKeyName: "purchases_item_id_fkey"
       columns: ["item_id"]
 isOneToOne: false
       referencedRelation: "catalog_items"
       referencedColumns: ["id"]
     },{
+      foreignKeyName: "purchases_option_id_fkey"
+      columns: ["option_id",
+      "item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_options"
+      referencedColumns: ["id",
+      "item_id"]
+    },{
       foreignKeyName: "purchases_order_item_id_fkey"
       columns: ["order_item_id"]
 isOneToOne: false
       referencedRelation: "order_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "purchases_owner_id_fkey"
+      columns: ["owner_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "purchases_payer_id_fkey"
+      columns: ["payer_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
       referencedColumns: ["id"]
     }
                   ]
@@ -2664,6 +2944,7 @@ isOneToOne: false
                   Row: {
                     "amount_cents": number,
                     "commission_cents": number,
+                    "fee_cents": number,
                     "refund_id": string,
                     "seller_cents": number,
                     "tax_cents": number,
@@ -2673,6 +2954,7 @@ isOneToOne: false
                   Insert: {
                     "amount_cents": number,
                     "commission_cents": number,
+                    "fee_cents"?: number,
                     "refund_id": string,
                     "seller_cents": number,
                     "tax_cents": number,
@@ -2681,6 +2963,7 @@ isOneToOne: false
                   Update: {
                     "amount_cents"?: number,
                     "commission_cents"?: number,
+                    "fee_cents"?: number,
                     "refund_id"?: string,
                     "seller_cents"?: number,
                     "tax_cents"?: number,
@@ -2782,6 +3065,7 @@ isOneToOne: false
                     "created_at": string,
                     "currency": string,
                     "failure_reason": string | null,
+                    "fee_bearer": string,
                     "id": string,
                     "is_open": boolean,
                     "order_item_id": string | null,
@@ -2804,6 +3088,7 @@ isOneToOne: false
                     "created_at"?: string,
                     "currency"?: string,
                     "failure_reason"?: string | null,
+                    "fee_bearer"?: string,
                     "id"?: string,
                     "is_open"?: never,
                     "order_item_id"?: string | null,
@@ -2825,6 +3110,7 @@ isOneToOne: false
                     "created_at"?: string,
                     "currency"?: string,
                     "failure_reason"?: string | null,
+                    "fee_bearer"?: string,
                     "id"?: string,
                     "is_open"?: never,
                     "order_item_id"?: string | null,
@@ -3018,6 +3304,102 @@ isOneToOne: true
     }
                   ]
                 },
+                "shipments": {
+                  Row: {
+                    "carrier": string | null,
+                    "created_at": string,
+                    "delivered_at": string | null,
+                    "id": string,
+                    "is_suspicious": boolean,
+                    "order_item_id": string,
+                    "returned_at": string | null,
+                    "shipped_at": string,
+                    "status": Database["public"]['Enums']["shipment_status"],
+                    "status_at": string,
+                    "tracking_number": string | null,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "carrier"?: string | null,
+                    "created_at"?: string,
+                    "delivered_at"?: string | null,
+                    "id"?: string,
+                    "is_suspicious"?: never,
+                    "order_item_id": string,
+                    "returned_at"?: string | null,
+                    "shipped_at"?: string,
+                    "status"?: Database["public"]['Enums']["shipment_status"],
+                    "status_at"?: string,
+                    "tracking_number"?: string | null,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "carrier"?: string | null,
+                    "created_at"?: string,
+                    "delivered_at"?: string | null,
+                    "id"?: string,
+                    "is_suspicious"?: never,
+                    "order_item_id"?: string,
+                    "returned_at"?: string | null,
+                    "shipped_at"?: string,
+                    "status"?: Database["public"]['Enums']["shipment_status"],
+                    "status_at"?: string,
+                    "tracking_number"?: string | null,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "shipments_order_item_id_fkey"
+      columns: ["order_item_id"]
+isOneToOne: false
+      referencedRelation: "order_items"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "shipping_rates": {
+                  Row: {
+                    "countries": (string)[],
+                    "created_at": string,
+                    "free_above_cents": number | null,
+                    "id": string,
+                    "name": string,
+                    "price_cents": number,
+                    "seller_id": string,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "countries"?: (string)[],
+                    "created_at"?: string,
+                    "free_above_cents"?: number | null,
+                    "id"?: string,
+                    "name": string,
+                    "price_cents": number,
+                    "seller_id"?: string,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "countries"?: (string)[],
+                    "created_at"?: string,
+                    "free_above_cents"?: number | null,
+                    "id"?: string,
+                    "name"?: string,
+                    "price_cents"?: number,
+                    "seller_id"?: string,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "shipping_rates_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "skills": {
                   Row: {
                     "category_id": string | null,
@@ -3173,6 +3555,168 @@ isOneToOne: false
 
                   ]
                 },
+                "tip_jars": {
+                  Row: {
+                    "created_at": string,
+                    "hidden_reason": string | null,
+                    "id": string,
+                    "is_hidden": boolean,
+                    "is_open": boolean,
+                    "minimum_cents": number,
+                    "seller_id": string,
+                    "suggested_cents": number,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "is_hidden"?: boolean,
+                    "is_open"?: boolean,
+                    "minimum_cents"?: number,
+                    "seller_id"?: string,
+                    "suggested_cents"?: number,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "is_hidden"?: boolean,
+                    "is_open"?: boolean,
+                    "minimum_cents"?: number,
+                    "seller_id"?: string,
+                    "suggested_cents"?: number,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "tip_jars_id_fkey"
+      columns: ["id"]
+isOneToOne: true
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "tip_jars_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: true
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "tips": {
+                  Row: {
+                    "amount_cents": number,
+                    "closed_at": string | null,
+                    "created_at": string,
+                    "currency": string,
+                    "id": string,
+                    "item_id": string | null,
+                    "message": string | null,
+                    "order_item_id": string,
+                    "recipient_id": string,
+                    "sender_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "amount_cents": number,
+                    "closed_at"?: string | null,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "id"?: string,
+                    "item_id"?: string | null,
+                    "message"?: string | null,
+                    "order_item_id": string,
+                    "recipient_id": string,
+                    "sender_id": string
+                  }
+                  Update: {
+                    "amount_cents"?: number,
+                    "closed_at"?: string | null,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "id"?: string,
+                    "item_id"?: string | null,
+                    "message"?: string | null,
+                    "order_item_id"?: string,
+                    "recipient_id"?: string,
+                    "sender_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "tips_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "tips_order_item_id_fkey"
+      columns: ["order_item_id"]
+isOneToOne: true
+      referencedRelation: "order_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "tips_recipient_id_fkey"
+      columns: ["recipient_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "tips_sender_id_fkey"
+      columns: ["sender_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "transaction_payees": {
+                  Row: {
+                    "cents": number,
+                    "payee_id": string,
+                    "pending_cents": number,
+                    "refunded_cents": number,
+                    "release_journal_id": number | null,
+                    "share_bps": number,
+                    "transaction_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "cents": number,
+                    "payee_id": string,
+                    "pending_cents": number,
+                    "refunded_cents"?: number,
+                    "release_journal_id"?: number | null,
+                    "share_bps"?: number,
+                    "transaction_id": string
+                  }
+                  Update: {
+                    "cents"?: number,
+                    "payee_id"?: string,
+                    "pending_cents"?: number,
+                    "refunded_cents"?: number,
+                    "release_journal_id"?: number | null,
+                    "share_bps"?: number,
+                    "transaction_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "transaction_payees_payee_id_fkey"
+      columns: ["payee_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "transaction_payees_transaction_id_fkey"
+      columns: ["transaction_id"]
+isOneToOne: false
+      referencedRelation: "transactions"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "transactions": {
                   Row: {
                     "amount_commission_cents": number,
@@ -3182,10 +3726,13 @@ isOneToOne: false
                     "amount_total_cents": number,
                     "buyer_id": string,
                     "commission_bps": number,
-                    "completed_at": string,
+                    "completed_at": string | null,
                     "created_at": string,
                     "currency": string,
+                    "free_refunded_cents": number,
+                    "free_until": string | null,
                     "id": string,
+                    "kind": string,
                     "metadata": NonNullable<Json>,
                     "order_item_id": string,
                     "payment_id": string,
@@ -3193,21 +3740,22 @@ isOneToOne: false
                     "payment_processor": Database["public"]['Enums']["payment_provider"],
                     "paypal_order_id": string | null,
                     "paypal_transaction_id": string | null,
-                    "pending_cents": number,
                     "refunded_at": string | null,
                     "refunded_cents": number,
                     "refunded_commission_cents": number,
+                    "refunded_fee_cents": number,
                     "refunded_seller_cents": number,
                     "refunded_tax_cents": number,
-                    "related_id": string,
-                    "release_at": string,
+                    "related_id": string | null,
+                    "release_at": string | null,
                     "release_journal_id": number | null,
                     "seller_id": string,
                     "seller_tier": string,
+                    "settled_at": string,
+                    "ship_by": string | null,
                     "status": Database["public"]['Enums']["transaction_status"],
                     "stripe_charge_id": string | null,
                     "stripe_payment_intent_id": string | null,
-                    "transaction_type": Database["public"]['Enums']["transaction_type"],
                     "updated_at": string
                   }
                   ComputedFields: never
@@ -3219,10 +3767,13 @@ isOneToOne: false
                     "amount_total_cents": number,
                     "buyer_id": string,
                     "commission_bps": number,
-                    "completed_at"?: string,
+                    "completed_at"?: string | null,
                     "created_at"?: string,
                     "currency"?: string,
+                    "free_refunded_cents"?: number,
+                    "free_until"?: string | null,
                     "id"?: string,
+                    "kind": string,
                     "metadata"?: NonNullable<Json>,
                     "order_item_id": string,
                     "payment_id": string,
@@ -3230,21 +3781,22 @@ isOneToOne: false
                     "payment_processor": Database["public"]['Enums']["payment_provider"],
                     "paypal_order_id"?: string | null,
                     "paypal_transaction_id"?: string | null,
-                    "pending_cents": number,
                     "refunded_at"?: string | null,
                     "refunded_cents"?: number,
                     "refunded_commission_cents"?: number,
+                    "refunded_fee_cents"?: number,
                     "refunded_seller_cents"?: number,
                     "refunded_tax_cents"?: number,
-                    "related_id": string,
-                    "release_at": string,
+                    "related_id"?: string | null,
+                    "release_at"?: string | null,
                     "release_journal_id"?: number | null,
                     "seller_id": string,
                     "seller_tier": string,
+                    "settled_at"?: string,
+                    "ship_by"?: string | null,
                     "status"?: Database["public"]['Enums']["transaction_status"],
                     "stripe_charge_id"?: string | null,
                     "stripe_payment_intent_id"?: string | null,
-                    "transaction_type": Database["public"]['Enums']["transaction_type"],
                     "updated_at"?: string
                   }
                   Update: {
@@ -3255,10 +3807,13 @@ isOneToOne: false
                     "amount_total_cents"?: number,
                     "buyer_id"?: string,
                     "commission_bps"?: number,
-                    "completed_at"?: string,
+                    "completed_at"?: string | null,
                     "created_at"?: string,
                     "currency"?: string,
+                    "free_refunded_cents"?: number,
+                    "free_until"?: string | null,
                     "id"?: string,
+                    "kind"?: string,
                     "metadata"?: NonNullable<Json>,
                     "order_item_id"?: string,
                     "payment_id"?: string,
@@ -3266,21 +3821,22 @@ isOneToOne: false
                     "payment_processor"?: Database["public"]['Enums']["payment_provider"],
                     "paypal_order_id"?: string | null,
                     "paypal_transaction_id"?: string | null,
-                    "pending_cents"?: number,
                     "refunded_at"?: string | null,
                     "refunded_cents"?: number,
                     "refunded_commission_cents"?: number,
+                    "refunded_fee_cents"?: number,
                     "refunded_seller_cents"?: number,
                     "refunded_tax_cents"?: number,
-                    "related_id"?: string,
-                    "release_at"?: string,
+                    "related_id"?: string | null,
+                    "release_at"?: string | null,
                     "release_journal_id"?: number | null,
                     "seller_id"?: string,
                     "seller_tier"?: string,
+                    "settled_at"?: string,
+                    "ship_by"?: string | null,
                     "status"?: Database["public"]['Enums']["transaction_status"],
                     "stripe_charge_id"?: string | null,
                     "stripe_payment_intent_id"?: string | null,
-                    "transaction_type"?: Database["public"]['Enums']["transaction_type"],
                     "updated_at"?: string
                   }
                   Relationships: [
@@ -3649,6 +4205,36 @@ isOneToOne: true
 { Args: { "group_id": string,
 "user_id": string }; Returns: undefined
                            },
+"cancel_line":
+{ Args: { "idempotency_key"?: string,
+"order_item_id": string }; Returns: {
+              "amount_cents": number,
+"booked_at": string | null,
+"checked_at": string | null,
+"created_at": string,
+"currency": string,
+"failure_reason": string | null,
+"fee_bearer": string,
+"id": string,
+"is_open": boolean,
+"order_item_id": string | null,
+"origin": Database["public"]['Enums']["refund_origin"],
+"paid_outside": boolean,
+"payment_id": string,
+"provider": Database["public"]['Enums']["payment_provider"],
+"provider_ref": string | null,
+"reason": string,
+"reversed_at": string | null,
+"sent_at": string | null,
+"status": Database["public"]['Enums']["refund_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "refunds"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "cancel_order":
 { Args: { "order_id": string }; Returns: Json
                            },
@@ -3686,11 +4272,24 @@ isOneToOne: true
 "provider"?: Database["public"]['Enums']["payment_provider"],
 "shipping_address"?: Json }; Returns: Json
                            },
+"checkout_payable":
+{ Args: { "idempotency_key"?: string,
+"notes"?: string,
+"payable_id": string,
+"provider"?: Database["public"]['Enums']["payment_provider"],
+"shipping_address"?: Json }; Returns: Json
+                           },
 "clear_conversation":
 { Args: { "conversation_id": string }; Returns: undefined
                            },
 "clear_my_location":
 { Args: Record<PropertyKey, never>; Returns: undefined
+                           },
+"confirm_delivery":
+{ Args: { "order_item_id": string }; Returns: undefined
+                           },
+"confirm_return":
+{ Args: { "order_item_id": string }; Returns: undefined
                            },
 "connected":
 { Args: { "profile": Omit<Database["public"]['Tables']["profiles"]['Row'], Database["public"]['Tables']["profiles"]['ComputedFields']> }; Returns: boolean
@@ -3986,6 +4585,7 @@ isOneToOne: true
 "created_at": string,
 "currency": string,
 "failure_reason": string | null,
+"fee_bearer": string,
 "id": string,
 "is_open": boolean,
 "order_item_id": string | null,
@@ -4079,6 +4679,7 @@ isOneToOne: true
 "created_at": string,
 "currency": string,
 "failure_reason": string | null,
+"fee_bearer": string,
 "id": string,
 "is_open": boolean,
 "order_item_id": string | null,
@@ -4292,6 +4893,7 @@ isOneToOne: true
 "created_at": string,
 "currency": string,
 "failure_reason": string | null,
+"fee_bearer": string,
 "id": string,
 "is_open": boolean,
 "order_item_id": string | null,
@@ -4366,10 +4968,15 @@ isOneToOne: true
 "currency": string,
 "favorites_count": number,
 "id": string,
+"is_browsable": boolean,
+"is_buyable": boolean,
+"is_exclusively_sold": boolean,
 "is_featured": boolean,
 "is_for_sale": boolean,
 "is_listed": boolean,
 "is_published": boolean,
+"is_repeatable": boolean,
+"is_sold_out": boolean,
 "is_unique": boolean,
 "is_visible": boolean,
 "kind": string,
@@ -4380,12 +4987,15 @@ isOneToOne: true
 "published_at": string | null,
 "purchases_count": number,
 "rating_average": number,
+"requires_shipping": boolean,
 "reviews_count": number,
 "search": unknown,
 "seller_id": string,
 "seller_is_active": boolean,
 "slug": string,
+"stock": number | null,
 "tags": (string)[],
+"taken": number,
 "thumbnail_url": string | null,
 "title": string,
 "updated_at": string,
@@ -4459,6 +5069,14 @@ isOneToOne: true
               "score": number,
               "username": string
             }[]
+                           },
+"send_tip":
+{ Args: { "amount_cents": number,
+"idempotency_key"?: string,
+"item_id"?: string,
+"message"?: string,
+"provider"?: Database["public"]['Enums']["payment_provider"],
+"recipient_id": string }; Returns: Json
                            },
 "set_hold_limit":
 { Args: { "max_holds"?: number,
@@ -4587,6 +5205,29 @@ isOneToOne: true
 "shared_by_me":
 { Args: { "post": Omit<Database["public"]['Tables']["posts"]['Row'], Database["public"]['Tables']["posts"]['ComputedFields']> }; Returns: boolean
                            },
+"ship_line":
+{ Args: { "carrier"?: string,
+"order_item_id": string,
+"tracking_number"?: string }; Returns: {
+              "carrier": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"id": string,
+"is_suspicious": boolean,
+"order_item_id": string,
+"returned_at": string | null,
+"shipped_at": string,
+"status": Database["public"]['Enums']["shipment_status"],
+"status_at": string,
+"tracking_number": string | null,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "shipments"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "start_conversation":
 { Args: { "group_avatar_url"?: string,
 "group_name"?: string,
@@ -4679,6 +5320,7 @@ isOneToOne: true
             "location_visibility": "exact"|"city"|"country"|"hidden",
             "moderation_level": "group"|"platform",
             "order_status": "pending"|"processing"|"completed"|"cancelled"|"refunded"|"partially_refunded",
+            "payable_status": "open"|"paid"|"lapsed"|"withdrawn"|"returned",
             "payment_provider": "stripe"|"paypal"|"wallet",
             "payment_purpose": "order",
             "payment_status": "requires_payment"|"processing"|"succeeded"|"failed"|"cancelled"|"refunded"|"partially_refunded"|"disputed",
@@ -4694,10 +5336,10 @@ isOneToOne: true
             "refund_status": "requested"|"pending"|"succeeded"|"failed"|"cancelled",
             "report_reason": "spam"|"harassment"|"hate"|"violence"|"sexual_content"|"self_harm"|"fraud"|"copyright"|"impersonation"|"privacy"|"other",
             "report_state": "open"|"upheld"|"dismissed"|"false_report",
+            "shipment_status": "shipped"|"in_transit"|"out_for_delivery"|"available_for_pickup"|"delivered"|"lost"|"returned",
             "subscription_status": "active"|"cancelled"|"past_due"|"unpaid"|"incomplete"|"trialing"|"expired",
             "theme": "light"|"dark",
             "transaction_status": "pending"|"completed"|"refunded"|"partially_refunded"|"failed"|"disputed",
-            "transaction_type": "product_purchase"|"artwork_purchase",
             "user_role": "member"|"author"|"admin"|"super_admin"
           }
           CompositeTypes: {
@@ -4848,6 +5490,7 @@ export const Constants = {
             "location_visibility": ["exact", "city", "country", "hidden"],
             "moderation_level": ["group", "platform"],
             "order_status": ["pending", "processing", "completed", "cancelled", "refunded", "partially_refunded"],
+            "payable_status": ["open", "paid", "lapsed", "withdrawn", "returned"],
             "payment_provider": ["stripe", "paypal", "wallet"],
             "payment_purpose": ["order"],
             "payment_status": ["requires_payment", "processing", "succeeded", "failed", "cancelled", "refunded", "partially_refunded", "disputed"],
@@ -4863,10 +5506,10 @@ export const Constants = {
             "refund_status": ["requested", "pending", "succeeded", "failed", "cancelled"],
             "report_reason": ["spam", "harassment", "hate", "violence", "sexual_content", "self_harm", "fraud", "copyright", "impersonation", "privacy", "other"],
             "report_state": ["open", "upheld", "dismissed", "false_report"],
+            "shipment_status": ["shipped", "in_transit", "out_for_delivery", "available_for_pickup", "delivered", "lost", "returned"],
             "subscription_status": ["active", "cancelled", "past_due", "unpaid", "incomplete", "trialing", "expired"],
             "theme": ["light", "dark"],
             "transaction_status": ["pending", "completed", "refunded", "partially_refunded", "failed", "disputed"],
-            "transaction_type": ["product_purchase", "artwork_purchase"],
             "user_role": ["member", "author", "admin", "super_admin"]
           }
         }

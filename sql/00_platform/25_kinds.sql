@@ -8,9 +8,18 @@ create table private.kinds (
     owner_column text,
     page text,
     hooks text[] not null default '{}',
+    is_browsable boolean not null default true,
+    is_repeatable boolean not null default false,
+    proceeds text not null default 'seller',
+    commission text not null default 'plan',
+    earned text not null default 'at_payment',
+    free_window interval,
     constraint kinds_pkey primary key (kind),
     constraint kinds_relation_key unique (relation),
-    constraint kinds_kind_check check (kind ~ '^[a-z]+(_[a-z]+)*$')
+    constraint kinds_kind_check check (kind ~ '^[a-z]+(_[a-z]+)*$'),
+    constraint kinds_proceeds_check check (proceeds in ('seller', 'platform')),
+    constraint kinds_commission_check check (commission in ('plan', 'none')),
+    constraint kinds_earned_check check (earned in ('at_payment', 'at_completion'))
 );
 comment on table private.kinds is
 'The kinds of things: one row each, inserted on the page that makes its relation. Every column that names a kind has '
@@ -22,6 +31,19 @@ comment on column private.kinds.owner_column is 'Column with the profile that a 
 comment on column private.kinds.page is
 'Path in the application where a notice of one of them leads, {id} replaced; null: nobody is told of any.';
 comment on column private.kinds.hooks is 'What shared code may ask of this kind: rows of private.hooks.';
+comment on column private.kinds.is_browsable is
+'Of what is sold: whether shop pages, searches and counts show it. Others are bought where they are met: a tip jar.';
+comment on column private.kinds.is_repeatable is
+'Of what is sold: whether the same buyer buys it again and again. The item''s own column decides, this is its default.';
+comment on column private.kinds.proceeds is
+'Of what is sold: who earns. seller, or platform: sold by the system profile, all of it revenue.';
+comment on column private.kinds.commission is 'Of what is sold: by the seller''s plan, or none.';
+comment on column private.kinds.earned is
+'Of what is sold: at_payment, or at_completion: nothing is released before complete_lines() says that it is done. What '
+'is shipped is earned when it is delivered, whatever its kind says.';
+comment on column private.kinds.free_window is
+'Of what is sold: how long after paying a buyer steps back at the platform''s cost (the provider keeps its fee). Null: '
+'no such right.';
 alter table private.kinds enable row level security;
 
 create table private.hooks (

@@ -173,6 +173,21 @@ comment on column public.profiles.following_count is 'How many this profile foll
 comment on column public.profiles.deleted_at is
 'When the account was deleted. The row stays, anonymised, while books refer to it.';
 
+-- What the platform sells and owns itself is this profile's, see the end of the page. It has no account, so nobody
+-- signs in with it; it has no wallet, and nobody finds, writes to, blocks or bans it: only what it sells is seen.
+create function private.is_platform(user_id uuid) returns boolean
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return user_id = uuid 'a7e0e000-0000-4000-8000-000000000000';
+end
+$$;
+comment on function private.is_platform(uuid) is
+'Whether this is the platform''s own profile. Only this function knows its id.';
+grant execute on function private.is_platform(uuid) to anon, authenticated;
+
 create function private.plain_name(username text) returns text
 language sql
 immutable
@@ -347,6 +362,7 @@ immutable
 set search_path = ''
 as $$
     select case
+        when private.is_platform(author.id) then 'public'
         when author.is_banned or not author.is_confirmed or author.deleted_at is not null
             or author.profile_visibility = 'private' then 'owner'
         when author.profile_visibility = 'members_only' then 'members'
@@ -526,6 +542,7 @@ set search_path = ''
 as $$
     select case
         when private.is_username(username) is not true then 'username_invalid'
+        when private.is_platform(user_id) then null
         when lower(username) like 'deleted-%' or private.is_reserved(username) then 'username_reserved'
         when private.is_held_username(username, user_id) then 'username_taken'
     end
@@ -892,6 +909,9 @@ where username::text in (
     'admin', 'administrator', 'admins', 'customercare', 'customerservice', 'mod', 'moderation', 'moderator',
     'moderators', 'mods', 'official', 'staff', 'super_admin', 'superadmin', 'support', 'sysadmin'
 );
+
+insert into public.profiles (id, username, display_name, profile_visibility, is_confirmed) values
+('a7e0e000-0000-4000-8000-000000000000', 'avenue', 'Avenue', 'private', true);
 
 insert into private.erasure_steps (step, phase, erases, statement) values
 ('freed_usernames', 'records', '{private.freed_usernames.former_owner}',

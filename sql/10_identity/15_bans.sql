@@ -6,10 +6,12 @@ create table public.bans (
     created_at timestamptz not null default now(),
     constraint bans_pkey primary key (user_id),
     constraint bans_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
+    constraint bans_platform_check check (not private.is_platform(user_id)),
     constraint bans_reason_check check (char_length(reason) between 1 and 1000)
 );
 
--- What a client that breaks it by ban_user() is told, see error_catalog().
+-- What a client that breaks these by ban_user() is told, see error_catalog().
+comment on constraint bans_platform_check on public.bans is 'user_not_found: The platform itself is nobody to ban.';
 comment on constraint bans_reason_check on public.bans is
 'reason_required: The reason of a ban has 1 to 1,000 characters.';
 

@@ -16,13 +16,29 @@ create table public.catalog_items (
     currency character(3) not null,
     category text,
     tags text[] not null default '{}',
-    is_unique boolean not null,
+    stock integer,
+    taken integer not null default 0,
+    is_unique boolean not null generated always as (coalesce(stock = 1, false)) stored,
+    is_repeatable boolean not null,
+    is_browsable boolean not null,
+    requires_shipping boolean not null,
     is_featured boolean not null,
     is_published boolean not null,
     is_for_sale boolean not null,
+    is_exclusively_sold boolean not null default false,
     seller_is_active boolean not null,
     is_visible boolean not null generated always as (is_published and seller_is_active) stored,
-    is_listed boolean not null generated always as (is_published and is_for_sale and seller_is_active) stored,
+    is_sold_out boolean not null generated always as (
+        coalesce(purchases_count >= stock, false) or is_exclusively_sold
+    ) stored,
+    is_buyable boolean not null generated always as (
+        is_published and is_for_sale and seller_is_active
+        and not (coalesce(purchases_count >= stock, false) or is_exclusively_sold)
+    ) stored,
+    is_listed boolean not null generated always as (
+        is_published and is_for_sale and seller_is_active and is_browsable
+        and not (coalesce(purchases_count >= stock, false) or is_exclusively_sold)
+    ) stored,
     views_count bigint not null default 0,
     favorites_count integer not null default 0,
     comments_count integer not null default 0,
@@ -45,6 +61,8 @@ create table public.catalog_items (
     constraint catalog_items_minimum_price_cents_check check (
         minimum_price_cents is null or private.is_price(minimum_price_cents) and minimum_price_cents <= price_cents
     ),
+    constraint catalog_items_stock_check check (stock between 0 and 1000000 and taken between 0 and 1000000),
+    constraint catalog_items_taken_check check (taken <= stock or stock <= 1),
     constraint catalog_items_counts_check check (
         views_count >= 0 and favorites_count >= 0 and comments_count >= 0 and purchases_count >= 0
         and paid_purchases_count >= 0 and reviews_count >= 0 and rating_average between 0 and 5
@@ -86,19 +104,33 @@ comment on column public.catalog_items.minimum_price_cents is
 'Lowest accepted price when buyers name it, cents; 0 lets it go free. Null: the price is fixed.';
 comment on column public.catalog_items.category is 'Slug of the category for products, the category of artworks.';
 comment on column public.catalog_items.tags is 'Lower-case tags, genres included.';
-comment on column public.catalog_items.is_unique is 'One of a kind: sold once, quantity 1, reserved at checkout.';
+comment on column public.catalog_items.stock is
+'How many there are: 1 is one of a kind, more are copies or seats; null: as many as are wanted.';
+comment on column public.catalog_items.taken is
+'Of a stock of several, how many are sold or held; read and changed under the row''s lock only. 0 for others.';
+comment on column public.catalog_items.is_unique is 'One of a kind: sold once, quantity 1, held at checkout.';
+comment on column public.catalog_items.is_repeatable is
+'Whether somebody who has bought it can buy it again: services, tips. Others are owned once, per option.';
+comment on column public.catalog_items.is_browsable is 'Whether shop pages and searches show it; of its kind.';
+comment on column public.catalog_items.requires_shipping is
+'Whether it is sent to its buyer: checkout needs an address and adds shipping.';
 comment on column public.catalog_items.is_featured is 'Shown first by its seller.';
 comment on column public.catalog_items.is_published is 'Shown by its seller and not taken down.';
 comment on column public.catalog_items.is_for_sale is 'Can be bought when visible; false for sold and display pieces.';
+comment on column public.catalog_items.is_exclusively_sold is
+'Its exclusive option is sold: whoever bought another one before keeps it, nobody else can buy. Kept by trigger.';
+comment on column public.catalog_items.is_sold_out is 'All of the stock is sold, or it was sold exclusively.';
+comment on column public.catalog_items.is_buyable is 'What checkout asks: visible, for sale, not sold out.';
 comment on column public.catalog_items.seller_is_active is
 'False while the seller is banned or private, and once deleted.';
 comment on column public.catalog_items.is_visible is 'Everybody may read it: published, by a seller in good standing.';
 comment on column public.catalog_items.is_listed is
-'Visible and for sale: what shop pages show. Filter with eq.true; is.true cannot use the indexes.';
+'Buyable and browsable: what shop pages show. Filter with eq.true; is.true cannot use the indexes.';
 comment on column public.catalog_items.views_count is 'Views; folded from events.';
 comment on column public.catalog_items.comments_count is 'Visible comments.';
-comment on column public.catalog_items.purchases_count is 'Valid entitlements to it.';
-comment on column public.catalog_items.paid_purchases_count is 'Those of them that were paid for.';
+comment on column public.catalog_items.purchases_count is
+'Valid entitlements to it, and pieces that were refunded and are not back.';
+comment on column public.catalog_items.paid_purchases_count is 'Valid entitlements that were paid for.';
 comment on column public.catalog_items.popularity is
 'paid_purchases_count in steps of about a fifth (4 × log2), to sort by: with the exact count in an index every sale '
 'would rewrite all of the row''s index entries. What was given away does not count: a hundred accounts cost nothing.';
@@ -120,15 +152,17 @@ create type private.catalog_entry as (
     currency character (3),
     category text,
     tags text [],
-    is_unique boolean,
+    stock integer,
     is_featured boolean,
     is_published boolean,
     is_for_sale boolean,
-    body text
+    body text,
+    is_repeatable boolean,
+    requires_shipping boolean
 );
 comment on type private.catalog_entry is
-'What a kind contributes to its registry row; body is only searched. Each kind defines private.catalog_entry(<its '
-'row>).';
+'What a kind contributes to its registry row; body is only searched, is_repeatable is its kind''s when null. Each kind '
+'defines private.catalog_entry(<its row>).';
 
 create function private.sync_catalog_item() returns trigger
 language plpgsql
@@ -169,20 +203,29 @@ begin
     if tg_op = 'INSERT' then
         insert into public.catalog_items (
             id, kind, seller_id, title, slug, thumbnail_url, price_cents, minimum_price_cents, currency, category, tags,
-            is_unique, is_featured, is_published, is_for_sale, seller_is_active, search, published_at, created_at
-        ) values (
+            stock, is_repeatable, is_browsable, requires_shipping, is_featured, is_published, is_for_sale,
+            seller_is_active, search, published_at, created_at
+        )
+        select
             new.id, entry.kind, entry.seller_id, entry.title, entry.slug, entry.thumbnail_url, entry.price_cents,
-            entry.minimum_price_cents, entry.currency, entry.category, entry.tags, entry.is_unique, entry.is_featured,
-            entry.is_published, entry.is_for_sale, seller_is_active,
-            private.search_vector(entry.title, entry.tags, entry.body),
+            entry.minimum_price_cents, entry.currency, entry.category, entry.tags,
+            entry.stock, coalesce(entry.is_repeatable, k.is_repeatable), k.is_browsable,
+            coalesce(entry.requires_shipping, false), entry.is_featured, entry.is_published, entry.is_for_sale,
+            seller_is_active, private.search_vector(entry.title, entry.tags, entry.body),
             case when entry.is_published then new.created_at end, new.created_at
-        );
+        from private.kinds as k
+        where k.kind = entry.kind;
     else
         update public.catalog_items as c set
             title = entry.title, slug = entry.slug, thumbnail_url = entry.thumbnail_url,
             price_cents = entry.price_cents, minimum_price_cents = entry.minimum_price_cents,
-            currency = entry.currency, category = entry.category, tags = entry.tags, is_unique = entry.is_unique,
-            is_featured = entry.is_featured, is_published = entry.is_published, is_for_sale = entry.is_for_sale,
+            currency = entry.currency, category = entry.category, tags = entry.tags, stock = entry.stock,
+            taken = case
+                when entry.stock is distinct from before.stock then private.count_taken(c.id, entry.stock) else c.taken
+            end,
+            is_repeatable = coalesce(entry.is_repeatable, c.is_repeatable),
+            requires_shipping = coalesce(entry.requires_shipping, false), is_featured = entry.is_featured,
+            is_published = entry.is_published, is_for_sale = entry.is_for_sale,
             published_at = coalesce(c.published_at, case when entry.is_published then now() end),
             search = case
                 when (entry.title, entry.tags, entry.body) is not distinct from (before.title, before.tags, before.body)
@@ -218,7 +261,8 @@ create table public.profile_counts (
 create index profile_counts_kind_idx on public.profile_counts (kind);
 
 comment on table public.profile_counts is
-'How many published items of each kind a profile has; no row: none. Readable with the profile, written by triggers.';
+'How many published items of each browsable kind a profile has; no row: none. Readable with the profile, written by '
+'triggers.';
 comment on column public.profile_counts.published_count is 'Its published items, sold ones included.';
 
 create view private.published_counts with (security_invoker = true) as
@@ -229,7 +273,8 @@ comment on view private.published_counts is 'profile_counts under one key, for t
 insert into private.counters (counter, relation, key, count_column, truth) values
 (
     'profile_counts.published_count', 'private.published_counts', 'id', 'published_count',
-    'select md5(seller_id::text || kind)::uuid, count(*) from public.catalog_items where is_published group by 1'
+    'select md5(seller_id::text || kind)::uuid, count(*) from public.catalog_items where is_published and is_browsable '
+    'group by 1'
 );
 
 create function private.count_published_item(kind text, seller_id uuid, change integer) returns void
@@ -238,6 +283,9 @@ security definer
 set search_path = ''
 as $$
 begin
+    if not (select k.is_browsable from private.kinds as k where k.kind = count_published_item.kind) then
+        return;
+    end if;
     update public.profile_counts as c set published_count = c.published_count + change
     where c.user_id = count_published_item.seller_id and c.kind = count_published_item.kind;
     if not found then
@@ -247,7 +295,7 @@ begin
 end
 $$;
 comment on function private.count_published_item(text, uuid, integer) is
-'Moves the seller''s count of published items of a kind. Whoever makes the first row has locked the profile.';
+'Moves the seller''s count of published items of a browsable kind. Whoever makes the first row has locked the profile.';
 
 alter table public.profile_counts enable row level security;
 grant select on public.profile_counts to anon, authenticated, service_role;

@@ -7,9 +7,6 @@ create type public.product_status as enum ('draft', 'active', 'paused', 'deleted
 comment on type public.product_status is
 'active is in the shop, paused is not for now, deleted never again. Buyers keep what they bought in every state.';
 
-create type public.license_type as enum ('personal', 'commercial', 'exclusive', 'custom');
-comment on type public.license_type is 'What buyers may do with it; custom is said in license_text.';
-
 create table public.products (
     id uuid not null default gen_random_uuid(),
     seller_id uuid not null default auth.uid(),
@@ -140,8 +137,8 @@ as $$
         'product', product.seller_id, product.title, product.slug, product.thumbnail_url, product.price_cents,
         product.minimum_price_cents, product.currency,
         (select c.slug from public.categories as c where c.id = product.category_id),
-        product.tags || product.genre_tags, false, product.is_featured,
-        product.status = 'active' and product.is_approved, true, product.description
+        product.tags || product.genre_tags, null, product.is_featured,
+        product.status = 'active' and product.is_approved, true, product.description, null, false
     )::private.catalog_entry
 $$;
 comment on function private.catalog_entry(public.products) is 'A product''s registry row.';
@@ -372,6 +369,67 @@ as $$
 $$;
 comment on function private.product_hide(uuid[], text) is 'Hook hide: see review_product().';
 
+-- Licences beside the product's own: each an option with its price; the exclusive one ends the others.
+create function private.product_check_option(ids uuid[], options public.catalog_options[]) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    option public.catalog_options;
+    license text;
+begin
+    foreach option in array options loop
+        perform private.require_keys(option.details, '{license_type,license_text}', 'invalid_option');
+        license := option.details ->> 'license_type';
+        if license not in ('personal', 'commercial', 'exclusive', 'custom') then
+            perform private.fail('invalid_option', 'license_type');
+        elsif char_length(option.details ->> 'license_text') > 20000
+            or license = 'custom' and option.details ->> 'license_text' is null then
+            perform private.fail('invalid_option', 'license_text');
+        elsif (license = 'exclusive') is distinct from option.is_exclusive and option.details ? 'license_type' then
+            perform private.fail('invalid_option', 'is_exclusive');
+        end if;
+    end loop;
+end
+$$;
+comment on function private.product_check_option(uuid[], public.catalog_options[]) is
+'Hook check_option: {license_type, license_text}; exclusive is what is sold exclusively.';
+
+create function private.product_check_line(ids uuid[], lines private.wanted_line[]) returns setof private.line_facts
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return query
+    select
+        l.no, p.description, coalesce((o.details ->> 'license_type')::public.license_type, p.license_type),
+        case when o.details ? 'license_type' then o.details ->> 'license_text' else p.license_text end,
+        p.license_version,
+        jsonb_build_object('technical_details', p.technical_details) || case
+            -- What was sold before stays valid beside an exclusive licence.
+            when o.is_exclusive then jsonb_build_object('earlier_licenses', (
+                select coalesce(jsonb_object_agg(e.license_type, e.n), '{}')
+                from (
+                    select i.license_type, count(*) as n
+                    from public.purchases as b
+                    inner join public.order_items as i on i.id = b.order_item_id
+                    where b.item_id = p.id and b.revoked_at is null and i.license_type is not null
+                    group by i.license_type
+                ) as e
+            ))
+            else '{}'
+        end,
+        0::bigint,
+        case when l.details <> '{}' then 'line_not_valid' end, case when l.details <> '{}' then 'details' end
+    from unnest(lines) as l
+    inner join public.products as p on p.id = l.item_id
+    left join public.catalog_options as o on o.id = l.option_id;
+end
+$$;
+comment on function private.product_check_line(uuid[], private.wanted_line[]) is
+'Hook check_line: the licence is that of the option, else of the product.';
+
 insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
 ('public.products', 'status', null, 'draft', 'its seller begins'),
 ('public.products', 'status', null, 'paused', 'made for later'),
@@ -388,7 +446,8 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 select private.build_moves('public.products', 'status');
 
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
-('product', 'public.products', 'seller_id', '/catalog_items/{id}', '{can_read,evidence,place,lock,hide}');
+('product', 'public.products', 'seller_id', '/catalog_items/{id}',
+    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete}');
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('products', 'public.products',

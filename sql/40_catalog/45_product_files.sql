@@ -224,10 +224,10 @@ set search_path = ''
 as $$
 begin
     return (
-        select i.created_at
+        select min(i.created_at)
         from public.purchases as p
         inner join public.order_items as i on i.id = p.order_item_id
-        where p.buyer_id = ordered_at.user_id and p.item_id = ordered_at.item_id and p.revoked_at is null
+        where p.owner_id = ordered_at.user_id and p.item_id = ordered_at.item_id and p.revoked_at is null
     );
 end
 $$;

@@ -3,19 +3,25 @@
 create table public.cart_items (
     user_id uuid not null default auth.uid(),
     item_id uuid not null,
+    option_id uuid,
+    -- A key has no nulls.
+    option_key uuid not null generated always as (coalesce(option_id, item_id)) stored,
     quantity integer not null default 1,
     offered_price_cents bigint,
     shown_price_cents bigint not null default 0,
     added_at timestamptz not null default now(),
-    constraint cart_items_pkey primary key (user_id, item_id),
+    constraint cart_items_pkey primary key (user_id, item_id, option_key),
     constraint cart_items_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
     constraint cart_items_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade,
+    constraint cart_items_option_id_fkey foreign key (option_id, item_id)
+    references public.catalog_options (id, item_id) on delete cascade,
     constraint cart_items_quantity_check check (quantity between 1 and 99),
     constraint cart_items_offered_price_check check (offered_price_cents between 0 and private.highest_amount_cents()),
     constraint cart_items_shown_price_cents_check check (shown_price_cents between 0 and private.highest_amount_cents())
 );
 
 create index cart_items_item_id_idx on public.cart_items (item_id);
+create index cart_items_option_id_idx on public.cart_items (option_id, item_id) where option_id is not null;
 
 -- What a client that breaks these is told, see error_catalog().
 comment on constraint cart_items_offered_price_check on public.cart_items is
@@ -23,11 +29,15 @@ comment on constraint cart_items_offered_price_check on public.cart_items is
 comment on constraint cart_items_quantity_check on public.cart_items is
 'quantity_not_allowed: A quantity is from 1 to 99.';
 comment on constraint cart_items_item_id_fkey on public.cart_items is 'item_not_available: There is no such item.';
+comment on constraint cart_items_option_id_fkey on public.cart_items is
+'option_not_available: There is no such option of this item.';
 comment on constraint cart_items_pkey on public.cart_items is
 'already_done: The item is in the cart already; upsert to change it.';
 
-comment on table public.cart_items is 'Cart: one row per member and item. Owner only.';
+comment on table public.cart_items is 'Cart: one row per member, item and option. Owner only.';
 comment on column public.cart_items.user_id is 'Whose cart; always the caller.';
+comment on column public.cart_items.option_id is 'Which option of it; null: the item itself.';
+comment on column public.cart_items.option_key is 'The option, or the item itself: for the key. Generated.';
 comment on column public.cart_items.quantity is 'Pieces; 1 for one-of-a-kind items.';
 comment on column public.cart_items.offered_price_cents is
 'The buyer''s price for a name-your-price item, in cents a piece; null takes the suggested price.';
@@ -67,17 +77,27 @@ set search_path = ''
 as $$
 declare
     item public.catalog_items;
+    option public.catalog_options;
     price record;
 begin
     -- Read as the caller: an item the caller may not see does not exist for the cart either.
     select * into item from public.catalog_items as c where c.id = new.item_id;
-    if item.id is null or (not item.is_listed and item.seller_id <> new.user_id) then
+    if item.id is null or (not item.is_buyable and item.seller_id <> new.user_id) then
         perform private.fail('item_not_available', new.item_id::text);
     end if;
     if item.seller_id = new.user_id then
         perform private.fail('own_item', new.item_id::text);
     end if;
-    if item.is_unique and new.quantity > 1 then
+    if new.option_id is not null then
+        select * into option from public.catalog_options as o
+        where o.id = new.option_id and o.item_id = new.item_id and o.is_active;
+        if option.id is null then
+            perform private.fail('option_not_available', new.option_id::text);
+        end if;
+        item.price_cents := option.price_cents;
+        item.minimum_price_cents := null;
+    end if;
+    if (item.is_unique or option.stock = 1) and new.quantity > 1 then
         perform private.fail('quantity_not_allowed', new.item_id::text);
     end if;
     if new.offered_price_cents is not null and item.minimum_price_cents is null then
@@ -103,15 +123,15 @@ create trigger check_cart_item
 before update of quantity on public.cart_items
 for each row execute function private.check_cart_item();
 create trigger check_shown_item
-before insert or update of item_id, offered_price_cents on public.cart_items
+before insert or update of item_id, option_id, offered_price_cents on public.cart_items
 for each row execute function private.check_cart_item('shows');
 
 alter table public.cart_items enable row level security;
 -- item_id is updatable because an upsert from a client library sets every column it sends.
 grant
 select, delete,
-insert (item_id, quantity, offered_price_cents),
-update (item_id, quantity, offered_price_cents)
+insert (item_id, option_id, quantity, offered_price_cents),
+update (item_id, option_id, quantity, offered_price_cents)
 on public.cart_items to authenticated;
 grant select on public.cart_items to service_role;
 

@@ -64,7 +64,10 @@ create table public.order_items (
     id uuid not null default gen_random_uuid(),
     order_id uuid not null,
     line_no smallint not null,
-    item_id uuid not null,
+    kind text not null,
+    item_id uuid,
+    option_id uuid,
+    payable_id uuid,
     buyer_id uuid not null,
     seller_id uuid not null,
     title text not null,
@@ -75,34 +78,62 @@ create table public.order_items (
     details jsonb not null default '{}',
     unit_price_cents bigint not null,
     quantity integer not null default 1,
-    total_cents bigint not null generated always as (unit_price_cents * quantity) stored,
+    discount_cents bigint not null default 0,
+    total_cents bigint not null generated always as (unit_price_cents * quantity - discount_cents) stored,
     tax_cents bigint not null default 0,
+    shipping_cents bigint not null default 0,
+    charged_cents bigint not null generated always as (
+        unit_price_cents * quantity - discount_cents + tax_cents + shipping_cents
+    ) stored,
+    is_counted boolean not null default false,
+    is_held boolean not null default false,
+    is_owned_once boolean not null default true,
+    is_shipped boolean not null default false,
     currency character(3) not null default 'USD',
     seller_tier text not null,
     commission_bps integer not null,
     created_at timestamptz not null default now(),
     constraint order_items_pkey primary key (id),
-    constraint order_items_order_id_item_id_key unique (order_id, item_id),
+    constraint order_items_order_id_line_no_key unique (order_id, line_no),
     constraint order_items_order_id_fkey foreign key (order_id) references public.orders (id),
     constraint order_items_item_id_fkey foreign key (item_id) references public.catalog_items (id),
+    constraint order_items_option_id_fkey foreign key (option_id, item_id)
+    references public.catalog_options (id, item_id),
+    constraint order_items_payable_id_fkey foreign key (payable_id) references public.payables (id),
+    constraint order_items_subject_check check (item_id is not null or payable_id is not null),
     constraint order_items_buyer_id_fkey foreign key (buyer_id) references public.profiles (id),
     constraint order_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
     constraint order_items_not_own_check check (buyer_id <> seller_id),
     constraint order_items_unit_price_check check (private.is_price(unit_price_cents)),
     constraint order_items_quantity_check check (quantity between 1 and 99),
     constraint order_items_tax_check check (tax_cents between 0 and private.highest_amount_cents()),
+    constraint order_items_discount_check check (
+        discount_cents between 0 and unit_price_cents * quantity
+    ),
+    constraint order_items_shipping_check check (shipping_cents between 0 and private.highest_amount_cents()),
     constraint order_items_commission_bps_check check (commission_bps between 0 and 10000)
 );
 
 create index order_items_item_id_idx on public.order_items (item_id);
+create index order_items_option_id_idx on public.order_items (option_id, item_id) where option_id is not null;
+create index order_items_payable_id_idx on public.order_items (payable_id) where payable_id is not null;
 create index order_items_buyer_id_idx on public.order_items (buyer_id);
 create index order_items_seller_id_created_at_idx on public.order_items (seller_id, created_at desc);
+
+-- What a seller that removes an option is told, see error_catalog().
+comment on constraint order_items_option_id_fkey on public.order_items is
+'item_has_orders: This option was ordered and cannot be removed; make it inactive.';
 
 comment on table public.order_items is
 'Lines of an order, snapshots taken at checkout. Read by buyer, that line''s seller and admins.';
 comment on column public.order_items.line_no is 'Position in the order, from 1; also breaks ties when cents are split.';
+-- No foreign key: it would lock the kind's one row in each checkout. The item's or the payable's has one.
+comment on column public.order_items.kind is 'Kind of what is sold, a row of private.kinds; of its item or payable.';
 comment on column public.order_items.item_id is
-'What is bought. The reference keeps an ordered item from being deleted.';
+'What is delivered; null for a payable that delivers nothing of the registry. The reference keeps an ordered item from '
+'being deleted.';
+comment on column public.order_items.option_id is 'Which option of it; null: the item itself.';
+comment on column public.order_items.payable_id is 'The agreement it pays; null for what was chosen from the shop.';
 comment on column public.order_items.buyer_id is 'The order''s buyer, repeated so that a policy needs no join.';
 comment on column public.order_items.title is 'Title at checkout.';
 comment on column public.order_items.description is 'Description at checkout: what was promised.';
@@ -111,12 +142,22 @@ comment on column public.order_items.license_type is
 comment on column public.order_items.license_text is 'Its words at checkout, if it had any.';
 comment on column public.order_items.license_version is 'Which version of the product''s licence that was.';
 comment on column public.order_items.details is
-'What else a later edit must not change for the buyer: technical_details of a product; image_url, category and '
-'dimensions of an artwork.';
+'What else a later edit must not change for the buyer, and what the buyer sent for the line, as its kind wants it: '
+'technical_details of a product; image_url, category, dimensions and series of an artwork.';
 comment on column public.order_items.unit_price_cents is 'Price a piece at checkout, cents.';
 comment on column public.order_items.quantity is 'Pieces.';
-comment on column public.order_items.total_cents is 'unit_price_cents × quantity.';
+comment on column public.order_items.discount_cents is 'Taken off the line''s price, cents.';
+comment on column public.order_items.total_cents is 'unit_price_cents × quantity − discount_cents: carries commission.';
 comment on column public.order_items.tax_cents is 'Tax on this line, cents; carries no commission.';
+comment on column public.order_items.shipping_cents is
+'Shipping of this line, cents; the seller''s, without commission.';
+comment on column public.order_items.charged_cents is
+'What the buyer pays for the line, cents: total, tax and shipping.';
+comment on column public.order_items.is_counted is 'Its pieces are copies or seats of a stock: each is a grant.';
+comment on column public.order_items.is_held is
+'It is limited: the order holds it until it is paid or given up, and cannot be delivered without its hold.';
+comment on column public.order_items.is_owned_once is 'Its buyer can have it once only: not services, tips or copies.';
+comment on column public.order_items.is_shipped is 'It is sent to its buyer, and earned when it is delivered.';
 comment on column public.order_items.seller_tier is 'Seller''s creator plan at checkout.';
 comment on column public.order_items.commission_bps is
 'Platform commission at checkout, basis points: later plan changes do not touch it.';
@@ -167,5 +208,5 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 ('orders', 'public.orders',
     't.user_id = $1', '{user_id, order_number, status_reason}', 'the books: who paid whom for what'),
 ('order_items', 'public.order_items',
-    't.buyer_id = $1', '{buyer_id, seller_id, title, description, license_text, details, seller_tier}',
+    't.buyer_id = $1', '{kind, buyer_id, seller_id, title, description, license_text, details, seller_tier}',
     'the books: who paid whom for what');

@@ -39,7 +39,8 @@ create table public.wallets (
     constraint wallets_balance_available_check check (balance_available_cents >= 0),
     constraint wallets_balance_pending_check check (balance_pending_cents >= 0),
     constraint wallets_debt_check check (debt_cents >= 0),
-    constraint wallets_money_or_debt_check check (balance_available_cents = 0 or debt_cents = 0)
+    constraint wallets_money_or_debt_check check (balance_available_cents = 0 or debt_cents = 0),
+    constraint wallets_platform_check check (not private.is_platform(user_id))
 )
 -- Updated by every sale: half-full pages keep the update on the page (HOT), without touching an index.
 with (fillfactor = 50);

@@ -176,6 +176,99 @@ comment on function ledger.post(ledger.journal_kind, text, ledger.leg[], uuid, t
 'Posts one journal and moves the users'' wallets with it; returns the journal''s id. The same idempotency key returns '
 'the first journal unchanged. Errors: unbalanced_journal, unknown_account; 23514 when a wallet would fall below zero.';
 
+create type ledger.posting as (
+    idempotency_key text,
+    source_id uuid,
+    owner_id uuid,
+    account text,
+    amount_cents bigint
+);
+comment on type ledger.posting is
+'One leg of one of several journals: the journal''s key and source, then the leg as in ledger.leg.';
+
+create function ledger.post_many(kind ledger.journal_kind, postings ledger.posting[], currency text default 'USD')
+returns integer
+language plpgsql
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    platform constant uuid := uuid '00000000-0000-0000-0000-000000000000';
+    wrong text;
+    keys text[];
+    owners uuid[];
+    posted bigint;
+    expected bigint;
+begin
+    select coalesce(p.idempotency_key, 'a leg without a key') into wrong
+    from unnest(postings) as p
+    group by p.idempotency_key
+    having
+        p.idempotency_key is null or sum(p.amount_cents) <> 0 or count(*) < 2 or count(*) <> count(p.amount_cents)
+        or not bool_and(abs(p.amount_cents) between 1 and 999999999999)
+    limit 1;
+    if wrong is not null then
+        perform private.fail('unbalanced_journal', wrong);
+    end if;
+
+    with journals as (
+        insert into ledger.journal (kind, idempotency_key, source_id, currency)
+        select distinct on (p.idempotency_key) post_many.kind, p.idempotency_key, p.source_id, post_many.currency
+        from unnest(postings) as p
+        order by p.idempotency_key
+        on conflict (idempotency_key) do nothing
+        returning id, idempotency_key
+    ),
+
+    legs as (
+        insert into ledger.entries (journal_id, leg_no, account_id, amount_cents)
+        select j.id, row_number() over (partition by j.id order by p.no), a.id, p.amount_cents
+        from unnest(postings) with ordinality as p (key, source_id, owner_id, account, amount_cents, no)
+        inner join journals as j on j.idempotency_key = p.key
+        inner join ledger.accounts as a
+            on a.owner_id = coalesce(p.owner_id, platform) and a.code = p.account and a.currency = post_many.currency
+        returning journal_id
+    )
+
+    select (select array_agg(j.idempotency_key) from journals as j), (select count(*) from legs)
+    into keys, posted;
+    select count(*), array_agg(distinct p.owner_id) filter (where p.owner_id is not null)
+    into expected, owners
+    from unnest(postings) as p
+    where p.idempotency_key = any (keys);
+    if posted <> expected then
+        perform private.fail('unknown_account', keys[1]);
+    end if;
+
+    if owners is not null then
+        perform from public.wallets as w where w.user_id = any (owners) order by w.user_id for no key update;
+        update public.wallets as w set
+            balance_available_cents = w.balance_available_cents + s.available,
+            balance_pending_cents = w.balance_pending_cents + s.pending,
+            debt_cents = w.debt_cents - s.debt
+        from (
+            select
+                p.owner_id,
+                coalesce(sum(p.amount_cents) filter (where p.account = 'available'), 0)::bigint as available,
+                coalesce(sum(p.amount_cents) filter (where p.account = 'pending'), 0)::bigint as pending,
+                coalesce(sum(p.amount_cents) filter (where p.account = 'debt'), 0)::bigint as debt
+            from unnest(postings) as p
+            where p.idempotency_key = any (keys) and p.owner_id is not null
+            group by p.owner_id
+        ) as s
+        -- Said twice so that the wallets are read by key, however few there are.
+        where w.user_id = any (owners) and w.user_id = s.owner_id;
+    end if;
+    return coalesce(cardinality(keys), 0);
+end
+$$;
+
+comment on function ledger.post_many(ledger.journal_kind, ledger.posting[], text) is
+'Posts many journals of one kind as ledger.post() does each, in a few statements; returns how many were new. Those '
+'whose key exists are left as they are. Errors: unbalanced_journal, unknown_account; 23514 when a wallet would fall '
+'below zero.';
+
 -- The two ways in which available money changes other than by its owner's own spending. A sale's release is the
 -- set-based form of the first; the check of wallets refuses every other way.
 create function private.credit_legs(user_id uuid, amount_cents bigint) returns ledger.leg[]

@@ -78,7 +78,8 @@ comment on function private.split_cents(bigint, bigint[]) is
 'Splits a non-negative total by weights so that the cents add up exactly (largest remainder).';
 
 create function private.split_line(
-    total bigint, tax bigint, fee bigint, commission_bps integer, out commission bigint, out seller bigint
+    total bigint, tax bigint, shipping bigint, fee bigint, commission_bps integer,
+    out commission bigint, out seller bigint
 )
 language plpgsql
 immutable
@@ -87,13 +88,15 @@ as $$
 begin
     -- Commission is on the item price, half up; when fee and commission exceed it the commission shrinks, below zero
     -- if the fee alone does: the platform's loss, never the seller's debt.
-    commission := least(((total - tax) * commission_bps + 5000) / 10000, total - tax - fee);
+    commission := least(((total - tax - shipping) * commission_bps + 5000) / 10000, total - tax - fee);
     seller := total - tax - fee - commission;
 end
 $$;
 
-comment on function private.split_line(bigint, bigint, bigint, integer) is
-'Divides a paid line (cents, tax included in total) into commission and the seller''s part: docs/money.md, Fees.';
+comment on function private.split_line(bigint, bigint, bigint, bigint, integer) is
+'Divides a paid line (cents, tax and shipping included in total) into commission and the sellers'' part, '
+'which shipping '
+'is part of: docs/money.md, Fees.';
 
 alter table public.fee_schedules enable row level security;
 grant select on public.fee_schedules to anon, authenticated, service_role;

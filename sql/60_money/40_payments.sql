@@ -170,9 +170,6 @@ $$;
 
 comment on function private.forget_delay() is 'Trigger: a payout or refund that moved on is not delayed any more.';
 
-create type public.transaction_type as enum ('product_purchase', 'artwork_purchase');
-comment on type public.transaction_type is 'What was sold.';
-
 create type public.transaction_status as enum (
     'pending', 'completed', 'refunded', 'partially_refunded', 'failed', 'disputed'
 );
@@ -182,8 +179,8 @@ create table public.transactions (
     id uuid not null default gen_random_uuid(),
     buyer_id uuid not null,
     seller_id uuid not null,
-    transaction_type public.transaction_type not null,
-    related_id uuid not null,
+    kind text not null,
+    related_id uuid,
     order_item_id uuid not null,
     payment_id uuid not null,
     amount_total_cents bigint not null,
@@ -201,14 +198,18 @@ create table public.transactions (
     paypal_order_id text,
     paypal_transaction_id text,
     status public.transaction_status not null default 'completed',
-    pending_cents bigint not null,
-    release_at timestamptz not null,
+    release_at timestamptz,
     release_journal_id bigint,
     refunded_cents bigint not null default 0,
     refunded_tax_cents bigint not null default 0,
     refunded_commission_cents bigint not null default 0,
+    refunded_fee_cents bigint not null default 0,
     refunded_seller_cents bigint not null default 0,
-    completed_at timestamptz not null default now(),
+    free_refunded_cents bigint not null default 0,
+    free_until timestamptz,
+    ship_by timestamptz,
+    settled_at timestamptz not null default now(),
+    completed_at timestamptz,
     refunded_at timestamptz,
     metadata jsonb not null default '{}',
     created_at timestamptz not null default now(),
@@ -224,9 +225,11 @@ create table public.transactions (
     ),
     constraint transactions_refunded_check check (
         refunded_cents between 0 and amount_total_cents
-        and refunded_cents = refunded_tax_cents + refunded_commission_cents + refunded_seller_cents
+        and refunded_cents
+        = refunded_tax_cents + refunded_commission_cents + refunded_fee_cents + refunded_seller_cents
+        and free_refunded_cents between 0 and refunded_cents
     ),
-    constraint transactions_pending_check check (pending_cents >= 0)
+    constraint transactions_release_check check (release_at is null or completed_at is not null)
 )
 with (fillfactor = 80);
 
@@ -234,13 +237,16 @@ create index transactions_buyer_id_created_at_idx on public.transactions (buyer_
 create index transactions_seller_id_created_at_idx on public.transactions (seller_id, created_at desc);
 create index transactions_payment_id_idx on public.transactions (payment_id);
 create index transactions_release_at_idx on public.transactions (release_at) where release_journal_id is null;
+create index transactions_related_id_idx on public.transactions (related_id);
 
 comment on table public.transactions is
 'One row per seller and item of a settled payment: who got what of it. Buyer, seller and admins read.';
-comment on column public.transactions.transaction_type is 'What was sold.';
-comment on column public.transactions.related_id is 'The item sold (catalog_items.id).';
+comment on column public.transactions.kind is 'Kind of what was sold, as on the line.';
+comment on column public.transactions.related_id is
+'The item sold (catalog_items.id); null for a payable that delivers nothing of the registry.';
 comment on column public.transactions.order_item_id is 'The order line.';
-comment on column public.transactions.amount_total_cents is 'What the buyer paid for this line, cents, tax included.';
+comment on column public.transactions.amount_total_cents is
+'What the buyer paid for this line, cents: tax and shipping included.';
 comment on column public.transactions.amount_fees_cents is
 'This line''s part of the provider''s fee, cents, borne by the seller; the estimate until the real one is known.';
 comment on column public.transactions.amount_tax_cents is 'Tax in the total, cents.';
@@ -256,57 +262,71 @@ comment on column public.transactions.stripe_charge_id is 'Provider''s reference
 comment on column public.transactions.paypal_order_id is 'Provider''s reference.';
 comment on column public.transactions.paypal_transaction_id is 'Provider''s reference.';
 comment on column public.transactions.status is 'State of the sale.';
-comment on column public.transactions.pending_cents is
-'Part of the seller''s pending balance that stems from this sale, cents; 0 once released.';
-comment on column public.transactions.release_at is 'When the held money becomes available.';
-comment on column public.transactions.release_journal_id is 'Journal that released it; null while held.';
-comment on column public.transactions.refunded_cents is 'Refunded so far, cents; the next three are its parts.';
+comment on column public.transactions.release_at is
+'When the held money becomes available; null while what was sold is not done, see completed_at.';
+comment on column public.transactions.release_journal_id is
+'Journal that released it, the last one where payees were released apart; null while any part is held.';
+comment on column public.transactions.refunded_cents is 'Refunded so far, cents; the next four are its parts.';
 comment on column public.transactions.refunded_tax_cents is 'Tax returned, cents.';
 comment on column public.transactions.refunded_commission_cents is 'Commission returned by the platform, cents.';
-comment on column public.transactions.refunded_seller_cents is 'Returned by the seller, cents; includes the kept fee.';
+comment on column public.transactions.refunded_fee_cents is
+'Of the provider''s fee, which it keeps, what the platform bears, cents: of refunds at the platform''s cost.';
+comment on column public.transactions.refunded_seller_cents is
+'Returned by the seller, cents; includes the kept fee of refunds at the seller''s cost.';
+comment on column public.transactions.free_refunded_cents is
+'Of refunded_cents what was refunded at the platform''s cost; later fees follow its share.';
+comment on column public.transactions.free_until is
+'Until when the buyer may step back at the platform''s cost; null: no such right.';
+comment on column public.transactions.ship_by is
+'Until when what is sent has to be shipped; after that its buyer can cancel. Null: nothing is sent.';
+comment on column public.transactions.settled_at is 'When it settled.';
+comment on column public.transactions.completed_at is
+'When what was sold was done: at once for most, on delivery, approval or the end for others. Null: not yet.';
 comment on column public.transactions.refunded_at is 'When the last refund was booked.';
 comment on column public.transactions.metadata is 'Additional data.';
 
 create trigger touch_updated_at before update on public.transactions
 for each row execute function private.touch_updated_at();
 
--- Lifetime totals are counters of transactions like any other, kept by a trigger: no flow can forget them.
-create function private.count_earnings() returns trigger
+-- Lifetime totals are counters like any other, kept by triggers: no flow can forget them. By statement, so that a batch
+-- of sales touches each wallet once; whoever changes these rows has locked the wallets.
+create function private.count_spent() returns trigger
 language plpgsql
 security definer
 set search_path = ''
 as $$
-declare
-    earned bigint := new.amount_seller_cents - new.refunded_seller_cents;
-    spent bigint := new.amount_total_cents - new.refunded_cents;
 begin
-    if tg_op = 'UPDATE' then
-        earned := earned - (old.amount_seller_cents - old.refunded_seller_cents);
-        spent := spent - (old.amount_total_cents - old.refunded_cents);
-    end if;
-    if earned <> 0 then
-        update public.wallets as w set
-            total_earned_stripe_cents = w.total_earned_stripe_cents
-            + case when new.payment_processor = 'stripe' then earned else 0 end,
-            total_earned_paypal_cents = w.total_earned_paypal_cents
-            + case when new.payment_processor = 'paypal' then earned else 0 end,
-            total_earned_wallet_cents = w.total_earned_wallet_cents
-            + case when new.payment_processor = 'wallet' then earned else 0 end
-        where w.user_id = new.seller_id;
-    end if;
-    if spent <> 0 and new.payment_processor = 'wallet' then
-        update public.wallets as w set total_spent_on_platform_cents = w.total_spent_on_platform_cents + spent
-        where w.user_id = new.buyer_id;
+    if tg_op = 'INSERT' then
+        update public.wallets as w set total_spent_on_platform_cents = w.total_spent_on_platform_cents + s.cents
+        from (
+            select c.buyer_id, sum(c.amount_total_cents - c.refunded_cents)::bigint as cents
+            from changed_to as c
+            where c.payment_processor = 'wallet'
+            group by c.buyer_id
+        ) as s
+        where w.user_id = s.buyer_id;
+    else
+        update public.wallets as w set total_spent_on_platform_cents = w.total_spent_on_platform_cents + s.cents
+        from (
+            select c.buyer_id, sum(b.refunded_cents - c.refunded_cents)::bigint as cents
+            from changed_to as c
+            inner join changed_from as b on b.id = c.id
+            where c.payment_processor = 'wallet'
+            group by c.buyer_id
+        ) as s
+        where w.user_id = s.buyer_id and s.cents <> 0;
     end if;
     return null;
 end
 $$;
 
-comment on function private.count_earnings() is 'Trigger: wallets.total_earned_* and total_spent_on_platform_cents.';
+comment on function private.count_spent() is 'Trigger: wallets.total_spent_on_platform_cents.';
 
-create trigger count_earnings
-after insert or update of amount_seller_cents, refunded_cents, refunded_seller_cents on public.transactions
-for each row execute function private.count_earnings();
+create trigger count_spent after insert on public.transactions referencing new table as changed_to
+for each statement execute function private.count_spent();
+create trigger count_spent_changed after update on public.transactions
+referencing old table as changed_from new table as changed_to
+for each statement execute function private.count_spent();
 
 alter table public.transactions enable row level security;
 grant select on public.transactions to authenticated, service_role;
@@ -315,6 +335,104 @@ using (
     buyer_id = (select private.member_id())
     or seller_id = (select private.member_id())
     or (select private.is_admin())
+);
+
+-- Who earns a sale. One row for most; splits and shares of others are more rows. What moves the sellers' side of a sale
+-- (its fee, refunds, release) moves these rows by their shares, see payee_legs().
+create table public.transaction_payees (
+    transaction_id uuid not null,
+    payee_id uuid not null,
+    share_bps integer not null default 10000,
+    cents bigint not null,
+    pending_cents bigint not null,
+    refunded_cents bigint not null default 0,
+    release_journal_id bigint,
+    constraint transaction_payees_pkey primary key (transaction_id, payee_id),
+    constraint transaction_payees_transaction_id_fkey foreign key (transaction_id) references public.transactions (id),
+    constraint transaction_payees_payee_id_fkey foreign key (payee_id) references public.profiles (id),
+    constraint transaction_payees_share_check check (share_bps between 1 and 10000),
+    constraint transaction_payees_pending_check check (pending_cents >= 0)
+)
+with (fillfactor = 80);
+
+create index transaction_payees_payee_id_idx on public.transaction_payees (payee_id);
+
+comment on table public.transaction_payees is
+'What each payee earns of a sale; their parts add up to amount_seller_cents. Each payee reads their own row, '
+'the seller '
+'and admins all of the sale.';
+comment on column public.transaction_payees.transaction_id is 'The sale.';
+comment on column public.transaction_payees.payee_id is 'Who earns: the seller, or somebody they share with.';
+comment on column public.transaction_payees.share_bps is 'Share of the sellers'' part, basis points.';
+comment on column public.transaction_payees.cents is 'Part, cents.';
+comment on column public.transaction_payees.pending_cents is
+'Part of the payee''s pending balance that stems from this sale, cents; 0 once released.';
+comment on column public.transaction_payees.refunded_cents is 'Returned by this payee, cents.';
+comment on column public.transaction_payees.release_journal_id is
+'Journal that released this part; 0 where nothing was left to release, null while held.';
+
+create function private.count_earned() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    payees uuid[];
+    sales uuid[];
+    changes bigint[];
+begin
+    if tg_op = 'INSERT' then
+        select array_agg(c.payee_id), array_agg(c.transaction_id), array_agg(c.cents - c.refunded_cents)
+        into payees, sales, changes
+        from changed_to as c;
+    else
+        select
+            array_agg(c.payee_id), array_agg(c.transaction_id),
+            array_agg(c.cents - c.refunded_cents - (b.cents - b.refunded_cents))
+        into payees, sales, changes
+        from changed_to as c
+        inner join changed_from as b on b.transaction_id = c.transaction_id and b.payee_id = c.payee_id
+        where c.cents - c.refunded_cents <> b.cents - b.refunded_cents;
+    end if;
+    if payees is null then
+        return null;
+    end if;
+    update public.wallets as w set
+        total_earned_stripe_cents = w.total_earned_stripe_cents + s.stripe,
+        total_earned_paypal_cents = w.total_earned_paypal_cents + s.paypal,
+        total_earned_wallet_cents = w.total_earned_wallet_cents + s.wallet
+    from (
+        select
+            u.payee_id, coalesce(sum(u.change) filter (where t.payment_processor = 'stripe'), 0)::bigint as stripe,
+            coalesce(sum(u.change) filter (where t.payment_processor = 'paypal'), 0)::bigint as paypal,
+            coalesce(sum(u.change) filter (where t.payment_processor = 'wallet'), 0)::bigint as wallet
+        from unnest(payees, sales, changes) as u (payee_id, sale_id, change)
+        inner join public.transactions as t on t.id = u.sale_id
+        group by u.payee_id
+    ) as s
+    where w.user_id = s.payee_id;
+    return null;
+end
+$$;
+
+comment on function private.count_earned() is 'Trigger: wallets.total_earned_*.';
+
+create trigger count_earned after insert on public.transaction_payees referencing new table as changed_to
+for each statement execute function private.count_earned();
+create trigger count_earned_changed after update on public.transaction_payees
+referencing old table as changed_from new table as changed_to
+for each statement execute function private.count_earned();
+
+alter table public.transaction_payees enable row level security;
+grant select on public.transaction_payees to authenticated, service_role;
+create policy transaction_payees_select on public.transaction_payees for select to authenticated
+using (
+    payee_id = (select private.member_id())
+    or (select private.is_admin())
+    or exists (
+        select from public.transactions as t where t.id = transaction_id and t.seller_id = (select private.member_id())
+    )
 );
 
 insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
@@ -358,8 +476,10 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
     'the books: who paid whom for what'),
 ('transactions', 'public.transactions',
     't.buyer_id = $1 or t.seller_id = $1',
-    '{buyer_id, seller_id, related_id, seller_tier, payment_method, stripe_payment_intent_id, stripe_charge_id, '
+    '{kind, buyer_id, seller_id, related_id, seller_tier, payment_method, stripe_payment_intent_id, stripe_charge_id, '
     'paypal_order_id, paypal_transaction_id, metadata}',
     'the books: who paid whom for what'),
+('transaction_payees', 'public.transaction_payees',
+    't.payee_id = $1', '{payee_id}', 'the books: who paid whom for what'),
 ('provider_delays', 'private.provider_delays',
     null, '{object_id, reason}', 'why a provider has not answered yet; removed when it has');

@@ -150,10 +150,16 @@ begin
         (select l.max_holds from private.hold_limits as l where l.user_id = buyer), limits.holds_per_account
     );
     select count(*), min(greatest(h.ends_at, now())) into held, until
-    from private.reservations as r
+    from private.holds as r
     inner join public.orders as o on o.id = r.order_id
     left join private.hold_periods as h on h.user_id = o.user_id and h.item_id = r.item_id
-    where o.user_id = buyer;
+    where
+        o.user_id = buyer
+        -- Not what there is no end of: such a hold only keeps the exclusive option from others.
+        and (
+            exists (select from public.catalog_items as c where c.id = r.item_id and c.stock is not null)
+            or exists (select from public.catalog_options as p where p.id = r.option_id and p.stock is not null)
+        );
     if held > allowed then
         perform private.fail(
             'too_many_holds', format('at most %s; until %s', allowed, to_char(until at time zone 'utc', stamp))
@@ -196,9 +202,11 @@ comment on function private.claim_item(uuid) is
 
 create type private.order_line as (
     line_no smallint,
+    kind text,
     item_id uuid,
+    option_id uuid,
+    payable_id uuid,
     seller_id uuid,
-    is_unique boolean,
     title text,
     description text,
     license_type public.license_type,
@@ -207,8 +215,15 @@ create type private.order_line as (
     details jsonb,
     unit_price_cents bigint,
     quantity integer,
+    discount_cents bigint,
+    shipping_cents bigint,
     seller_tier text,
     commission_bps integer,
+    is_repeatable boolean,
+    is_counted boolean,
+    is_held boolean,
+    is_owned_once boolean,
+    is_shipped boolean,
     problem text,
     detail text
 );
@@ -216,12 +231,16 @@ comment on type private.order_line is
 'A line to be ordered as its item was at one instant, and what is wrong with it (an error code and its detail), if '
 'anything.';
 
-create function private.read_lines(buyer uuid, wanted jsonb) returns setof private.order_line
+create function private.read_lines(buyer uuid, wanted jsonb, country text default null)
+returns setof private.order_line
 language plpgsql
 set search_path = ''
 as $$
+declare
+    lines private.order_line[];
+    asked record;
+    facts private.line_facts[] := '{}';
 begin
-    return query
     -- The only look at the items: what is checked here is what is written and charged. Locked, so that it is the last
     -- committed state and the item stays; a seller may go on editing, as if the order had been a moment earlier.
     with item as materialized (
@@ -235,60 +254,247 @@ begin
         select
             w.no,
             (w.line ->> 'item_id')::uuid as item_id,
+            (w.line ->> 'option_id')::uuid as option_id,
             (w.line ->> 'quantity')::integer as quantity,
             (w.line ->> 'offered_price_cents')::bigint as offered_cents,
             -- The most a piece may cost: what the cart showed, or what the client says it showed.
             coalesce(w.line ->> 'shown_price_cents', w.line ->> 'offered_price_cents')::bigint as agreed_cents,
-            count(*) over (partition by w.line ->> 'item_id') as times
+            coalesce(w.line -> 'details', '{}') as details,
+            count(*) over (partition by w.line ->> 'item_id', w.line ->> 'option_id') as times
         from jsonb_array_elements(wanted) with ordinality as w (line, no)
     )
 
-    select
-        l.no::smallint, l.item_id, c.seller_id, c.is_unique, c.title, coalesce(p.description, a.description),
-        p.license_type, p.license_text, p.license_version,
-        case c.kind
-            when 'product' then jsonb_build_object('technical_details', p.technical_details)
-            when 'artwork' then jsonb_build_object(
-                'image_url', a.image_url, 'category', a.category, 'dimensions', a.dimensions
-            )
-        end,
-        u.cents, l.quantity, plan.tier, plan.commission_bps, e.problem,
+    select array_agg(row(
+        l.no, c.kind, l.item_id, l.option_id, null, c.seller_id,
+        c.title || case when o.id is null then '' else ' (' || o.title || ')' end, null, null, null, null, l.details,
+        u.cents, l.quantity, 0, 0, terms.tier, terms.commission_bps, c.is_repeatable, n.is_counted,
+        private.is_limited(c), not c.is_repeatable and not n.is_counted, c.requires_shipping, e.problem,
         case
-            when e.problem = 'price_too_low'
-                then format('%s: minimum is %s cents', l.item_id, u.least_cents)
+            when e.problem = 'price_too_low' then format('%s: minimum is %s cents', l.item_id, u.least_cents)
+            when e.problem = 'option_not_available' then l.option_id::text
             else l.item_id::text
         end
+    )::private.order_line order by l.no) into lines
     from line as l
     -- Who blocked the buyer, or was blocked by them, sells them nothing; what the buyer cannot see does not exist.
     left join item as c
         on
             c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
             and (c.is_visible or c.seller_id = buyer or private.owns_item(buyer, c.id))
-    left join public.products as p on p.id = c.id
-    left join public.artworks as a on a.id = c.id
-    left join lateral private.seller_plan(c.seller_id) as plan on true
+    left join public.catalog_options as o on o.id = l.option_id and o.item_id = c.id and o.is_active
+    left join lateral private.sale_terms(c.kind, c.seller_id) as terms on true
+    cross join lateral (
+        select coalesce(c.stock > 1, false) or coalesce(o.stock > 1, false) as is_counted
+    ) as n
     cross join lateral private.price_of(
-        c.price_cents, c.minimum_price_cents, l.offered_cents, l.agreed_cents
+        coalesce(o.price_cents, c.price_cents), case when o.id is null then c.minimum_price_cents end,
+        l.offered_cents, l.agreed_cents
     ) as u
     cross join lateral (
         select case
             when c.id is null then 'item_not_available'
-            when l.times > 1 then 'duplicate_item'
+            when l.option_id is not null and o.id is null then 'option_not_available'
+            when l.times > 1 and not c.is_repeatable then 'duplicate_item'
             when c.seller_id = buyer then 'own_item'
-            when private.owns_item(buyer, l.item_id) then 'already_owned'
-            when not c.is_listed and c.is_unique then 'item_sold'
-            when not c.is_listed then 'item_not_available'
-            when l.quantity < 1 or (c.is_unique and l.quantity > 1) then 'quantity_not_allowed'
+            when not c.is_repeatable and not n.is_counted and exists (
+                select from public.purchases as p
+                where
+                    p.owner_id = buyer and p.item_id = c.id and p.option_id is not distinct from l.option_id
+                    and p.revoked_at is null
+            ) then 'already_owned'
+            when not c.is_buyable and (c.is_unique or c.is_sold_out) then 'item_sold'
+            when not c.is_buyable then 'item_not_available'
+            when l.quantity < 1 or ((c.is_unique or o.stock = 1) and l.quantity > 1) then 'quantity_not_allowed'
             else u.problem
         end as problem
-    ) as e
-    order by l.no;
+    ) as e;
+
+    for asked in
+        select
+            l.kind, array_agg(l.item_id order by l.line_no) as items,
+            array_agg(row(
+                l.line_no, l.item_id, l.option_id, l.quantity, l.unit_price_cents, l.details, buyer
+            )::private.wanted_line order by l.line_no) as lines
+        from unnest(lines) as l
+        where l.problem is null
+        group by l.kind
+        order by l.kind
+    loop
+        facts := facts || array(select f from private.dispatch_check_line(asked.kind, asked.items, asked.lines) as f);
+    end loop;
+    return query
+    select
+        l.line_no, l.kind, l.item_id, l.option_id, l.payable_id, l.seller_id, l.title, f.description, f.license_type,
+        f.license_text, f.license_version, f.details, l.unit_price_cents, l.quantity, f.discount_cents,
+        coalesce(s.cents, 0), l.seller_tier, l.commission_bps, l.is_repeatable, l.is_counted, l.is_held,
+        l.is_owned_once, l.is_shipped,
+        coalesce(l.problem, f.problem, case
+            when l.is_shipped and read_lines.country is null then 'address_required'
+            when l.is_shipped and s.cents is null then 'shipping_not_available'
+        end),
+        case when l.problem is null and f.problem is not null then f.detail else l.detail end
+    from unnest(lines) as l
+    left join unnest(facts) as f on f.no = l.line_no
+    left join lateral (
+        select private.shipping_price(l.seller_id, read_lines.country, (
+            select sum(o.unit_price_cents * o.quantity - coalesce(x.discount_cents, 0))::bigint
+            from unnest(lines) as o
+            left join unnest(facts) as x on x.no = o.line_no
+            where o.seller_id = l.seller_id and o.is_shipped
+        )) as cents
+    ) as s on l.is_shipped and read_lines.country is not null
+    order by l.line_no;
 end
 $$;
 
-comment on function private.read_lines(uuid, jsonb) is
-'The lines of an order from [{item_id, quantity, offered_price_cents, shown_price_cents}], each item read once, '
-'locked.';
+comment on function private.read_lines(uuid, jsonb, text) is
+'The lines of an order from [{item_id, option_id, quantity, offered_price_cents, shown_price_cents, '
+'details}], each item '
+'read once, locked; sent to a country (ISO 3166), if anything is. The one place that prices a line.';
+
+create function private.place_order(
+    buyer uuid, lines private.order_line[], provider public.payment_provider, shipping_address jsonb, notes text,
+    pay_by timestamptz default null
+) returns uuid
+language plpgsql
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    limits private.settings;
+    total bigint;
+    held uuid[] := array(select distinct l.item_id from unnest(lines) as l where l.is_held order by l.item_id);
+    new_order uuid;
+    new_payment uuid;
+    superseded uuid[];
+    replaced uuid[];
+    attempt uuid;
+begin
+    select * into strict limits from private.settings;
+    select sum(l.unit_price_cents * l.quantity - l.discount_cents + l.shipping_cents) into total
+    from unnest(lines) as l;
+    if total > private.highest_amount_cents() then
+        perform private.fail('amount_out_of_range', format('at most %s cents', private.highest_amount_cents()));
+    elsif total between 1 and private.lowest_price_cents() - 1 and place_order.provider <> 'wallet' then
+        perform private.fail('amount_out_of_range', format('at least %s cents', private.lowest_price_cents()));
+    end if;
+
+    insert into public.orders (
+        user_id, subtotal_cents, discount_cents, shipping_cents, total_cents, shipping_address, notes
+    )
+    select
+        buyer, sum(l.unit_price_cents * l.quantity), sum(l.discount_cents), sum(l.shipping_cents), total,
+        place_order.shipping_address, place_order.notes
+    from unnest(lines) as l
+    returning id into new_order;
+    insert into public.order_items (
+        order_id, line_no, kind, item_id, option_id, payable_id, buyer_id, seller_id, title, description, license_type,
+        license_text, license_version, details, unit_price_cents, quantity, discount_cents, shipping_cents, seller_tier,
+        commission_bps, is_counted, is_held, is_owned_once, is_shipped
+    )
+    select
+        new_order, l.line_no, l.kind, l.item_id, l.option_id, l.payable_id, buyer, l.seller_id, l.title, l.description,
+        l.license_type, l.license_text, l.license_version, l.details, l.unit_price_cents, l.quantity, l.discount_cents,
+        l.shipping_cents, l.seller_tier, l.commission_bps, l.is_counted, l.is_held, l.is_owned_once, l.is_shipped
+    from unnest(lines) as l;
+
+    -- The buyer's own earlier attempts at the same give way: nobody pays twice for one thing. Their payments are locked
+    -- first, as settlement does.
+    superseded := array(
+        select p.id from public.payments as p
+        where
+            p.user_id = buyer and p.is_open
+            and p.order_id in (
+                select i.order_id from public.order_items as i
+                inner join unnest(lines) as l
+                    on
+                        l.payable_id = i.payable_id
+                        or num_nonnulls(l.payable_id, i.payable_id) = 0 and not l.is_repeatable and l.item_id = i.item_id
+                where i.buyer_id = buyer
+            )
+        order by p.id
+        for no key update
+    );
+    replaced := array(select p.order_id from public.payments as p where p.id = any (superseded));
+
+    if total > 0 then
+        insert into public.payments (
+            user_id, order_id, amount_cents, provider, fee_estimate_cents, provider_fee_cents, expires_at, status
+        ) values (
+            buyer, new_order, total, place_order.provider,
+            private.processing_fee(place_order.provider, total, 'USD'),
+            case when place_order.provider = 'wallet' then 0 end,
+            least(now() + limits.payment_period, pay_by),
+            case
+                when place_order.provider = 'wallet' then 'processing' else 'requires_payment'
+            end::public.payment_status
+        ) returning id into new_payment;
+    end if;
+    -- Last: others wait for these rows. What is paid at once is locked as settlement does.
+    if total = 0 or place_order.provider = 'wallet' then
+        perform private.lock_orders(new_order || replaced);
+    elsif replaced <> '{}' then
+        perform private.lock_stock(new_order || replaced);
+    end if;
+    if cardinality(held) > 0 then
+        perform private.hold_lines(new_order, replaced);
+    end if;
+    foreach attempt in array superseded loop
+        perform private.stop_payment(attempt, 'superseded');
+    end loop;
+    if cardinality(held) > 0 and total > 0 and place_order.provider <> 'wallet' then
+        update public.payments as p set expires_at = least(private.begin_holds(buyer, held), pay_by)
+        where p.id = new_payment;
+    end if;
+
+    if total = 0 then
+        if cardinality(private.deliverable_orders(array[new_order])) = 0 then
+            perform private.fail('item_not_available');
+        end if;
+        perform private.deliver_orders(array[new_order]);
+    elsif place_order.provider = 'wallet' then
+        perform private.lock_wallets(
+            array(select p.payee_id from private.payees_to_be(array[new_order]) as p) || buyer
+        );
+        if private.spendable_cents(buyer) < total then
+            perform private.fail('insufficient_funds');
+        end if;
+        perform private.settle_payment(new_payment);
+    end if;
+    return new_order;
+end
+$$;
+
+comment on function private.place_order(
+    uuid, private.order_line[], public.payment_provider, jsonb, text, timestamptz
+) is
+'Makes the order of these lines and its payment; free and wallet ones complete at once. Takes the place of '
+'the buyer''s '
+'own open attempts at the same. Errors: amount_out_of_range, item_reserved, item_sold, item_not_available, '
+'hold_paused, '
+'too_many_holds, insufficient_funds.';
+
+create function private.checked_address(address jsonb) returns jsonb
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    given jsonb := nullif(address, 'null'::jsonb);
+begin
+    perform private.require_keys(
+        given, '{name,line1,line2,city,state,postal_code,country,phone}', 'invalid_checkout'
+    );
+    if length(given::text) > 4000
+        or exists (select from jsonb_each(given) as a where jsonb_typeof(a.value) not in ('string', 'null'))
+    then
+        perform private.fail('invalid_checkout', 'shipping_address: texts, at most 4,000 characters');
+    end if;
+    return given;
+end
+$$;
+comment on function private.checked_address(jsonb) is
+'A shipping address as a client sent it, or null. Error: invalid_checkout.';
 
 create function public.checkout(
     items jsonb default null,
@@ -304,45 +510,26 @@ as $$
 #variable_conflict use_column
 declare
     buyer uuid := private.require_member();
-    limits private.settings;
     wanted jsonb := nullif(checkout.items, 'null'::jsonb);
-    wanted_address jsonb := nullif(checkout.shipping_address, 'null'::jsonb);
+    wanted_address jsonb := private.checked_address(checkout.shipping_address);
     earlier jsonb;
     lines private.order_line[];
     wrong private.order_line;
-    total bigint;
-    unique_items uuid[];
     new_order uuid;
-    superseded uuid[];
-    attempt uuid;
-    item uuid;
-    culprit text;
-    expires timestamptz;
-    new_payment uuid;
 begin
-    select * into strict limits from private.settings;
     -- One checkout of a buyer at a time: a double click, two tabs, or the same key twice line up here.
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || buyer, 0));
     if not private.is_note(private.tidy_body(checkout.notes)) then
         perform private.fail('invalid_checkout', 'notes: at most 2,000 characters');
-    end if;
-    perform private.require_keys(
-        wanted_address,
-        '{name,line1,line2,city,state,postal_code,country,phone}', 'invalid_checkout'
-    );
-    if length(wanted_address::text) > 4000
-        or exists (select from jsonb_each(wanted_address) as a where jsonb_typeof(a.value) not in ('string', 'null'))
-    then
-        perform private.fail('invalid_checkout', 'shipping_address: texts, at most 4,000 characters');
     end if;
 
     -- What is asked for: the given items, or the cart with what it showed.
     if wanted is null then
         wanted := coalesce((
             select jsonb_agg(jsonb_build_object(
-                'item_id', c.item_id, 'quantity', c.quantity, 'offered_price_cents', c.offered_price_cents,
-                'shown_price_cents', c.shown_price_cents
-            ) order by c.added_at, c.item_id)
+                'item_id', c.item_id, 'option_id', c.option_id, 'quantity', c.quantity,
+                'offered_price_cents', c.offered_price_cents, 'shown_price_cents', c.shown_price_cents
+            ) order by c.added_at, c.item_id, c.option_id)
             from public.cart_items as c
             where c.user_id = buyer
         ), '[]');
@@ -357,21 +544,30 @@ begin
         if jsonb_typeof(wanted) <> 'array' then
             perform private.fail('invalid_checkout', 'items: not an array');
         end if;
-        perform private.require_keys(w.line, '{item_id,quantity,offered_price_cents}', 'invalid_checkout')
+        perform private.require_keys(
+            w.line, '{item_id,option_id,quantity,offered_price_cents,details}', 'invalid_checkout'
+        )
         from jsonb_array_elements(wanted) as w (line);
         if exists (
             select from jsonb_array_elements(wanted) as w
             where
                 private.is_uuid(w ->> 'item_id') is not true
+                or private.is_uuid(w ->> 'option_id') is false
                 or coalesce(w ->> 'quantity', '1') !~ '^[0-9]{1,2}$'
                 or coalesce(w ->> 'offered_price_cents', '0') !~ '^[0-9]{1,8}$'
+                or jsonb_typeof(coalesce(nullif(w -> 'details', 'null'), '{}')) <> 'object'
+                or octet_length((w -> 'details')::text) > 16384
         ) then
-            perform private.fail('invalid_checkout', 'each item is {item_id, quantity?, offered_price_cents?}');
+            perform private.fail(
+                'invalid_checkout', 'each item is {item_id, option_id?, quantity?, offered_price_cents?, details?}'
+            );
         end if;
         wanted := coalesce((
             select jsonb_agg(jsonb_build_object(
-                'item_id', (w.line ->> 'item_id')::uuid, 'quantity', coalesce((w.line ->> 'quantity')::integer, 1),
-                'offered_price_cents', (w.line ->> 'offered_price_cents')::bigint
+                'item_id', (w.line ->> 'item_id')::uuid, 'option_id', (w.line ->> 'option_id')::uuid,
+                'quantity', coalesce((w.line ->> 'quantity')::integer, 1),
+                'offered_price_cents', (w.line ->> 'offered_price_cents')::bigint,
+                'details', coalesce(nullif(w.line -> 'details', 'null'), '{}')
             ) order by w.no)
             from jsonb_array_elements(wanted) with ordinality as w (line, no)
         ), '[]');
@@ -382,7 +578,10 @@ begin
         buyer, 'checkout', checkout.idempotency_key,
         jsonb_build_object(
             'items', (
-                select jsonb_agg(w.line - 'shown_price_cents' order by w.line ->> 'item_id')
+                select jsonb_agg(
+                    w.line - 'shown_price_cents'
+                    order by w.line ->> 'item_id', w.line ->> 'option_id', (w.line -> 'details')::text
+                )
                 from jsonb_array_elements(wanted) as w (line)
             ),
             'provider', checkout.provider, 'shipping_address', wanted_address, 'notes', checkout.notes
@@ -400,123 +599,116 @@ begin
         perform private.fail('too_many_items', jsonb_array_length(wanted)::text);
     end if;
 
-    lines := array(select l from private.read_lines(buyer, wanted) as l);
+    lines := array(
+        select l from private.read_lines(buyer, wanted, private.country_of(wanted_address)) as l order by l.line_no
+    );
     select l.* into wrong from unnest(lines) as l where l.problem is not null order by l.line_no limit 1;
     if wrong.problem is not null then
         perform private.fail(wrong.problem, wrong.detail);
     end if;
-    select sum(l.unit_price_cents * l.quantity), array_agg(l.item_id order by l.item_id) filter (where l.is_unique)
-    into total, unique_items
-    from unnest(lines) as l;
-    if total > private.highest_amount_cents() then
-        perform private.fail('amount_out_of_range', format('at most %s cents', private.highest_amount_cents()));
-    end if;
-
-    insert into public.orders (user_id, subtotal_cents, total_cents, shipping_address, notes)
-    values (buyer, total, total, wanted_address, checkout.notes)
-    returning id into new_order;
-    insert into public.order_items (
-        order_id, line_no, item_id, buyer_id, seller_id, title, description, license_type, license_text,
-        license_version, details, unit_price_cents, quantity, seller_tier, commission_bps
-    )
-    select
-        new_order, l.line_no, l.item_id, buyer, l.seller_id, l.title, l.description, l.license_type, l.license_text,
-        l.license_version, l.details, l.unit_price_cents, l.quantity, l.seller_tier, l.commission_bps
-    from unnest(lines) as l;
+    new_order := private.place_order(buyer, lines, checkout.provider, wanted_address, checkout.notes);
     perform private.answer_request(
         buyer, 'checkout', checkout.idempotency_key, jsonb_build_object('order_id', new_order, 'items', wanted)
     );
-
-    -- The buyer's own earlier attempts at these items give way: nobody pays twice for one thing. Their payments are
-    -- locked first, as settlement does, and one-of-a-kind items are held one by one in id order: no two carts wait for
-    -- each other. Anybody else's hold stays.
-    superseded := array(
-        select p.id from public.payments as p
-        where
-            p.user_id = buyer and p.is_open
-            and p.order_id in (
-                select i.order_id from public.order_items as i
-                where i.buyer_id = buyer and i.item_id in (select l.item_id from unnest(lines) as l)
-            )
-        order by p.id
-        for no key update
-    );
-    foreach item in array coalesce(unique_items, '{}') loop
-        update private.reservations as r set order_id = new_order, created_at = now()
-        where
-            r.item_id = item
-            and r.order_id in (select p.order_id from public.payments as p where p.id = any (superseded));
-        continue when found;
-        if not private.claim_item(item) then
-            perform private.fail('item_reserved', item::text);
-        end if;
-        insert into private.reservations (item_id, order_id) values (item, new_order) on conflict do nothing;
-    end loop;
-    foreach attempt in array superseded loop
-        perform private.stop_payment(attempt, 'superseded');
-    end loop;
-    if unique_items is not null then
-        -- Sold or withdrawn while this waited for another buyer's hold to end.
-        select c.id::text into culprit from public.catalog_items as c
-        where c.id = any (unique_items) and not c.is_listed
-        limit 1;
-        if culprit is not null then
-            perform private.fail('item_sold', culprit);
-        end if;
-        select u.item_id::text into culprit from unnest(unique_items) as u (item_id)
-        where not exists (
-            select from private.reservations as r where r.item_id = u.item_id and r.order_id = new_order
-        )
-        limit 1;
-        if culprit is not null then
-            perform private.fail('item_reserved', culprit);
-        end if;
-    end if;
-
-    if total = 0 then
-        if not private.deliver_order(new_order) then
-            perform private.fail('item_not_available');
-        end if;
-        return private.order_summary(new_order);
-    end if;
-
-    expires := case
-        when unique_items is null then now() + limits.payment_period
-        when checkout.provider = 'wallet' then now() + limits.reservation_period
-        else private.begin_holds(buyer, unique_items)
-    end;
-    insert into public.payments (
-        user_id, order_id, amount_cents, provider, fee_estimate_cents, provider_fee_cents, expires_at, status
-    ) values (
-        buyer, new_order, total, checkout.provider,
-        private.processing_fee(checkout.provider, total, 'USD'),
-        case when checkout.provider = 'wallet' then 0 end,
-        expires,
-        case when checkout.provider = 'wallet' then 'processing' else 'requires_payment' end::public.payment_status
-    ) returning id into new_payment;
-    if checkout.provider = 'wallet' then
-        perform private.lock_wallets(
-            array(select i.seller_id from public.order_items as i where i.order_id = new_order) || buyer
-        );
-        if private.spendable_cents(buyer) < total then
-            perform private.fail('insufficient_funds');
-        end if;
-        perform private.settle_payment(new_payment);
-    end if;
     return private.order_summary(new_order);
 end
 $$;
 
 comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text) is
-'Buys items ([{item_id, quantity?, offered_price_cents?}], default: the cart) with stripe or wallet and answers the '
-'order, its payment and where to start it. offered_price_cents is the offer for name-your-price items; for others the '
-'price that was shown: more is not taken (price_changed), less is. The cart remembers what it showed. The same '
-'idempotency_key with the same request answers the first order, also when that was cancelled since. An earlier open '
-'order of one of the items is superseded. Errors: invalid_checkout, empty_checkout, too_many_items, '
-'item_not_available, item_sold, item_reserved, already_owned, duplicate_item, own_item, quantity_not_allowed, '
-'price_too_low, price_changed, amount_out_of_range, insufficient_funds, provider_not_available, hold_paused, '
-'too_many_holds, payments_not_set_up, idempotency_key_invalid, idempotency_key_reused.';
+'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?}], default: the cart) with stripe or '
+'wallet and answers the order, its payment and where to start it. offered_price_cents is the offer for name-your-price '
+'items; for others the price that was shown: more is not taken (price_changed), less is. The cart remembers what it '
+'showed. details are what the item''s kind wants to know. The same idempotency_key with the same request answers the '
+'first order, also when that was cancelled since. An earlier open order of one of the items is superseded, '
+'unless it can '
+'be bought repeatedly. Errors: invalid_checkout, empty_checkout, too_many_items, item_not_available, '
+'option_not_available, line_not_valid, item_sold, item_reserved, already_owned, duplicate_item, own_item, '
+'quantity_not_allowed, price_too_low, price_changed, address_required, shipping_not_available, amount_out_of_range, '
+'insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, '
+'idempotency_key_invalid, '
+'idempotency_key_reused.';
 grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text) to authenticated;
+
+-- A door of its own beside the cart: what was agreed is paid as agreed.
+create function public.checkout_payable(
+    payable_id uuid,
+    provider public.payment_provider default 'stripe',
+    idempotency_key text default null,
+    shipping_address jsonb default null,
+    notes text default null
+) returns jsonb
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    buyer uuid := private.require_member();
+    wanted_address jsonb := private.checked_address(checkout_payable.shipping_address);
+    earlier jsonb;
+    agreed public.payables;
+    item public.catalog_items;
+    new_order uuid;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('checkout:' || buyer, 0));
+    if not private.is_note(private.tidy_body(checkout_payable.notes)) then
+        perform private.fail('invalid_checkout', 'notes: at most 2,000 characters');
+    end if;
+    earlier := private.claim_request(
+        buyer, 'checkout_payable', checkout_payable.idempotency_key,
+        jsonb_build_object(
+            'payable_id', checkout_payable.payable_id, 'provider', checkout_payable.provider,
+            'shipping_address', wanted_address, 'notes', checkout_payable.notes
+        )
+    );
+    if earlier is not null then
+        return private.order_summary((earlier #>> '{}')::uuid);
+    end if;
+    if checkout_payable.provider is null or checkout_payable.provider = 'paypal' then
+        perform private.fail('provider_not_available', checkout_payable.provider::text);
+    end if;
+    -- Payments before payables, as settlement locks them.
+    perform from public.payments as p
+    where
+        p.user_id = buyer and p.is_open
+        and p.order_id in (
+            select i.order_id from public.order_items as i where i.payable_id = checkout_payable.payable_id
+        )
+    order by p.id
+    for no key update;
+    select * into agreed from public.payables as p
+    where p.id = checkout_payable.payable_id and p.buyer_id = buyer
+    for no key update;
+    if agreed.id is null or agreed.status <> 'open' or agreed.pay_by <= clock_timestamp() then
+        perform private.fail('payable_not_open', checkout_payable.payable_id::text);
+    end if;
+    select * into item from public.catalog_items as c where c.id = agreed.item_id for key share;
+    if item.requires_shipping and private.country_of(wanted_address) is null then
+        perform private.fail('address_required', agreed.item_id::text);
+    end if;
+    new_order := private.place_order(
+        buyer,
+        array[row(
+            1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
+            agreed.details, agreed.amount_cents, 1, 0, agreed.shipping_cents, agreed.seller_tier, agreed.commission_bps,
+            false, false, false, false, coalesce(item.requires_shipping, false), null, null
+        )::private.order_line],
+        checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
+    );
+    perform private.answer_request(
+        buyer, 'checkout_payable', checkout_payable.idempotency_key, to_jsonb(new_order)
+    );
+    return private.order_summary(new_order);
+end
+$$;
+
+comment on function public.checkout_payable(uuid, public.payment_provider, text, jsonb, text) is
+'Pays what the caller agreed on (a row of payables) with stripe or wallet, alone in its order, and answers as '
+'checkout() does. Price and rate are those agreed; listings, blocks, carts and new prices do not matter. Can be tried '
+'again until pay_by; an earlier open attempt is superseded. Errors: payable_not_open, invalid_checkout, '
+'address_required, insufficient_funds, provider_not_available, payments_not_set_up, idempotency_key_invalid, '
+'idempotency_key_reused.';
+grant execute on function public.checkout_payable(uuid, public.payment_provider, text, jsonb, text) to authenticated;
 
 create function public.cancel_order(order_id uuid) returns jsonb
 language plpgsql
@@ -568,12 +760,22 @@ begin
     end if;
     -- Bought meanwhile by an order that this one replaced too late: its money would only go back.
     select i.item_id::text into owned from public.order_items as i
-    where i.order_id = attempt.order_id and private.owns_item(attempt.user_id, i.item_id)
+    where
+        i.order_id = attempt.order_id and i.is_owned_once and exists (
+            select from public.purchases as p
+            where
+                p.owner_id = i.buyer_id and p.item_id = i.item_id and p.option_id is not distinct from i.option_id
+                and p.revoked_at is null
+        )
     order by i.line_no
     limit 1;
     if owned is not null then
         perform private.fail('already_owned', owned);
     end if;
+    perform private.fail('payable_not_open', a.id::text)
+    from public.order_items as i
+    inner join public.payables as a on a.id = i.payable_id and a.status <> 'open'
+    where i.order_id = attempt.order_id;
     update public.payments as p set started_at = coalesce(p.started_at, now()) where p.id = attempt.id;
     select o.order_number into number from public.orders as o where o.id = attempt.order_id;
     return jsonb_build_object(
@@ -587,7 +789,7 @@ $$;
 
 comment on function private.start_payment(uuid, uuid) is
 'Opens an attempt for its payer and says what to create at the provider (idempotency key: the payment id). Errors: '
-'banned, payment_not_found, payment_not_open, already_owned.';
+'banned, payment_not_found, payment_not_open, already_owned, payable_not_open.';
 grant execute on function private.start_payment(uuid, uuid) to avenue_worker;
 
 create function private.attach_payment_ref(payment_id uuid, provider_ref text) returns text
@@ -638,20 +840,21 @@ security definer
 set search_path = ''
 as $$
 declare
-    ended integer := 0;
+    ended uuid[];
     attempt uuid;
 begin
-    for attempt in
+    ended := array(
         select p.id from public.payments as p
         where p.is_open and p.started_at is null and p.expires_at <= now()
         order by p.expires_at
         limit max_rows
         for no key update skip locked
-    loop
+    );
+    perform private.lock_stock(array(select p.order_id from public.payments as p where p.id = any (ended)));
+    foreach attempt in array ended loop
         perform private.stop_payment(attempt, 'expired');
-        ended := ended + 1;
     end loop;
-    return ended;
+    return cardinality(ended);
 end
 $$;
 
@@ -774,7 +977,7 @@ insert into private.personal_data (section, relation, condition) values
 ('hold_periods', 'private.hold_periods', 't.user_id = $1'),
 ('hold_limits', 'private.hold_limits', 't.user_id = $1');
 
--- Who leaves pays nothing any more: what the provider knows is cancelled there, and deliver_order() sends a faster
+-- Who leaves pays nothing any more: what the provider knows is cancelled there, and give_back() sends a faster
 -- success back. Before the profile is locked, because settlement locks the payment first.
 insert into private.erasure_steps (step, phase, erases, statement) values
 ('payments', 'payments', '{}', $step$
@@ -804,7 +1007,9 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('price_changed', 'PT409', 'The price has risen.',
 'The detail names the item. Show the new price and let the buyer decide: put the item in the cart again (an upsert), '
 'or send the new price as offered_price_cents. A lower price is charged without asking.'),
-('amount_out_of_range', 'PT400', 'The amount is too large.', 'One order is at most 999,999.99. Split it.'),
+('amount_out_of_range', 'PT400', 'The amount is too large or too small.',
+'One order is at most 999,999.99: split it. What a discount leaves is at least 0.50 or nothing, unless it is paid from '
+'the wallet.'),
 ('provider_not_available', 'PT400', 'This way to pay is not available.', 'Choose another provider.'),
 ('order_not_open', 'PT409', 'This order can no longer be cancelled.', 'It is not pending, or not the caller''s.'),
 ('payment_not_found', 'PT404', 'There is no such payment.', 'It does not exist or belongs to somebody else.'),

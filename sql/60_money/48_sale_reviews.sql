@@ -26,26 +26,6 @@ grant select on public.sale_reviews to authenticated, service_role;
 create policy sale_reviews_select on public.sale_reviews for select to authenticated
 using (seller_id = (select private.member_id()) or (select private.is_admin()));
 
-create function private.hold_for_review(transaction_id uuid) returns void
-language sql
-set search_path = ''
-as $$
-    insert into public.sale_reviews (transaction_id, seller_id)
-    select t.id, t.seller_id
-    from public.transactions as t
-    where
-        t.id = hold_for_review.transaction_id
-        and not exists (
-            select from public.transactions as e
-            where
-                e.seller_id = t.seller_id and e.refunded_cents < e.amount_total_cents
-                and e.created_at < now() - (select s.new_seller_period from private.settings as s)
-        )
-$$;
-
-comment on function private.hold_for_review(uuid) is
-'Holds a sale for review unless its seller has an older sale, not refunded, from before new_seller_period.';
-
 create function public.release_sale_review(transaction_id uuid, note text) returns public.sale_reviews
 language plpgsql
 security definer

@@ -1,23 +1,5 @@
 -- From money taken to goods delivered, in one transaction.
--- Lock order everywhere: event → payment → order → reservations by item → transactions → wallets by user → items.
-
--- A one-of-a-kind item is held for one order at a time. The primary key is the whole race: of fifty buyers one
--- inserts, the others conflict.
-create table private.reservations (
-    item_id uuid not null,
-    order_id uuid not null,
-    created_at timestamptz not null default now(),
-    constraint reservations_pkey primary key (item_id),
-    constraint reservations_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade,
-    constraint reservations_order_id_fkey foreign key (order_id) references public.orders (id)
-);
-
-create index reservations_order_id_idx on private.reservations (order_id);
-
-comment on table private.reservations is
-'Which pending order holds a one-of-a-kind item. Released only after the attempt is cancelled at the provider.';
-
-alter table private.reservations enable row level security;
+-- Lock order: docs/conventions.md; each of these by id.
 
 -- A request of the API may keep a wallet for seconds, by a slow filter on what a refund or a checkout answers. Nobody
 -- else's sale waits for that.
@@ -71,42 +53,92 @@ $$;
 
 comment on function private.lock_wallets(uuid[]) is 'Locks wallets in the one order every flow uses.';
 
--- Moves the seller's side of a sale by a signed amount and says which accounts it hits.
+create function private.split_signed(total bigint, weights bigint[]) returns bigint[]
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    if total >= 0 then
+        return private.split_cents(total, weights);
+    end if;
+    return array(select -u.cents from unnest(private.split_cents(-total, weights)) with ordinality as u (cents, no) order by u.no);
+end
+$$;
+
+comment on function private.split_signed(bigint, bigint[]) is 'split_cents() of what may be negative.';
+
+-- What payees have of a sale follows from the sale and their shares; whoever changes the sale's amounts lets them
+-- follow: what is left of it is split anew, so that nobody has less than nothing of what is left.
 -- Down: this sale's pending first, then available, then debt (docs/money.md, Legs). Other sales' pending money is left
 -- alone so that each release is exactly what its sale still holds.
 -- Up: back into this sale's pending while it is held and stands (not refunded whole, its charge not taken back), else
 -- debt is repaid first and the rest is available.
-create function private.seller_legs(transaction_id uuid, change bigint) returns ledger.leg[]
+create function private.payee_legs(transaction_id uuid) returns ledger.leg[]
 language plpgsql
 set search_path = ''
 as $$
 declare
     sale public.transactions;
-    pending bigint := 0;
-    legs ledger.leg[];
+    stands boolean;
+    payee record;
+    change bigint;
+    pending bigint;
+    legs ledger.leg[] := '{}'::ledger.leg[];
 begin
-    select * into strict sale from public.transactions as t where t.id = transaction_id for no key update;
-    if change < 0 then
-        pending := -least(-change, sale.pending_cents);
-        legs := private.debit_legs(sale.seller_id, pending - change);
-    else
-        if sale.release_journal_id is null and sale.refunded_cents < sale.amount_total_cents and not exists (
-            select from public.payments as p where p.id = sale.payment_id and p.charge_reversed_at is not null
-        ) then
-            pending := least(change, greatest(sale.amount_seller_cents - sale.pending_cents, 0));
+    select * into strict sale from public.transactions as t where t.id = payee_legs.transaction_id for no key update;
+    stands := sale.refunded_cents < sale.amount_total_cents and not exists (
+        select from public.payments as p where p.id = sale.payment_id and p.charge_reversed_at is not null
+    );
+    for payee in
+        with shares as (
+            -- Ties of the largest remainder are broken by a hash, so that nobody's place is the luckier one.
+            select p.*, row_number() over (order by md5(p.transaction_id::text || p.payee_id)) as no
+            from public.transaction_payees as p
+            where p.transaction_id = sale.id
+        ),
+
+        parts as (
+            select
+                private.split_signed(sale.amount_seller_cents, array_agg(s.share_bps::bigint order by s.no)) as cents,
+                private.split_signed(
+                    sale.amount_seller_cents - sale.refunded_seller_cents,
+                    array_agg(s.share_bps::bigint order by s.no)
+                ) as kept
+            from shares as s
+        )
+
+        select s.*, a.cents[s.no] as new_cents, a.cents[s.no] - a.kept[s.no] as new_refunded
+        from shares as s
+        cross join parts as a
+        order by s.payee_id
+    loop
+        change := (payee.new_cents - payee.new_refunded) - (payee.cents - payee.refunded_cents);
+        pending := case
+            when change < 0 then -least(-change, payee.pending_cents)
+            when payee.release_journal_id is null and stands
+                then least(change, greatest(payee.new_cents - payee.pending_cents, 0))
+            else 0
+        end;
+        update public.transaction_payees as p set
+            cents = payee.new_cents, refunded_cents = payee.new_refunded, pending_cents = p.pending_cents + pending
+        where
+            p.transaction_id = sale.id and p.payee_id = payee.payee_id
+            and (p.cents, p.refunded_cents, pending) is distinct from (payee.new_cents, payee.new_refunded, 0);
+        if pending <> 0 then
+            legs := legs || ledger.leg(payee.payee_id, 'pending', pending);
         end if;
-        legs := private.credit_legs(sale.seller_id, change - pending);
-    end if;
-    if pending <> 0 then
-        update public.transactions as t set pending_cents = t.pending_cents + pending where t.id = transaction_id;
-        legs := ledger.leg(sale.seller_id, 'pending', pending) || legs;
-    end if;
+        legs := legs || case
+            when change < 0 then private.debit_legs(payee.payee_id, pending - change)
+            else private.credit_legs(payee.payee_id, change - pending)
+        end;
+    end loop;
     return legs;
 end
 $$;
 
-comment on function private.seller_legs(uuid, bigint) is
-'Legs that move a sale''s seller by a signed amount of cents; keeps transactions.pending_cents.';
+comment on function private.payee_legs(uuid) is
+'Lets the payees follow their sale''s amounts and answers the legs that move them; keeps transaction_payees.';
 
 create function private.moving_legs(legs ledger.leg[]) returns ledger.leg[]
 language plpgsql
@@ -133,7 +165,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    delete from private.reservations as r where r.order_id = cancel_pending_order.order_id;
+    perform private.release_holds(array[cancel_pending_order.order_id]);
     update public.orders as o set status = 'cancelled', status_reason = coalesce(o.status_reason, reason)
     where o.id = cancel_pending_order.order_id and o.status = 'pending';
 end
@@ -142,217 +174,402 @@ $$;
 comment on function private.cancel_pending_order(uuid, text) is
 'Ends a pending order and gives back what it held. Only when no money can arrive for it any more.';
 
--- Grants what an order bought. All-or-nothing: false when any line cannot be delivered any more.
-create function private.deliver_order(order_id uuid, wallets uuid[] default '{}') returns boolean
+-- Which of these orders can be delivered. All-or-nothing: one whose line is gone is not. The orders are locked.
+create function private.deliverable_orders(orders uuid[]) returns uuid[]
 language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    sale_order public.orders;
-    unique_items uuid[];
-    retaken uuid[];
-    item uuid;
+    late uuid;
 begin
-    select * into strict sale_order from public.orders as o where o.id = deliver_order.order_id for no key update;
-    if sale_order.status not in ('pending', 'cancelled')
-        or exists (select from public.profiles as p where p.id = sale_order.user_id and p.deleted_at is not null) then
-        return false;
-    end if;
-
-    unique_items := array(
-        select i.item_id from public.order_items as i
-        inner join public.catalog_items as c on c.id = i.item_id
-        where i.order_id = deliver_order.order_id and c.is_unique
-        order by i.item_id
-    );
-    if cardinality(unique_items) > 0 then
-        -- A pending order still holds its items, whatever the seller did to them since: the buyer was promised. A
-        -- cancelled one gave them back and must find each of them unheld and on sale.
-        with taken as (
-            insert into private.reservations (item_id, order_id)
-            select u.item_id, deliver_order.order_id from unnest(unique_items) as u (item_id)
-            order by u.item_id
-            on conflict do nothing
-            returning item_id
-        )
-
-        select array_agg(t.item_id) into retaken from taken as t;
-    end if;
-
-    -- Reservations before wallets, as in a checkout that pays from one. What follows looks at what others may have
-    -- bought, and they sell through the same wallets.
-    perform private.lock_wallets(wallets);
-    -- The buyer may have bought it again while this attempt was on its way (docs/money.md, sharp case 17).
-    if exists (
-        select from public.order_items as i
-        inner join public.purchases as p on p.buyer_id = i.buyer_id and p.item_id = i.item_id
-        where i.order_id = deliver_order.order_id and p.revoked_at is null
-    ) then
-        return false;
-    end if;
-
-    if cardinality(unique_items) > 0 then
-        if exists (
-            select from unnest(unique_items) as u (item_id)
-            where not exists (
-                select from private.reservations as r
-                where r.item_id = u.item_id and r.order_id = deliver_order.order_id
+    -- A pending order still holds its items, whatever the seller did to them since: the buyer was promised. A cancelled
+    -- one gave them back and must find each of them unheld and on sale; so must one whose items became limited since.
+    for late in
+        select o.id
+        from unnest(deliverable_orders.orders) with ordinality as u (id, no)
+        inner join public.orders as o on o.id = u.id
+        inner join private.limited_lines as l on l.order_id = o.id and l.hold_id is null
+        group by o.id, u.no
+        having o.status = 'cancelled' or not bool_or(l.is_held)
+        order by u.no
+    loop
+        begin
+            perform private.hold_lines(late, is_late => true);
+        exception when sqlstate 'PT409' then
+            null;
+        end;
+    end loop;
+    return array(
+        select o.id
+        from unnest(deliverable_orders.orders) with ordinality as u (id, no)
+        inner join public.orders as o on o.id = u.id and o.status in ('pending', 'cancelled')
+        inner join public.profiles as b on b.id = o.user_id and b.deleted_at is null
+        where
+            not exists (select from private.limited_lines as l where l.order_id = o.id and l.hold_id is null)
+            and not exists (
+                select from public.order_items as i
+                where
+                    i.order_id = o.id
+                    and (
+                        -- The buyer may have bought it again while this attempt was on its way (docs/money.md, sharp
+                        -- case 17).
+                        i.is_owned_once and exists (
+                            select from public.purchases as p
+                            where
+                                p.owner_id = i.buyer_id and p.item_id = i.item_id
+                                and p.option_id is not distinct from i.option_id
+                                and p.is_owned_once and p.revoked_at is null
+                        )
+                        -- A refund failed while this order held the item: it is its first buyer's again.
+                        or (i.is_held or i.payable_id is not null) and exists (
+                            select from public.purchases as p
+                            where p.item_id = i.item_id and p.is_single and p.revoked_at is null
+                        )
+                        or i.payable_id is not null and not exists (
+                            select from public.payables as a where a.id = i.payable_id and a.status = 'open'
+                        )
+                    )
             )
-        ) or exists (
-            select from public.catalog_items as c where c.id = any (retaken) and not c.is_listed
-        ) or exists (
-            -- A refund failed while this order held the item: it is its first buyer's again.
-            select from public.purchases as p where p.item_id = any (unique_items) and p.revoked_at is null
-        ) then
-            return false;
-        end if;
-        foreach item in array unique_items loop
-            if not private.mark_item_sold(item) then
-                perform private.fail('event_rejected', format('item %s is held and sold at once', item));
-            end if;
-        end loop;
-        delete from private.reservations as r where r.order_id = deliver_order.order_id;
-    end if;
-
-    insert into public.purchases as p (buyer_id, item_id, order_item_id, price_cents, currency)
-    select i.buyer_id, i.item_id, i.id, i.total_cents, i.currency
-    from public.order_items as i
-    where i.order_id = deliver_order.order_id
-    order by i.item_id
-    on conflict (buyer_id, item_id) do update
-    set order_item_id = excluded.order_item_id, price_cents = excluded.price_cents,
-        purchased_at = excluded.purchased_at, revoked_at = null;
-
-    delete from public.cart_items as c
-    using public.order_items as i
-    where i.order_id = deliver_order.order_id and c.user_id = i.buyer_id and c.item_id = i.item_id;
-
-    update public.orders as o set status = 'completed', status_reason = null, completed_at = now()
-    where o.id = deliver_order.order_id;
-    return true;
+        order by u.no
+    );
 end
 $$;
 
-comment on function private.deliver_order(uuid, uuid[]) is
-'Completes an order: marks unique items sold, grants entitlements, empties the cart of them. False when a line is no '
-'longer available; then only reservations may have changed, and the caller ends them. wallets are locked on the way.';
+comment on function private.deliverable_orders(uuid[]) is
+'Those of these locked orders whose lines can all be granted now, as they are ordered; late ones hold what they need '
+'again.';
 
--- Books a payment whose money is certain.
-create function private.settle_payment(payment_id uuid, charge_id text default null) returns text
+create function private.deliver_orders(orders uuid[]) returns void
+language plpgsql
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    if cardinality(orders) = 0 then
+        return;
+    end if;
+    perform private.grant_orders(orders);
+    update public.payables as a set status = 'paid'
+    from public.order_items as i
+    where i.order_id = any (deliver_orders.orders) and a.id = i.payable_id;
+    delete from public.cart_items as c
+    using public.order_items as i
+    where
+        i.order_id = any (deliver_orders.orders) and c.user_id = i.buyer_id and c.item_id = i.item_id
+        and c.option_id is not distinct from i.option_id;
+    update public.orders as o set status = 'completed', status_reason = null, completed_at = now()
+    where o.id = any (deliver_orders.orders);
+end
+$$;
+
+comment on function private.deliver_orders(uuid[]) is
+'Completes deliverable orders: grants, closes what was agreed, empties the cart of them.';
+
+create function private.payees_to_be(orders uuid[]) returns setof private.line_payee
 language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    paid public.payments;
-    line public.transactions;
-    limits private.settings;
+    sold record;
 begin
-    select * into strict paid from public.payments as p where p.id = settle_payment.payment_id for no key update;
-    if paid.succeeded_at is not null then
-        return 'already_settled';
-    end if;
+    for sold in
+        select i.kind, array_agg(i.id order by i.id) as lines
+        from public.order_items as i
+        where
+            i.order_id = any (payees_to_be.orders) and i.charged_cents > 0 and not private.is_platform(i.seller_id)
+        group by i.kind
+        order by i.kind
+    loop
+        return query select p.* from private.dispatch_payees(sold.kind, sold.lines) as p;
+    end loop;
+end
+$$;
+comment on function private.payees_to_be(uuid[]) is
+'Who will earn what of the paid lines of these orders; nobody what the platform sells.';
 
-    if not private.deliver_order(
-        paid.order_id,
-        array(select i.seller_id from public.order_items as i where i.order_id = paid.order_id)
-        || case when paid.provider = 'wallet' then paid.user_id end
-    ) then
-        if paid.provider = 'wallet' then
-            -- Nothing was taken yet.
-            perform private.fail('item_not_available');
-        end if;
-        -- Money for something that is gone: it belongs to the buyer and goes back (docs/money.md, sharp case 17).
-        perform ledger.post(
-            'unapplied', 'unapplied:' || paid.id,
-            array[
-                ledger.leg(null, 'clearing:' || paid.provider, -paid.amount_cents),
-                ledger.leg(null, 'refunds_payable', paid.amount_cents)
-            ],
-            paid.id, paid.currency
-        );
-        update public.payments as p set
-            status = 'succeeded', succeeded_at = now(), charge_id = settle_payment.charge_id,
-            failure_reason = 'item_not_available'
-        where p.id = paid.id;
-        update public.orders as o set status = 'cancelled', status_reason = 'item_not_available'
-        where o.id = paid.order_id and o.status in ('pending', 'cancelled');
-        delete from private.reservations as r where r.order_id = paid.order_id;
-        if settle_payment.charge_id = any (paid.declined_charges) then
-            perform private.reverse_charge(paid.id, settle_payment.charge_id);
-        else
-            perform private.create_refund(paid.id, null, paid.amount_cents, 'item_not_available');
-        end if;
-        return 'refunding';
-    end if;
+-- Books payments whose money is certain, many at once: one statement a table. One event and a batch are the same code.
+create function private.settle_payments(payments uuid[], charges text[])
+returns table (payment_id uuid, outcome text)
+language plpgsql
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    limits private.settings;
+    orders uuid[];
+    delivered uuid[];
+    lines private.line_payee[];
+    postings ledger.posting[];
+    gone record;
+begin
+    -- In the order of the payments: what is limited or numbered is handed out in it.
+    orders := array(
+        select p.order_id from unnest(payments) with ordinality as u (id, no)
+        inner join public.payments as p on p.id = u.id
+        where p.succeeded_at is null
+        order by u.no
+    );
+    perform private.lock_orders(orders);
+    lines := array(select p from private.payees_to_be(orders) as p);
+    -- Holds were taken before wallets, as in a checkout that pays from one. What follows looks at what others may have
+    -- bought, and they sell through the same wallets; what nobody earns waits for its buyer's.
+    perform private.lock_wallets(array(
+        select l.payee_id from unnest(lines) as l
+        union
+        select p.user_id from public.payments as p
+        where
+            p.id = any (payments)
+            and (
+                p.provider = 'wallet' or exists (
+                    select from public.order_items as i
+                    where i.order_id = p.order_id and private.is_platform(i.seller_id)
+                )
+            )
+    ));
+    delivered := private.deliverable_orders(orders);
+    perform private.deliver_orders(delivered);
 
     select * into strict limits from private.settings;
-    for line in
+    with paid as (
+        select p.*, u.charge
+        from unnest(payments, charges) as u (id, charge)
+        inner join public.payments as p on p.id = u.id
+        where p.order_id = any (delivered)
+    ),
+
+    line as (
+        select
+            l.*, private.is_platform(l.seller_id) as is_platforms, k.earned,
+            coalesce(a.free_until, now() + k.free_window) as free_until,
+            (private.split_cents(
+                p.fee_estimate_cents, array_agg(l.charged_cents) over lines
+            ))[row_number() over lines] as fee,
+            p.id as paid_by, p.provider, p.provider_ref, p.charge
+        from paid as p
+        inner join public.order_items as l on l.order_id = p.order_id and l.charged_cents > 0
+        inner join private.kinds as k on k.kind = l.kind
+        left join public.payables as a on a.id = l.payable_id
+        window lines as (
+            partition by l.order_id order by l.line_no rows between unbounded preceding and unbounded following
+        )
+    ),
+
+    sale as (
         insert into public.transactions (
-            buyer_id, seller_id, transaction_type, related_id, order_item_id, payment_id,
+            buyer_id, seller_id, kind, related_id, order_item_id, payment_id,
             amount_total_cents, amount_fees_cents, amount_tax_cents, amount_commission_cents, amount_seller_cents,
             currency, commission_bps, seller_tier, payment_processor, payment_method,
             stripe_payment_intent_id, stripe_charge_id, paypal_order_id, paypal_transaction_id,
-            pending_cents, release_at
+            release_at, completed_at, free_until, ship_by, release_journal_id
         )
         select
-            i.buyer_id, i.seller_id, (c.kind || '_purchase')::public.transaction_type, i.item_id, i.id, paid.id,
-            i.total_cents + i.tax_cents, i.fee, i.tax_cents, s.commission, s.seller,
-            i.currency, i.commission_bps, i.seller_tier, paid.provider,
-            case paid.provider when 'stripe' then 'card' when 'paypal' then 'paypal' else 'wallet_balance' end,
-            case when paid.provider = 'stripe' then paid.provider_ref end,
-            case when paid.provider = 'stripe' then settle_payment.charge_id end,
-            case when paid.provider = 'paypal' then paid.provider_ref end,
-            case when paid.provider = 'paypal' then settle_payment.charge_id end,
-            s.seller, now() + limits.earnings_hold
-        from (
-            select
-                l.*,
-                (private.split_cents(
-                    paid.fee_estimate_cents, array_agg(l.total_cents + l.tax_cents) over lines
-                ))[row_number() over lines] as fee
-            from public.order_items as l
-            where l.order_id = paid.order_id and l.total_cents + l.tax_cents > 0
-            window lines as (order by l.line_no rows between unbounded preceding and unbounded following)
-        ) as i
-        inner join public.catalog_items as c on c.id = i.item_id
-        cross join lateral private.split_line(i.total_cents + i.tax_cents, i.tax_cents, i.fee, i.commission_bps) as s
+            i.buyer_id, i.seller_id, i.kind, i.item_id, i.id, i.paid_by,
+            i.charged_cents, i.fee, i.tax_cents, s.commission, s.seller,
+            i.currency, i.commission_bps, i.seller_tier, i.provider,
+            case i.provider when 'stripe' then 'card' when 'paypal' then 'paypal' else 'wallet_balance' end,
+            case when i.provider = 'stripe' then i.provider_ref end, case when i.provider = 'stripe' then i.charge end,
+            case when i.provider = 'paypal' then i.provider_ref end, case when i.provider = 'paypal' then i.charge end,
+            case when i.earned = 'at_payment' and not i.is_shipped then now() + limits.earnings_hold end,
+            case when i.earned = 'at_payment' and not i.is_shipped then now() end,
+            i.free_until, case when i.is_shipped then now() + limits.ship_within end,
+            -- Nobody waits for what the platform earns.
+            case when i.is_platforms then 0 end
+        from line as i
+        cross join lateral private.split_line(
+            i.charged_cents, i.tax_cents, case when i.is_platforms then 0 else i.shipping_cents end, i.fee,
+            case when i.is_platforms then 10000 else i.commission_bps end
+        ) as s
+        order by i.id
         returning *
-    loop
-        perform ledger.post(
-            'sale', 'sale:' || line.id,
-            private.moving_legs(array[
-                case
-                    when paid.provider = 'wallet' then ledger.leg(line.buyer_id, 'available', -line.amount_total_cents)
-                    else ledger.leg(null, 'clearing:' || paid.provider, -line.amount_total_cents)
-                end,
-                ledger.leg(null, 'fees:' || paid.provider, line.amount_fees_cents),
-                ledger.leg(null, 'tax_payable', line.amount_tax_cents),
-                ledger.leg(null, 'revenue', line.amount_commission_cents),
-                ledger.leg(line.seller_id, 'pending', line.amount_seller_cents)
-            ]),
-            line.id, paid.currency
-        );
-        if line.amount_total_cents > limits.review_sale_above_cents then
-            perform private.hold_for_review(line.id);
-        end if;
-    end loop;
+    ),
 
-    update public.payments as p set
-        status = 'succeeded', succeeded_at = now(), charge_id = settle_payment.charge_id, failure_reason = null
-    where p.id = paid.id;
+    share as (
+        select
+            s.id as sale_id, l.payee_id, l.share_bps, s.amount_seller_cents, row_number() over payees as no,
+            array_agg(l.share_bps::bigint) over payees as shares
+        from sale as s
+        inner join unnest(lines) as l on l.order_item_id = s.order_item_id
+        window payees as (
+            partition by s.id order by md5(s.id::text || l.payee_id)
+            rows between unbounded preceding and unbounded following
+        )
+    ),
 
-    if settle_payment.charge_id = any (paid.declined_charges) then
-        perform private.reverse_charge(paid.id, settle_payment.charge_id);
+    payee as (
+        insert into public.transaction_payees (transaction_id, payee_id, share_bps, cents, pending_cents)
+        select s.sale_id, s.payee_id, s.share_bps, c.cents, c.cents
+        from share as s
+        cross join lateral (
+            select (private.split_cents(s.amount_seller_cents, s.shares))[s.no] as cents
+        ) as c
+        order by s.sale_id, s.payee_id
+        returning transaction_id, payee_id, cents
+    ),
+
+    review as (
+        insert into public.sale_reviews (transaction_id, seller_id)
+        select s.id, s.seller_id
+        from sale as s
+        where
+            s.amount_total_cents > limits.review_sale_above_cents and not private.is_platform(s.seller_id)
+            and not private.has_sold_before(s.seller_id, limits.new_seller_period)
+    )
+
+    select array_agg(row('sale:' || l.sale_id, l.sale_id, l.owner_id, l.account, l.cents)::ledger.posting) into postings
+    from (
+        select s.id as sale_id, m.owner_id, m.account, m.cents
+        from sale as s
+        cross join lateral (
+            values
+            (
+                case when s.payment_processor = 'wallet' then s.buyer_id end,
+                case when s.payment_processor = 'wallet' then 'available' else 'clearing:' || s.payment_processor end,
+                -s.amount_total_cents
+            ),
+            (null, 'fees:' || s.payment_processor, s.amount_fees_cents),
+            (null, 'tax_payable', s.amount_tax_cents),
+            (null, 'revenue', s.amount_commission_cents)
+        ) as m (owner_id, account, cents)
+        union all
+        select p.transaction_id, p.payee_id, 'pending', p.cents from payee as p
+    ) as l
+    where l.cents <> 0;
+    if postings is not null then
+        perform ledger.post_many('sale', postings, 'USD');
     end if;
-    return 'settled';
+    update public.payments as p set
+        status = 'succeeded', succeeded_at = now(), charge_id = u.charge, failure_reason = null
+    from unnest(payments, charges) as u (id, charge)
+    where p.id = u.id and p.order_id = any (delivered);
+
+    for gone in
+        select p.id, u.charge, p.order_id = any (delivered) as is_delivered, p.succeeded_at is not null as was_settled
+        from unnest(payments, charges) with ordinality as u (id, charge, no)
+        inner join public.payments as p on p.id = u.id
+        order by u.no
+    loop
+        payment_id := gone.id;
+        if gone.is_delivered then
+            outcome := 'settled';
+            perform private.reverse_charge(gone.id, gone.charge)
+            from public.payments as p
+            where p.id = gone.id and gone.charge = any (p.declined_charges);
+        elsif gone.was_settled then
+            outcome := 'already_settled';
+        else
+            outcome := private.give_back(gone.id, gone.charge);
+        end if;
+        return next;
+    end loop;
 end
 $$;
 
-comment on function private.settle_payment(uuid, text) is
-'Settles a payment once: entitlements, one transaction and one sale journal per line. Returns settled, '
-'already_settled, or refunding when the goods are gone; a payment from a wallet fails then (item_not_available).';
+comment on function private.settle_payments(uuid[], text[]) is
+'Settles locked payments with the charges that paid them, each once: grants, one transaction with its payees and one '
+'sale journal per line. Says of each settled, already_settled, or refunding when the goods are gone; a payment from a '
+'wallet fails then (item_not_available). No two of them may be for the same thing of one owner.';
+
+create function private.has_sold_before(seller uuid, period interval) returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    select exists (
+        select from public.transactions as e
+        where
+            e.seller_id = has_sold_before.seller and e.refunded_cents < e.amount_total_cents
+            and e.created_at < now() - has_sold_before.period
+    )
+$$;
+
+comment on function private.has_sold_before(uuid, interval) is
+'Whether the seller has a sale, not refunded, from before this period.';
+
+-- Money for something that is gone: it belongs to the buyer and goes back (docs/money.md, sharp case 17).
+create function private.give_back(payment_id uuid, charge_id text) returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    paid public.payments;
+begin
+    select * into strict paid from public.payments as p where p.id = give_back.payment_id for no key update;
+    if paid.provider = 'wallet' then
+        -- Nothing was taken yet.
+        perform private.fail('item_not_available');
+    end if;
+    perform ledger.post(
+        'unapplied', 'unapplied:' || paid.id,
+        array[
+            ledger.leg(null, 'clearing:' || paid.provider, -paid.amount_cents),
+            ledger.leg(null, 'refunds_payable', paid.amount_cents)
+        ],
+        paid.id, paid.currency
+    );
+    update public.payments as p set
+        status = 'succeeded', succeeded_at = now(), charge_id = give_back.charge_id,
+        failure_reason = 'item_not_available'
+    where p.id = paid.id;
+    perform private.release_holds(array[paid.order_id]);
+    update public.orders as o set status = 'cancelled', status_reason = 'item_not_available'
+    where o.id = paid.order_id and o.status in ('pending', 'cancelled');
+    if give_back.charge_id = any (paid.declined_charges) then
+        perform private.reverse_charge(paid.id, give_back.charge_id);
+    else
+        perform private.create_refund(paid.id, null, paid.amount_cents, 'item_not_available');
+    end if;
+    return 'refunding';
+end
+$$;
+
+comment on function private.give_back(uuid, text) is
+'Books a charge whose goods are gone and gives it back in full; answers refunding.';
+
+create function private.settle_payment(payment_id uuid, charge_id text default null) returns text
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform from public.payments as p where p.id = settle_payment.payment_id for no key update;
+    return (
+        select s.outcome
+        from private.settle_payments(array[settle_payment.payment_id], array[settle_payment.charge_id]) as s
+    );
+end
+$$;
+
+comment on function private.settle_payment(uuid, text) is 'Settles one payment, see settle_payments().';
+
+create function private.payees_of(payment_id uuid) returns uuid[]
+language sql
+stable
+set search_path = ''
+as $$
+    select array(
+        select distinct p.payee_id
+        from public.transactions as t
+        inner join public.transaction_payees as p on p.transaction_id = t.id
+        where t.payment_id = payees_of.payment_id
+    )
+$$;
+comment on function private.payees_of(uuid) is 'Everybody who earns something of a payment.';
+
+create function private.free_commission(sale public.transactions, commission_cents bigint) returns bigint
+language plpgsql
+immutable
+set search_path = ''
+as $$
+begin
+    return sign(commission_cents)
+    * ((abs(commission_cents) * sale.free_refunded_cents * 2 + sale.amount_total_cents) / (sale.amount_total_cents * 2));
+end
+$$;
+
+comment on function private.free_commission(public.transactions, bigint) is
+'The part of a commission (cents) that was refunded at the platform''s cost.';
 
 -- The real fee replaces the estimate, or the fee comes back with a declined charge; the difference is its own journal.
 create function private.set_provider_fee(payment_id uuid, fee_cents bigint, journal_key text) returns void
@@ -367,11 +584,14 @@ declare
     fee_change bigint;
     commission_change bigint;
     restated bigint;
+    borne bigint;
+    left_over bigint;
+    is_platforms boolean;
 begin
     select * into strict paid from public.payments as p where p.id = set_provider_fee.payment_id for no key update;
     update public.payments as p set provider_fee_cents = fee_cents where p.id = paid.id;
 
-    perform from public.transactions as t where t.payment_id = paid.id for no key update;
+    perform from public.transactions as t where t.payment_id = paid.id order by t.id for no key update;
     if not found then
         -- Nothing was sold (see settle_payment): the platform bears the fee the provider keeps.
         fee_change := fee_cents - coalesce(paid.provider_fee_cents, 0);
@@ -388,14 +608,15 @@ begin
         return;
     end if;
 
-    perform private.lock_wallets(array(select t.seller_id from public.transactions as t where t.payment_id = paid.id));
+    perform private.lock_wallets(private.payees_of(paid.id));
     select private.split_cents(fee_cents, array_agg(t.amount_total_cents order by i.line_no)) into fees
     from public.transactions as t
     inner join public.order_items as i on i.id = t.order_item_id
     where t.payment_id = paid.id;
 
     for line in
-        select t as sale, fees[row_number() over (order by i.line_no)] - t.amount_fees_cents as fee_change
+        select
+            t as sale, i.shipping_cents, fees[row_number() over (order by i.line_no)] - t.amount_fees_cents as fee_change
         from public.transactions as t
         inner join public.order_items as i on i.id = t.order_item_id
         where t.payment_id = paid.id
@@ -404,30 +625,50 @@ begin
         sale := line.sale;
         fee_change := line.fee_change;
         continue when fee_change = 0;
+        is_platforms := private.is_platform(sale.seller_id);
+        -- Of refunds at the platform's cost it bears the fee, a late one too.
+        borne := case
+            when is_platforms then 0
+            else (
+                (sale.amount_fees_cents + fee_change) * sale.free_refunded_cents * 2 + sale.amount_total_cents
+            ) / (sale.amount_total_cents * 2) - sale.refunded_fee_cents
+        end;
         commission_change := case
+            when is_platforms then -fee_change
             when sale.refunded_cents = 0 or paid.charge_reversed_at is not null then (private.split_line(
-                sale.amount_total_cents, sale.amount_tax_cents, sale.amount_fees_cents + fee_change,
-                sale.commission_bps
+                sale.amount_total_cents, sale.amount_tax_cents, line.shipping_cents,
+                sale.amount_fees_cents + fee_change, sale.commission_bps
             )).commission - sale.amount_commission_cents
             -- Once refunds were computed from the agreed split it stays (docs/money.md, sharp case 11) and the seller
-            -- bears the change: at most what the sale still leaves them. More is the platform's loss, and comes back
-            -- to it first.
-            when fee_change > 0
-                then least(greatest(sale.amount_seller_cents - sale.refunded_seller_cents, 0) - fee_change, 0)
+            -- bears the change: at most what the sale leaves them. More is the platform's loss, and comes back to it
+            -- first.
+            when fee_change > 0 then least(greatest(sale.amount_seller_cents, 0) - fee_change, 0)
             else greatest(least(-sale.amount_commission_cents, -fee_change), 0)
         end;
+        restated := 0;
+        if sale.refunded_cents > 0 and paid.charge_reversed_at is null and not is_platforms then
+            -- What was refunded at the platform's cost follows the new split: nobody but the platform has lost by it.
+            -- Of the rest the seller has given back some already, and nothing becomes their debt.
+            restated := private.free_commission(sale, sale.amount_commission_cents + commission_change)
+            - private.free_commission(sale, sale.amount_commission_cents);
+            left_over := sale.amount_seller_cents - sale.refunded_seller_cents;
+            commission_change := commission_change - greatest(
+                least(left_over, 0) - (left_over - fee_change - commission_change + borne + restated), 0
+            );
+        end if;
         update public.transactions as t set
             amount_fees_cents = t.amount_fees_cents + fee_change,
             amount_commission_cents = t.amount_commission_cents + commission_change,
-            amount_seller_cents = t.amount_seller_cents - fee_change - commission_change
+            amount_seller_cents = t.amount_seller_cents - fee_change - commission_change,
+            refunded_fee_cents = t.refunded_fee_cents + borne,
+            refunded_seller_cents = t.refunded_seller_cents - borne
         where t.id = sale.id
         returning * into sale;
         -- With the charge taken back nobody keeps anything: what was refunded before follows the split without a fee,
         -- so that the rest ends at zero for the seller and the platform alike.
-        restated := case
-            when paid.charge_reversed_at is not null then (private.split_refund(sale, 0)).commission
-            else 0
-        end;
+        if paid.charge_reversed_at is not null and not is_platforms then
+            restated := (private.split_refund(sale, 0)).commission;
+        end if;
         update public.transactions as t set
             refunded_commission_cents = t.refunded_commission_cents + restated,
             refunded_seller_cents = t.refunded_seller_cents - restated
@@ -436,8 +677,8 @@ begin
             'fee_adjustment', journal_key || ':' || sale.id,
             private.moving_legs(array[
                 ledger.leg(null, 'fees:' || paid.provider, fee_change),
-                ledger.leg(null, 'revenue', commission_change - restated)
-            ]) || private.seller_legs(sale.id, restated - fee_change - commission_change),
+                ledger.leg(null, 'revenue', commission_change - restated - borne)
+            ]) || private.payee_legs(sale.id),
             sale.id, paid.currency
         );
     end loop;
@@ -515,18 +756,24 @@ set search_path = ''
 as $$
 declare
     ready uuid[];
+    payees uuid[];
     released_journal bigint;
     legs ledger.leg[];
 begin
-    -- A banned seller's money is held, not lost (docs/money.md, sharp case 24): the rows wait for the ban's end. So do
-    -- sales under review.
+    -- What is not done has no date. A freeze is a row that is asked for here, never a moved date: a ban (the money is
+    -- held, not lost: docs/money.md, sharp case 24), a review of the sale.
     ready := array(
         select t.id from public.transactions as t
         where
             t.release_journal_id is null and t.release_at <= now()
-            and not exists (select from public.bans as b where b.user_id = t.seller_id)
             and not exists (
                 select from public.sale_reviews as r where r.transaction_id = t.id and r.released_at is null
+            )
+            and exists (
+                select from public.transaction_payees as p
+                where
+                    p.transaction_id = t.id and p.release_journal_id is null
+                    and not exists (select from public.bans as b where b.user_id = p.payee_id)
             )
         order by t.release_at
         limit max_rows
@@ -535,15 +782,23 @@ begin
     if cardinality(ready) = 0 then
         return 0;
     end if;
-    perform private.lock_wallets(array(select t.seller_id from public.transactions as t where t.id = any (ready)));
+    payees := array(
+        select distinct p.payee_id from public.transaction_payees as p
+        where
+            p.transaction_id = any (ready) and p.release_journal_id is null
+            and not exists (select from public.bans as b where b.user_id = p.payee_id)
+    );
+    perform private.lock_wallets(payees);
 
-    select array_agg(ledger.leg(s.seller_id, l.account, l.amount)) into legs
+    select array_agg(ledger.leg(s.payee_id, l.account, l.amount)) into legs
     from (
-        select t.seller_id, sum(t.pending_cents)::bigint as pending, least(sum(t.pending_cents), w.debt_cents)::bigint as debt
-        from public.transactions as t
-        inner join public.wallets as w on w.user_id = t.seller_id
-        where t.id = any (ready)
-        group by t.seller_id, w.debt_cents
+        select
+            p.payee_id, sum(p.pending_cents)::bigint as pending,
+            least(sum(p.pending_cents), w.debt_cents)::bigint as debt
+        from public.transaction_payees as p
+        inner join public.wallets as w on w.user_id = p.payee_id
+        where p.transaction_id = any (ready) and p.payee_id = any (payees) and p.release_journal_id is null
+        group by p.payee_id, w.debt_cents
     ) as s
     cross join lateral (
         values ('pending', -s.pending), ('debt', s.debt), ('available', s.pending - s.debt)
@@ -553,8 +808,14 @@ begin
     if legs is not null then
         released_journal := ledger.post('release', 'release:' || gen_random_uuid(), legs);
     end if;
-    update public.transactions as t set pending_cents = 0, release_journal_id = coalesce(released_journal, 0)
-    where t.id = any (ready);
+    update public.transaction_payees as p set pending_cents = 0, release_journal_id = coalesce(released_journal, 0)
+    where p.transaction_id = any (ready) and p.payee_id = any (payees) and p.release_journal_id is null;
+    update public.transactions as t set release_journal_id = coalesce(released_journal, 0)
+    where
+        t.id = any (ready) and not exists (
+            select from public.transaction_payees as p
+            where p.transaction_id = t.id and p.release_journal_id is null
+        );
     return cardinality(ready);
 end
 $$;

@@ -17,6 +17,7 @@ create table public.refunds (
     currency character(3) not null default 'USD',
     reason text not null,
     origin public.refund_origin not null default 'provider',
+    fee_bearer text not null default 'seller',
     paid_outside boolean not null default false,
     provider public.payment_provider not null,
     provider_ref text,
@@ -33,6 +34,7 @@ create table public.refunds (
     constraint refunds_provider_ref_key unique (provider_ref, provider),
     constraint refunds_payment_id_fkey foreign key (payment_id) references public.payments (id),
     constraint refunds_order_item_id_fkey foreign key (order_item_id) references public.order_items (id),
+    constraint refunds_fee_bearer_check check (fee_bearer in ('seller', 'platform')),
     constraint refunds_amount_check check (amount_cents between 1 and private.highest_amount_cents()),
     constraint refunds_reason_check check (private.is_reason(reason))
 );
@@ -48,6 +50,8 @@ comment on column public.refunds.order_item_id is
 comment on column public.refunds.amount_cents is 'Cents.';
 comment on column public.refunds.reason is 'Why, for people; item_not_available when automatic.';
 comment on column public.refunds.origin is 'Who asked for it; persons are not named.';
+comment on column public.refunds.fee_bearer is
+'Who bears the provider''s fee, which it keeps: seller, or platform where the buyer used a right to step back.';
 comment on column public.refunds.paid_outside is
 'Paid to the buyer in another way than through the provider, after it had failed there; provider_ref names how.';
 comment on column public.refunds.provider is 'Who pays it back.';
@@ -75,10 +79,13 @@ create table public.refund_lines (
     tax_cents bigint not null,
     commission_cents bigint not null,
     seller_cents bigint not null,
+    fee_cents bigint not null default 0,
     constraint refund_lines_pkey primary key (refund_id, transaction_id),
     constraint refund_lines_refund_id_fkey foreign key (refund_id) references public.refunds (id),
     constraint refund_lines_transaction_id_fkey foreign key (transaction_id) references public.transactions (id),
-    constraint refund_lines_split_check check (amount_cents = tax_cents + commission_cents + seller_cents)
+    constraint refund_lines_split_check check (
+        amount_cents = tax_cents + commission_cents + fee_cents + seller_cents
+    )
 );
 
 create index refund_lines_transaction_id_idx on public.refund_lines (transaction_id);
@@ -88,6 +95,7 @@ comment on table public.refund_lines is
 comment on column public.refund_lines.amount_cents is 'Given back on this line, cents.';
 comment on column public.refund_lines.tax_cents is 'Part from tax, cents.';
 comment on column public.refund_lines.commission_cents is 'Part from the platform, cents.';
+comment on column public.refund_lines.fee_cents is 'Part of the provider''s fee that the platform bears, cents.';
 comment on column public.refund_lines.seller_cents is 'Part from the seller, cents.';
 
 -- Before every other trigger, see tidy_texts().
@@ -122,7 +130,8 @@ create function private.create_refund(
     amount_cents bigint,
     reason text,
     origin public.refund_origin default 'automatic',
-    paid_outside text default null
+    paid_outside text default null,
+    fee_bearer text default 'seller'
 ) returns uuid
 language plpgsql
 set search_path = ''
@@ -137,7 +146,7 @@ begin
         select sum(r.amount_cents) from public.refunds as r
         where r.payment_id = paid.id and (r.is_open or r.status = 'succeeded')
     ), 0) or amount_cents > (
-        select i.total_cents + i.tax_cents - t.refunded_cents - coalesce((
+        select i.charged_cents - t.refunded_cents - coalesce((
             select sum(r.amount_cents) from public.refunds as r
             where r.order_item_id = i.id and r.is_open
         ), 0)
@@ -148,10 +157,10 @@ begin
         perform private.fail('refund_amount_invalid');
     end if;
     insert into public.refunds (
-        payment_id, order_item_id, amount_cents, currency, reason, origin, paid_outside, provider
+        payment_id, order_item_id, amount_cents, currency, reason, origin, fee_bearer, paid_outside, provider
     ) values (
         paid.id, create_refund.order_item_id, create_refund.amount_cents, paid.currency, create_refund.reason,
-        create_refund.origin, create_refund.paid_outside is not null, paid.provider
+        create_refund.origin, create_refund.fee_bearer, create_refund.paid_outside is not null, paid.provider
     ) returning id into refund_id;
     if create_refund.paid_outside is not null then
         perform private.record_refund(refund_id, 'outside:' || create_refund.paid_outside, 'succeeded');
@@ -164,33 +173,49 @@ begin
 end
 $$;
 
-comment on function private.create_refund(uuid, uuid, bigint, text, public.refund_origin, text) is
+comment on function private.create_refund(uuid, uuid, bigint, text, public.refund_origin, text, text) is
 'Asks for a refund: at once for wallet payments and for one paid outside (under that reference), through the provider '
 'otherwise. Error: refund_amount_invalid.';
 
 -- Shares of the running total, so that parts and rest add up to the whole to the cent, in any order and with any of
--- them taken back (docs/money.md, sharp case 11). A negative commission was the platform's loss and stays it.
+-- them taken back (docs/money.md, sharp case 11). What was refunded at the platform's cost has a running total of its
+-- own: the platform bears the fee of it and takes its loss, a negative commission, back into the same sum; of the rest
+-- that loss stays what it was. All of what the platform sold is the platform's.
 create function private.split_refund(
-    sale public.transactions, amount_cents bigint, out tax bigint, out commission bigint, out seller bigint
+    sale public.transactions, amount_cents bigint, fee_bearer text default 'seller',
+    out tax bigint, out commission bigint, out fee bigint, out seller bigint
 )
 language plpgsql
 immutable
 set search_path = ''
 as $$
 declare
-    refunded bigint := sale.refunded_cents + amount_cents;
+    whole constant bigint := sale.amount_total_cents;
+    refunded constant bigint := sale.refunded_cents + amount_cents;
+    free constant bigint := coalesce(sale.free_refunded_cents, 0)
+        + case when fee_bearer = 'platform' then amount_cents else 0 end;
 begin
-    tax := (sale.amount_tax_cents * refunded * 2 + sale.amount_total_cents) / (sale.amount_total_cents * 2)
-    - sale.refunded_tax_cents;
-    commission := (greatest(sale.amount_commission_cents, 0) * refunded * 2 + sale.amount_total_cents)
-    / (sale.amount_total_cents * 2) - sale.refunded_commission_cents;
-    seller := amount_cents - tax - commission;
+    tax := (sale.amount_tax_cents * refunded * 2 + whole) / (whole * 2) - sale.refunded_tax_cents;
+    if private.is_platform(sale.seller_id) then
+        fee := 0;
+        seller := 0;
+        commission := amount_cents - tax;
+        return;
+    end if;
+    commission := (greatest(sale.amount_commission_cents, 0) * refunded * 2 + whole) / (whole * 2)
+    - (greatest(-sale.amount_commission_cents, 0) * free * 2 + whole) / (whole * 2) - sale.refunded_commission_cents;
+    fee := case
+        when fee_bearer = 'platform'
+            then (sale.amount_fees_cents * free * 2 + whole) / (whole * 2) - sale.refunded_fee_cents
+        else 0
+    end;
+    seller := amount_cents - tax - commission - fee;
 end
 $$;
 
-comment on function private.split_refund(public.transactions, bigint) is
+comment on function private.split_refund(public.transactions, bigint, text) is
 'Divides the next refund of a sale (cents, at most what is left of it; negative to take back as much) into tax, '
-'commission and the seller''s part.';
+'commission, the fee where the platform bears it, and the sellers'' part.';
 
 -- Takes a succeeded refund into the books: each line gives back its part of what was agreed at purchase.
 create function private.book_refund(refund_id uuid) returns void
@@ -222,7 +247,8 @@ begin
     end if;
     money_account := case when refund.paid_outside then 'bank' else 'clearing:' || paid.provider end;
 
-    perform from public.transactions as t where t.payment_id = paid.id for no key update;
+    perform private.lock_orders(array[paid.order_id]);
+    perform from public.transactions as t where t.payment_id = paid.id order by t.id for no key update;
     if not found then
         perform ledger.post(
             'refund', 'refund:' || refund.id,
@@ -234,8 +260,7 @@ begin
         );
     else
         perform private.lock_wallets(
-            array(select t.seller_id from public.transactions as t where t.payment_id = paid.id)
-            || case when paid.provider = 'wallet' then paid.user_id end
+            private.payees_of(paid.id) || case when paid.provider = 'wallet' then paid.user_id end
         );
         -- A refund of one line is that line's as far as it goes. One made in the dashboard meanwhile may have taken
         -- from it too: the money is gone all the same, and the other lines bear the rest.
@@ -266,22 +291,22 @@ begin
             sale := target.sale;
             part := target.part;
             continue when part = 0;
-            select refund.id, sale.id, part, s.tax, s.commission, s.seller into line
-            from private.split_refund(sale, part) as s;
+            select refund.id, sale.id, part, s.tax, s.commission, s.seller, s.fee into line
+            from private.split_refund(sale, part, refund.fee_bearer) as s;
             insert into public.refund_lines select line.*;
+            perform private.apply_refund_line(line, refund.fee_bearer);
             perform ledger.post(
                 'refund', 'refund:' || refund.id || ':' || sale.id,
                 private.moving_legs(array[
                     ledger.leg(null, 'tax_payable', -line.tax_cents),
-                    ledger.leg(null, 'revenue', -line.commission_cents)
-                ]) || private.seller_legs(sale.id, -line.seller_cents) || case
+                    ledger.leg(null, 'revenue', -line.commission_cents - line.fee_cents)
+                ]) || private.payee_legs(sale.id) || case
                     when paid.provider = 'wallet' and not refund.paid_outside
                         then private.credit_legs(paid.user_id, part)
                     else array[ledger.leg(null, money_account, part)]
                 end,
                 refund.id, paid.currency
             );
-            perform private.apply_refund_line(line);
         end loop;
     end if;
     update public.refunds as r set booked_at = now() where r.id = refund.id;
@@ -290,23 +315,26 @@ end
 $$;
 
 comment on function private.book_refund(uuid) is
-'Books a refund once: pro rata on tax and commission, the rest (with the fee the provider keeps) from the seller. '
+'Books a refund once: pro rata on tax and commission, the fee the provider keeps from whoever bears it, the rest from '
+'the payees. '
 'Error: event_too_early when it exceeds what is left.';
 
-create function private.apply_refund_line(line public.refund_lines) returns void
+create function private.apply_refund_line(line public.refund_lines, fee_bearer text) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
     sale public.transactions;
-    other public.transactions;
-    one_of_a_kind boolean;
 begin
     update public.transactions as t set
         refunded_cents = t.refunded_cents + line.amount_cents,
         refunded_tax_cents = t.refunded_tax_cents + line.tax_cents,
         refunded_commission_cents = t.refunded_commission_cents + line.commission_cents,
+        refunded_fee_cents = t.refunded_fee_cents + line.fee_cents,
         refunded_seller_cents = t.refunded_seller_cents + line.seller_cents,
+        free_refunded_cents = t.free_refunded_cents + case
+            when apply_refund_line.fee_bearer = 'platform' then line.amount_cents else 0
+        end,
         refunded_at = case when line.amount_cents > 0 then now() else t.refunded_at end,
         status = case
             when t.refunded_cents + line.amount_cents = 0 then 'completed'
@@ -316,59 +344,23 @@ begin
     where t.id = line.transaction_id
     returning * into sale;
 
-    -- The entitlement ends with the last cent and comes back with the first one restored; a one-of-a-kind item goes
-    -- back on sale, and a restored one is taken from sale again.
+    -- What was bought ends with the last cent and comes back with the first one restored.
     if sale.status = 'refunded' then
-        -- Paid twice, because an earlier refund failed after the item was bought again: the other sale grants it now.
-        select * into other from public.transactions as t
-        where
-            t.buyer_id = sale.buyer_id and t.related_id = sale.related_id and t.id <> sale.id
-            and t.refunded_cents < t.amount_total_cents
-        limit 1;
-        update public.purchases as p set
-            order_item_id = coalesce(other.order_item_id, p.order_item_id),
-            price_cents = coalesce(other.amount_total_cents - other.amount_tax_cents, p.price_cents),
-            revoked_at = case when other.id is null then now() end
-        where p.order_item_id = sale.order_item_id and p.revoked_at is null;
-        select c.is_unique into strict one_of_a_kind from public.catalog_items as c where c.id = sale.related_id;
-        -- Not when it was sold to somebody else meanwhile.
-        if one_of_a_kind and not exists (
-            select from public.purchases as p where p.item_id = sale.related_id and p.revoked_at is null
-        ) then
-            -- Whoever paid for it and got nothing, because the refund failed after the item was sold again, comes
-            -- before the shop.
-            select t.* into other from public.order_items as i
-            inner join public.transactions as t on t.order_item_id = i.id
-            inner join public.profiles as f on f.id = t.buyer_id and f.deleted_at is null
-            where i.item_id = sale.related_id and t.id <> sale.id and t.refunded_cents < t.amount_total_cents
-            order by t.completed_at, t.id
-            limit 1;
-            if other.id is null then
-                perform private.relist_item(sale.related_id);
-            else
-                update public.purchases as p set
-                    order_item_id = other.order_item_id,
-                    price_cents = other.amount_total_cents - other.amount_tax_cents, revoked_at = null
-                where p.buyer_id = other.buyer_id and p.item_id = sale.related_id;
-            end if;
-        end if;
+        update public.payables as a set status = 'returned'
+        from public.order_items as i
+        where i.id = sale.order_item_id and a.id = i.payable_id;
+        perform private.revoke_line(sale.order_item_id, 'refunded');
     elsif line.amount_cents < 0 and sale.refunded_cents - line.amount_cents = sale.amount_total_cents then
-        select c.is_unique into strict one_of_a_kind from public.catalog_items as c where c.id = sale.related_id;
-        if one_of_a_kind and not private.mark_item_sold(sale.related_id) then
-            -- Sold to somebody else in between: money is booked as the provider reports it, people must settle it.
-            perform private.audit('refund_failed_after_resale', 'transaction', sale.id, to_jsonb(line));
-        else
-            update public.purchases as p set
-                order_item_id = sale.order_item_id, price_cents = sale.amount_total_cents - sale.amount_tax_cents,
-                revoked_at = null
-            where p.buyer_id = sale.buyer_id and p.item_id = sale.related_id and p.revoked_at is not null;
-        end if;
+        update public.payables as a set status = 'paid'
+        from public.order_items as i
+        where i.id = sale.order_item_id and a.id = i.payable_id;
+        perform private.restore_line(sale.order_item_id);
     end if;
 end
 $$;
 
-comment on function private.apply_refund_line(public.refund_lines) is
-'Adds a refund line, or with negative amounts takes one back, on its sale: amounts, status, entitlement, listing.';
+comment on function private.apply_refund_line(public.refund_lines, text) is
+'Adds a refund line, or with negative amounts takes one back, on its sale: amounts, status, and what was granted.';
 
 create function private.refresh_refund_status(payment_id uuid, change bigint) returns void
 language plpgsql
@@ -416,11 +408,10 @@ begin
     end if;
     select * into strict paid from public.payments as p where p.id = refund.payment_id for no key update;
     money_account := 'clearing:' || paid.provider;
+    perform private.lock_orders(array[paid.order_id]);
     -- Sales before wallets, as earnings are released.
     perform from public.transactions as t where t.payment_id = paid.id order by t.id for no key update;
-    perform private.lock_wallets(array(
-        select t.seller_id from public.transactions as t where t.payment_id = paid.id
-    ));
+    perform private.lock_wallets(private.payees_of(paid.id));
     if not exists (select from public.refund_lines as l where l.refund_id = refund.id) then
         perform ledger.post(
             'refund_reversal', 'refund_reversal:' || refund.id,
@@ -433,16 +424,16 @@ begin
     end if;
     for line in select * from public.refund_lines as l where l.refund_id = refund.id order by l.transaction_id loop
         select * into strict sale from public.transactions as t where t.id = line.transaction_id for no key update;
-        select refund.id, sale.id, -line.amount_cents, s.tax, s.commission, s.seller into line
-        from private.split_refund(sale, -line.amount_cents) as s;
-        perform private.apply_refund_line(line);
+        select refund.id, sale.id, -line.amount_cents, s.tax, s.commission, s.seller, s.fee into line
+        from private.split_refund(sale, -line.amount_cents, refund.fee_bearer) as s;
+        perform private.apply_refund_line(line, refund.fee_bearer);
         perform ledger.post(
             'refund_reversal', 'refund_reversal:' || refund.id || ':' || line.transaction_id,
             private.moving_legs(array[
                 ledger.leg(null, money_account, line.amount_cents),
                 ledger.leg(null, 'tax_payable', -line.tax_cents),
-                ledger.leg(null, 'revenue', -line.commission_cents)
-            ]) || private.seller_legs(line.transaction_id, -line.seller_cents),
+                ledger.leg(null, 'revenue', -line.commission_cents - line.fee_cents)
+            ]) || private.payee_legs(line.transaction_id),
             refund.id, paid.currency
         );
     end loop;
@@ -600,6 +591,7 @@ begin
         return;
     end if;
     update public.payments as p set charge_reversed_at = now() where p.id = paid.id;
+    perform private.lock_orders(array[paid.order_id]);
     update public.refunds as r set status = 'cancelled', failure_reason = 'charge_declined'
     where r.payment_id = paid.id and r.status = 'requested' and r.sent_at is null;
     -- Unlike a refund, a declined charge costs nothing: the provider gives its fee back with it.
@@ -620,14 +612,16 @@ comment on function private.reverse_charge(uuid, text) is
 
 -- Refunds under way are not booked yet, but what they will take is no longer the seller's to spend, pay out or give
 -- back a second time.
-create function private.promised_back(seller uuid, line uuid default null, more_cents bigint default 0) returns bigint
+create function private.promised_back(
+    payee uuid, line uuid default null, more_cents bigint default 0, fee_bearer text default 'seller'
+) returns bigint
 language sql
 stable
 security definer
 set search_path = ''
 as $$
     with promises as (
-        select r.order_item_id, r.amount_cents
+        select r.order_item_id, r.amount_cents, r.fee_bearer
         from public.refunds as r
         where r.is_open and r.order_item_id is not null
         union all
@@ -635,29 +629,35 @@ as $$
         select t.order_item_id, ceil(
             r.amount_cents * (t.amount_total_cents - t.refunded_cents)
             / nullif(sum(t.amount_total_cents - t.refunded_cents) over (partition by r.id), 0)
-        )::bigint
+        )::bigint, r.fee_bearer
         from public.refunds as r
         inner join public.transactions as t on t.payment_id = r.payment_id
         where r.is_open and r.order_item_id is null
         union all
-        select promised_back.line, promised_back.more_cents
+        select promised_back.line, promised_back.more_cents, promised_back.fee_bearer
     ),
 
     lines as (
-        select p.order_item_id, sum(p.amount_cents)::bigint as cents from promises as p group by p.order_item_id
+        -- Of one that both bear, as if the seller did: the more careful of the two.
+        select p.order_item_id, sum(p.amount_cents)::bigint as cents, max(p.fee_bearer) as fee_bearer
+        from promises as p
+        group by p.order_item_id
     )
 
     select coalesce(sum(greatest(
-        (private.split_refund(t, least(l.cents, t.amount_total_cents - t.refunded_cents))).seller - t.pending_cents, 0
+        ceil(s.seller * e.share_bps / 10000.0)::bigint - e.pending_cents, 0
     )), 0)::bigint
     from lines as l
     inner join public.transactions as t on t.order_item_id = l.order_item_id
-    where t.seller_id = promised_back.seller
+    inner join public.transaction_payees as e on e.transaction_id = t.id and e.payee_id = promised_back.payee
+    cross join lateral private.split_refund(
+        t, least(l.cents, t.amount_total_cents - t.refunded_cents), l.fee_bearer
+    ) as s
 $$;
 
-comment on function private.promised_back(uuid, uuid, bigint) is
-'Cents that refunds under way will take from a seller beyond what each sale still holds, with more_cents of one more '
-'line.';
+comment on function private.promised_back(uuid, uuid, bigint, text) is
+'Cents that refunds under way will take from somebody who earns, beyond what each sale still holds for them, with '
+'more_cents of one more line.';
 
 create function private.spendable_cents(user_id uuid, line uuid default null, more_cents bigint default 0)
 returns bigint
@@ -734,7 +734,7 @@ comment on function public.refund_order_item(uuid, bigint, text, text) is
 grant execute on function public.refund_order_item(uuid, bigint, text, text) to authenticated;
 
 create function private.refund_line(
-    transaction_id uuid, amount_cents bigint, reason text, origin public.refund_origin
+    transaction_id uuid, amount_cents bigint, reason text, origin public.refund_origin, fee_bearer text default 'seller'
 ) returns uuid
 language plpgsql
 set search_path = ''
@@ -748,30 +748,100 @@ begin
     select * into strict sale from public.transactions as t where t.id = transaction_id;
     -- In the order of book_refund(), which a wallet payment reaches from here.
     perform from public.payments as p where p.id = sale.payment_id for no key update;
-    perform from public.transactions as t where t.payment_id = sale.payment_id for no key update;
+    if sale.payment_processor = 'wallet' then
+        perform private.lock_orders(array(select p.order_id from public.payments as p where p.id = sale.payment_id));
+    end if;
+    perform from public.transactions as t where t.payment_id = sale.payment_id order by t.id for no key update;
     -- A refund through the provider is booked later: until then it is this seller's alone.
     perform private.lock_wallets(case
-        when sale.payment_processor = 'wallet'
-            then array(select t.seller_id from public.transactions as t where t.payment_id = sale.payment_id) || sale.buyer_id
-        else array[sale.seller_id]
+        when sale.payment_processor = 'wallet' then private.payees_of(sale.payment_id) || sale.buyer_id
+        else array(select p.payee_id from public.transaction_payees as p where p.transaction_id = sale.id)
     end);
     select * into strict sale from public.transactions as t where t.id = transaction_id;
     wanted := coalesce(refund_line.amount_cents, sale.amount_total_cents - sale.refunded_cents);
     -- The provider keeps its fee, so giving back a first sale makes a debt: a small one, or each sale to a friend that
     -- is given back burns another fee at the platform's cost.
-    if origin = 'seller' and wanted between 1 and sale.amount_total_cents - sale.refunded_cents
-        and private.spendable_cents(sale.seller_id, sale.order_item_id, wanted) < -debt_limit then
+    if origin = 'seller' and wanted between 1 and sale.amount_total_cents - sale.refunded_cents and exists (
+        select from public.transaction_payees as p
+        where
+            p.transaction_id = sale.id
+            and private.spendable_cents(p.payee_id, sale.order_item_id, wanted) < -debt_limit
+    ) then
         perform private.fail('insufficient_funds', format(
             'a seller may owe at most %s cents after a refund; ask an admin', debt_limit
         ));
     end if;
-    return private.create_refund(sale.payment_id, sale.order_item_id, wanted, reason, origin);
+    return private.create_refund(sale.payment_id, sale.order_item_id, wanted, reason, origin, null, refund_line.fee_bearer);
 end
 $$;
 
-comment on function private.refund_line(uuid, bigint, text, public.refund_origin) is
+comment on function private.refund_line(uuid, bigint, text, public.refund_origin, text) is
 'Asks for a refund of a sale within the limits of who asks; null is all that is left. Errors: reason_required, '
 'refund_amount_invalid, insufficient_funds.';
+
+-- What a buyer may do without asking anybody.
+create function public.cancel_line(order_item_id uuid, idempotency_key text default null) returns public.refunds
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    member uuid := private.require_member();
+    answered jsonb := private.claim_request(
+        member, 'cancel_line', cancel_line.idempotency_key,
+        jsonb_build_object('order_item_id', cancel_line.order_item_id)
+    );
+    sale public.transactions;
+    is_free boolean;
+    made uuid;
+    refund public.refunds;
+begin
+    if answered is not null then
+        select * into strict refund from public.refunds as r where r.id = (answered #>> '{}')::uuid;
+        return refund;
+    end if;
+    perform from public.payments as p
+    where p.id = (
+        select t.payment_id from public.transactions as t
+        where t.order_item_id = cancel_line.order_item_id and t.buyer_id = member
+    )
+    for no key update;
+    perform private.lock_orders(array(
+        select i.order_id from public.order_items as i
+        where i.id = cancel_line.order_item_id and i.buyer_id = member
+    ));
+    select * into sale from public.transactions as t
+    where t.order_item_id = cancel_line.order_item_id and t.buyer_id = member
+    for no key update;
+    if sale.id is null then
+        perform private.fail('sale_not_found');
+    end if;
+    is_free := coalesce(sale.completed_at is null and sale.free_until > clock_timestamp(), false);
+    if sale.completed_at is not null or not is_free and (
+        (sale.ship_by > clock_timestamp()) is not false
+        or exists (select from public.shipments as s where s.order_item_id = sale.order_item_id)
+    ) then
+        perform private.fail('cannot_cancel', sale.order_item_id::text);
+    end if;
+    made := private.refund_line(
+        sale.id, null, case when is_free then 'cancelled_by_buyer' else 'not_shipped' end, 'automatic',
+        case when is_free then 'platform' else 'seller' end
+    );
+    -- The right ends at once, whenever the money arrives.
+    perform private.revoke_line(sale.order_item_id, 'cancelled');
+    select * into strict refund from public.refunds as r where r.id = made;
+    perform private.answer_request(member, 'cancel_line', cancel_line.idempotency_key, to_jsonb(refund.id));
+    return refund;
+end
+$$;
+
+comment on function public.cancel_line(uuid, text) is
+'Buyer: steps back from a line and gets everything back: at the platform''s cost until '
+'transactions.free_until, and when '
+'what is to be sent was not shipped by transactions.ship_by. Errors: sale_not_found, cannot_cancel, '
+'refund_amount_invalid when nothing is left or under way, idempotency_key_invalid, idempotency_key_reused.';
+grant execute on function public.cancel_line(uuid, text) to authenticated;
 
 -- A refund that failed at the provider leaves the buyer without money and without goods: it is made again there, or
 -- paid in another way.
@@ -800,7 +870,7 @@ begin
     new_refund := private.create_refund(
         paid.id, refund.order_item_id, refund.amount_cents, refund.reason,
         case when refund.origin = 'automatic' then 'automatic' else 'admin' end::public.refund_origin,
-        outside_reference
+        outside_reference, refund.fee_bearer
     );
     perform private.audit(
         case when outside_reference is null then 'retry_refund' else 'pay_refund_outside' end, 'refund', new_refund,
@@ -937,6 +1007,9 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('refund_amount_invalid', 'PT400', 'This amount cannot be refunded.',
 'Zero, negative, or more than is left of the sale, counting refunds that are still under way.'),
+('cannot_cancel', 'PT409', 'This cannot be cancelled by its buyer.',
+'It is done or shipped, or its time to step back is over (transactions.free_until, ship_by). Ask the seller '
+'for a refund.'),
 ('sale_not_found', 'PT404', 'There is no such sale.', 'The line was not sold, or not by the caller.'),
 ('insufficient_funds', 'PT402', 'The balance is not sufficient.',
 'The wallet does not hold enough money for this payment, payout or refund: debts and refunds under way count. A '

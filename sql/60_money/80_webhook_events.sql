@@ -210,6 +210,8 @@ begin
     execute format(
         'insert into public.order_items (order_id, %1$s) select $1, %1$s from public.order_items where order_id = $2', promised
     ) using new_order, first.order_id;
+    -- Late money: it holds nothing, and looks for its goods.
+    update public.orders as o set status = 'cancelled' where o.id = new_order;
     insert into public.payments (
         user_id, purpose, order_id, amount_cents, currency, provider, provider_ref, fee_estimate_cents, status,
         expires_at, started_at
@@ -723,6 +725,118 @@ comment on function private.process_webhook_event(bigint) is
 'Applies one event: processed, ignored, retry (scheduled with backoff), dead, or its status when already done. Never '
 'raises for what the event says.';
 grant execute on function private.process_webhook_event(bigint) to avenue_worker;
+
+-- Most events are a first success of a payment we asked for, and arrive in groups. They are settled together: one
+-- statement a table, one flush. Whatever is not as plain as that is left to process_webhook_event().
+create function private.settle_batch(ids bigint[]) returns bigint[]
+language plpgsql
+security definer
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    events bigint[];
+    payments uuid[];
+    charges text[];
+    half integer := cardinality(ids) / 2;
+begin
+    begin
+        with event as (
+            select e.id, e.payload #> '{data,object}' as object
+            from private.webhook_events as e
+            where
+                e.id = any (settle_batch.ids) and e.status = 'pending' and e.attempts = 0 and e.provider = 'stripe'
+                and e.type = 'payment_intent.succeeded' and private.why_foreign(e) is null
+                and jsonb_typeof(e.payload #> '{data,object}') = 'object'
+            order by e.id
+            for no key update skip locked
+        ),
+
+        named as (
+            select
+                e.id, e.object ->> 'id' as intent, e.object #>> '{metadata,payment_id}' as payment,
+                e.object ->> 'amount_received' as amount, upper(e.object ->> 'currency') as currency,
+                case
+                    when jsonb_typeof(e.object -> 'latest_charge') = 'object' then e.object #>> '{latest_charge,id}'
+                    else e.object ->> 'latest_charge'
+                end as charge
+            from event as e
+        ),
+
+        paid as (
+            select n.id as event_id, p.id, n.charge
+            from named as n
+            inner join public.payments as p on p.provider_ref = n.intent and p.provider = 'stripe'
+            inner join public.orders as o on o.id = p.order_id
+            where
+                p.is_open and p.succeeded_at is null and p.amount_cents::text = n.amount
+                and p.currency::text = n.currency and n.charge is not null and n.charge <> all (p.declined_charges)
+                and (p.id::text = lower(n.payment)) is not false
+                -- A late one looks for its goods by itself.
+                and o.status = 'pending'
+            order by p.id
+            for no key update of p skip locked
+        ),
+
+        -- At most one of a payment, and of several that buy the same for one owner, or pay one payable, the first:
+        -- another finds it bought.
+        rival as (
+            select p.id, min(p.event_id) as event_id, bool_or(x.place > 1) as is_later
+            from paid as p
+            inner join public.payments as y on y.id = p.id
+            left join lateral (
+                select (
+                    select count(distinct o.id) + 1
+                    from paid as o
+                    inner join public.payments as z on z.id = o.id
+                    inner join public.order_items as j on j.order_id = z.order_id
+                    where
+                        o.event_id < p.event_id and o.id <> p.id and j.buyer_id = i.buyer_id
+                        and (
+                            j.payable_id = i.payable_id
+                            or i.is_owned_once and j.item_id = i.item_id and j.option_id is not distinct from i.option_id
+                        )
+                ) as place
+                from public.order_items as i
+                where i.order_id = y.order_id and (i.is_owned_once or i.payable_id is not null)
+            ) as x on true
+            group by p.id
+        )
+
+        select
+            array_agg(r.event_id order by r.event_id), array_agg(r.id order by r.event_id),
+            array_agg(p.charge order by r.event_id)
+        into events, payments, charges
+        from rival as r
+        inner join paid as p on p.id = r.id and p.event_id = r.event_id
+        where not coalesce(r.is_later, false);
+        if events is null then
+            return '{}';
+        end if;
+        perform from private.settle_payments(payments, charges);
+        update private.webhook_events as e set
+            status = 'processed', processed_at = now(), user_id = p.user_id,
+            payload = case when b.deleted_at is null then e.payload else private.without_persons(e.payload) end
+        from unnest(events, payments) as u (event_id, payment_id)
+        inner join public.payments as p on p.id = u.payment_id
+        inner join public.profiles as b on b.id = p.user_id
+        where e.id = u.event_id;
+        return events;
+    exception when others then
+        -- Undone. One of them does not settle with the others: smaller groups find out which, and that one says why
+        -- when it is processed by itself.
+        if half = 0 then
+            return '{}';
+        end if;
+    end;
+    return private.settle_batch(ids[:half]) || private.settle_batch(ids[half + 1:]);
+end
+$$;
+
+comment on function private.settle_batch(bigint[]) is
+'Settles those of these events that are the first try of a plain success, together; returns their ids. The others are '
+'untouched: process_webhook_event() says what becomes of each. Rows that somebody holds are passed over.';
+grant execute on function private.settle_batch(bigint[]) to avenue_worker;
 
 create function private.enqueue_due_webhook_events() returns integer
 language plpgsql

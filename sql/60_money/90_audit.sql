@@ -60,7 +60,7 @@ as $$
     select '2 pending equals the held sales', 'wallet ' || w.user_id, format('%s, sales hold %s', w.balance_pending_cents, t.held)
     from public.wallets as w
     cross join lateral (
-        select coalesce(sum(t.pending_cents), 0) as held from public.transactions as t where t.seller_id = w.user_id
+        select coalesce(sum(t.pending_cents), 0) as held from public.transaction_payees as t where t.payee_id = w.user_id
     ) as t
     where w.balance_pending_cents <> t.held
     union all
@@ -70,7 +70,7 @@ as $$
     from public.payments as p
     cross join lateral (
         select count(*) as lines from public.order_items as i
-        where i.order_id = p.order_id and i.total_cents + i.tax_cents > 0
+        where i.order_id = p.order_id and i.charged_cents > 0
     ) as l
     cross join lateral (
         select count(j.id) as sales, coalesce(sum(t.amount_total_cents), 0) as gross
@@ -96,7 +96,8 @@ as $$
         select
             t.id,
             array[
-                t.amount_fees_cents, t.amount_commission_cents - t.refunded_commission_cents,
+                t.amount_fees_cents,
+                t.amount_commission_cents - t.refunded_commission_cents - t.refunded_fee_cents,
                 t.amount_tax_cents - t.refunded_tax_cents,
                 t.amount_seller_cents - t.refunded_seller_cents
             ] as parts
@@ -107,7 +108,9 @@ as $$
             coalesce(sum(e.amount_cents) filter (where a.code like 'fees:%'), 0),
             coalesce(sum(e.amount_cents) filter (where a.code = 'revenue'), 0),
             coalesce(sum(e.amount_cents) filter (where a.code = 'tax_payable'), 0),
-            coalesce(sum(e.amount_cents) filter (where a.owner_id = s.seller_id), 0)
+            coalesce(sum(e.amount_cents) filter (where a.owner_id in (
+                select y.payee_id from public.transaction_payees as y where y.transaction_id = s.id
+            )), 0)
         ] as parts
         from public.transactions as s
         inner join ledger.journal as j
@@ -123,6 +126,33 @@ as $$
         where s.id = t.id
     ) as e
     where t.parts <> e.parts::bigint[]
+    union all
+    select
+        '3 payees share what the sale leaves', 'transaction ' || t.id,
+        format('%s less %s, payees %s less %s', t.amount_seller_cents, t.refunded_seller_cents, p.cents, p.refunded)
+    from public.transactions as t
+    cross join lateral (
+        select
+            count(*) as n, coalesce(sum(p.cents), 0) as cents, coalesce(sum(p.refunded_cents), 0) as refunded,
+            coalesce(sum(p.share_bps), 0) as bps
+        from public.transaction_payees as p where p.transaction_id = t.id
+    ) as p
+    where
+        (p.cents, p.refunded) <> (t.amount_seller_cents, t.refunded_seller_cents)
+        or p.n > 0 and p.bps <> 10000
+    union all
+    select '3 nothing unfinished has a date', 'transaction ' || t.id, t.release_at::text
+    from public.transactions as t
+    where
+        t.completed_at is null and (t.release_at is not null or coalesce(t.release_journal_id, 0) <> 0)
+        or t.completed_at < t.settled_at
+    union all
+    select
+        '3 the fee of a refund is borne as it says', 'refund ' || l.refund_id,
+        format('%s cents of the fee, %s', l.fee_cents, r.fee_bearer)
+    from public.refund_lines as l
+    inner join public.refunds as r on r.id = l.refund_id
+    where l.fee_cents <> 0 and r.fee_bearer <> 'platform'
     union all
     select '3 payment refunds equal the booked ones', 'payment ' || p.id, format('%s, booked %s', p.refunded_cents, r.booked)
     from public.payments as p
@@ -167,7 +197,7 @@ as $$
         when 'refund' then exists (select from public.refunds as r where r.id = j.source_id and r.booked_at is not null)
         when 'refund_reversal'
             then exists (select from public.refunds as r where r.id = j.source_id and r.reversed_at is not null)
-        when 'release' then exists (select from public.transactions as t where t.release_journal_id = j.id)
+        when 'release' then exists (select from public.transaction_payees as t where t.release_journal_id = j.id)
         when 'adjustment' then j.memo is not null
         when 'correction' then exists (
             select from public.book_corrections as c
@@ -201,12 +231,35 @@ as $$
     ) as b
     where p.returned_cents <> b.cents
     union all
+    select '5 what is sold and held is what is taken', 'item ' || c.id, format('%s, taken %s of %s', n.n, c.taken, c.stock)
+    from public.catalog_items as c
+    cross join lateral (select private.count_taken(c.id, c.stock) as n) as n
+    where c.taken <> n.n or c.stock > 1 and n.n > c.stock
+    union all
+    select '5 what is sold and held is what is taken', 'option ' || o.id, format('%s, taken %s of %s', n.n, o.taken, o.stock)
+    from public.catalog_options as o
+    cross join lateral (
+        select (
+            select count(*) from public.purchases as p
+            where p.option_id = o.id and (p.revoked_at is null or p.is_away)
+        ) + (
+            select coalesce(sum(h.quantity), 0) from private.holds as h where h.option_id = o.id
+        ) as n
+    ) as n
+    where o.stock is not null and o.taken <> n.n
+    union all
     select '5 a one-of-a-kind item has one owner', 'item ' || p.item_id, count(*)::text
     from public.purchases as p
     inner join public.catalog_items as c on c.id = p.item_id
     where c.is_unique and p.revoked_at is null
     group by p.item_id
     having count(*) > 1
+    union all
+    select '5 what is refunded whole is revoked', 'line ' || t.order_item_id, count(*)::text
+    from public.transactions as t
+    inner join public.purchases as p on p.order_item_id = t.order_item_id and p.revoked_at is null
+    where t.refunded_cents = t.amount_total_cents
+    group by t.order_item_id
 $$;
 
 comment on function ledger.audit() is
@@ -315,10 +368,13 @@ as $$
             )
         union all
         select
-            'sale_reviews', 'transaction ' || v.transaction_id, t.pending_cents, v.created_at, 'held for review', false
+            'sale_reviews', 'transaction ' || v.transaction_id, t.cents, v.created_at, 'held for review', false
         from public.sale_reviews as v
-        inner join public.transactions as t on t.id = v.transaction_id
-        where v.released_at is null and t.pending_cents > 0
+        cross join lateral (
+            select sum(p.pending_cents)::bigint as cents from public.transaction_payees as p
+            where p.transaction_id = v.transaction_id
+        ) as t
+        where v.released_at is null and t.cents > 0
     )
 
     select

@@ -8,7 +8,8 @@ create table public.user_blocks (
     constraint user_blocks_pkey primary key (blocker_id, blocked_id),
     constraint user_blocks_blocker_id_fkey foreign key (blocker_id) references public.profiles (id) on delete cascade,
     constraint user_blocks_blocked_id_fkey foreign key (blocked_id) references public.profiles (id) on delete cascade,
-    constraint user_blocks_self_check check (blocker_id <> blocked_id)
+    constraint user_blocks_self_check check (blocker_id <> blocked_id),
+    constraint user_blocks_platform_check check (not private.is_platform(blocked_id))
 );
 
 create index user_blocks_blocked_id_idx on public.user_blocks (blocked_id);
@@ -16,6 +17,8 @@ create index user_blocks_blocked_id_idx on public.user_blocks (blocked_id);
 -- What a client that breaks these is told, see error_catalog().
 comment on constraint user_blocks_self_check on public.user_blocks is
 'cannot_block_yourself: Blocks are between two people.';
+comment on constraint user_blocks_platform_check on public.user_blocks is
+'user_not_found: The platform itself is nobody to block.';
 comment on constraint user_blocks_blocked_id_fkey on public.user_blocks is 'user_not_found: There is no such account.';
 comment on constraint user_blocks_pkey on public.user_blocks is 'already_done: The account is blocked already.';
 

@@ -333,7 +333,7 @@ begin
     for attempt in 1..2 loop
         select string_agg(coalesce(u.id::text, 'null'), ', ' order by u.id) into unknown
         from unnest(user_ids) as u (id)
-        where not private.is_visible_to(u.id, caller);
+        where not private.is_visible_to(u.id, caller) or private.is_platform(u.id);
         if unknown is not null then
             perform private.fail('user_not_found', unknown);
         elsif not coalesce((select bool_and(private.is_visible_to(caller, u.id)) from unnest(user_ids) as u (id)), true)

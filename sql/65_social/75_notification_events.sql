@@ -594,16 +594,23 @@ select private.make_tell(
     'order', 'public.orders', 'update of status', 'new.user_id', 'order', 'new.id',
     condition => 'new.status = ''completed'' and old.status in (''pending'', ''processing'', ''cancelled'')'
 );
--- Sellers read their lines, not the order.
+-- Sellers read their lines, not the order. What is not sold in the shop is told of in its own words, as tips are.
 select private.make_tell(
     'purchase', 'public.orders', 'update of status', 's.seller_id', 'order_item', 's.id',
     condition => 'new.status = ''completed'' and old.status in (''pending'', ''processing'', ''cancelled'')',
     among => 'from (
         select distinct on (i.seller_id) i.seller_id, i.id
         from public.order_items as i
+        inner join private.kinds as k on k.kind = i.kind and k.is_browsable
         where i.order_id = new.id
         order by i.seller_id, i.line_no
     ) as s'
+);
+-- Who it was is in the tip, for as long as they may be named.
+select private.make_tell('tip', 'public.tips', 'insert', 'new.recipient_id', 'tip', 'new.id');
+select private.make_tell(
+    'shipped', 'public.shipments', 'insert', 'i.buyer_id', 'order_item', 'i.id',
+    among => 'from public.order_items as i where i.id = new.order_item_id'
 );
 
 create function private.tell_refund() returns trigger
@@ -644,9 +651,9 @@ select private.make_tell(
     condition => 'old.status = ''open'' and new.status <> ''open'''
 );
 
--- Once a day and seller.
+-- Once a day and person.
 select private.make_tell(
-    'earnings', 'public.transactions', 'update of release_journal_id', 'new.seller_id', 'wallet', 'new.seller_id',
+    'earnings', 'public.transaction_payees', 'update of release_journal_id', 'new.payee_id', 'wallet', 'new.payee_id',
     condition => 'old.release_journal_id is null and new.release_journal_id is not null and old.pending_cents > 0'
 );
 

@@ -73,6 +73,18 @@ def artwork(database: Database, seller: str, title: str = "Work", status: str = 
     )
 
 
+ORDER = """
+    with o as (
+        insert into public.orders (user_id, subtotal_cents, total_cents) values (%s, 5000, 5000) returning id
+    )
+    insert into public.order_items (
+        order_id, line_no, kind, item_id, buyer_id, seller_id, title, unit_price_cents, seller_tier, commission_bps
+    )
+    select o.id, 1, 'artwork', %s, %s, %s, 'Work', 5000, 'basic', 4000 from o
+    returning order_id
+"""
+
+
 def test_one_username_for_many(database: Database) -> None:
     """Thirty people sign up for one name in different letter case; one gets it, all get an account."""
     people = [str(uuid.uuid4()) for _ in range(30)]
@@ -187,20 +199,11 @@ def test_deletion_meets_ordering(database: Database) -> None:
     for attempt in range(5):
         seller = sign_up(database, f"ordered{attempt}")
         work = artwork(database, seller)
-        order = """
-            with o as (
-                insert into public.orders (user_id, subtotal_cents, total_cents) values (%s, 5000, 5000) returning id
-            )
-            insert into public.order_items (
-                order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents, seller_tier, commission_bps
-            )
-            select o.id, 1, %s, %s, %s, 'Work', 5000, 'basic', 4000 from o
-        """
         outcomes = at_once(
             database,
             [
                 (None, "delete from auth.users where id = %s", (seller,)),
-                (None, order, (buyer, work, buyer, seller)),
+                (None, ORDER, (buyer, work, buyer, seller)),
             ],
         )
         assert outcomes[0] is None
@@ -291,11 +294,14 @@ def test_an_upload_that_ends_while_its_file_is_named_changes_nothing(
 
 def test_one_of_a_kind_is_sold_once(database: Database) -> None:
     """Thirty settlements of one artwork: one gets it."""
-    work = artwork(database, sign_up(database, "unique-seller"))
-    sell = f"do $$ begin if not private.mark_item_sold('{work}') then raise sqlstate 'XXXXX'; end if; end $$"
-    outcomes = at_once(database, [(None, sell, ())] * 30)
-    assert outcomes.count(None) == 1
+    seller = sign_up(database, "unique-seller")
+    work = artwork(database, seller)
+    buyers = [sign_up(database, f"unique-buyer-{n}") for n in range(30)]
+    orders = [database.value(ORDER, buyer, work, buyer, seller) for buyer in buyers]
+    outcomes = at_once(database, [(None, "select private.grant_orders(array[%s]::uuid[])", (o,)) for o in orders])
+    assert Counter(outcomes) == {None: 1, "23505": 29}
     assert database.value("select status::text from public.artworks where id = %s", work) == "sold"
+    assert database.value("select count(*) from public.purchases where item_id = %s", work) == 1
 
 
 @pytest.mark.parametrize("role", ["authenticated", "service_role"])

@@ -54,7 +54,12 @@ TRUTH = {
     f"and not p.is_hidden and p.user_id in {SEEN}",
 }
 # Kept for others than readers: tested where they live.
-ELSEWHERE = {"custom_field_requests.request_count", "inbox_entries.unread_count", "tags.usage_count"}
+ELSEWHERE = {
+    "catalog_items.purchases_count",
+    "custom_field_requests.request_count",
+    "inbox_entries.unread_count",
+    "tags.usage_count",
+}
 
 
 @dataclass

@@ -40,9 +40,12 @@ def test_the_templates_keep_every_rule_and_work(database: Database) -> None:
         for column, bad, code in (("price_cents", 49, "invalid_price"), ("slug", "A wish", "invalid_slug")):
             with pytest.raises(psycopg.errors.CheckViolation) as refusal, connection.transaction():
                 market.rows(f"update public.wishes set {column} = %s", bad)
-            assert market.one(
-                "select code from public.error_catalog() where name = %s", refusal.value.diag.constraint_name
-            ) == code
+            assert (
+                market.one(
+                    "select code from public.error_catalog() where name = %s", refusal.value.diag.constraint_name
+                )
+                == code
+            )
         market.rows("update private.settings set wishes_per_member = 1")
         with refused("too_many_wishes"):
             market.rpc(member, "wish_for", title="Another one")

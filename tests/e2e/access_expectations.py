@@ -37,8 +37,11 @@ _PRODUCT = (
 )
 _ARTWORK = (
     "title slug description image_url thumbnail_url price_cents original_price_cents category tags dimensions "
-    "file_size_bytes status is_featured is_for_sale"
+    "file_size_bytes status is_featured is_for_sale edition_size is_physical"
 )
+_OPTION = "title price_cents stock is_exclusive is_set_aside is_active position details"
+_RATE = "name countries price_cents free_above_cents"
+_JAR = "suggested_cents minimum_cents is_open"
 _ARTIST = "artist_name genre banner_image_url website social_links hourly_rate_cents"
 _PROFILE = "username display_name full_name bio avatar_url banner_url smart_link website_url experience_level"
 _GROUP = "name description avatar_url banner_url visibility join_approval_required post_approval_required rules tags"
@@ -70,6 +73,7 @@ EXPECTED = {
     # catalog
     "profile_counts": Rules(EVERYBODY),
     "catalog_items": Rules(SHOP_WINDOW),
+    "catalog_options": Rules(SHOP_WINDOW, update=_OPTION, insert=f"{_OPTION} item_id", delete="owner"),
     "products": Rules(SHOP_WINDOW, update=_PRODUCT, insert=f"{_PRODUCT} product_type", delete="owner"),
     "product_approvals": Rules("owner admin"),
     "product_files": Rules(
@@ -79,18 +83,24 @@ EXPECTED = {
     # commerce
     "cart_items": Rules(
         "owner",
-        update="item_id quantity offered_price_cents",
-        insert="item_id quantity offered_price_cents",
+        update="item_id option_id quantity offered_price_cents",
+        insert="item_id option_id quantity offered_price_cents",
         delete="owner",
     ),
     "orders": Rules("owner admin"),
     "order_items": Rules(BOTH_SIDES),
+    "payables": Rules("owner admin"),
     "purchases": Rules("owner admin"),
+    "shipping_rates": Rules(EVERYBODY, update=_RATE, insert=_RATE, delete="owner"),
     # money
     "wallets": Rules("owner admin"),
     "fee_schedules": Rules(EVERYBODY),
     "payments": Rules("owner admin"),
     "transactions": Rules(BOTH_SIDES),
+    "transaction_payees": Rules("owner admin"),  # who earns; the counterparty bought
+    "shipments": Rules(BOTH_SIDES),
+    "tip_jars": Rules(SHOP_WINDOW, update=_JAR, insert=_JAR),
+    "tips": Rules(BOTH_SIDES),
     "refunds": Rules(BOTH_SIDES),
     "refund_lines": Rules(BOTH_SIDES),
     "refund_requests": Rules(BOTH_SIDES),
@@ -150,9 +160,16 @@ ROWS = {
     "product_approvals": "product_id in (select id from public.products where seller_id = %(me)s)",
     "product_files": "product_id in (select product_id from public.product_approvals) and path like %(me)s || '/%%'",
     "artworks": "seller_id = %(me)s and status = 'published'",
+    "catalog_options": "item_id in (select id from public.products where seller_id = %(me)s)",
     "order_items": "buyer_id = %(me)s",
-    "purchases": "buyer_id = %(me)s",
+    "payables": "buyer_id = %(me)s",
+    "purchases": "owner_id = %(me)s",
+    "shipping_rates": "seller_id = %(me)s",
     "transactions": "buyer_id = %(me)s",
+    "transaction_payees": "payee_id = %(me)s",
+    "shipments": "order_item_id in (select id from public.order_items where buyer_id = %(me)s)",
+    "tip_jars": "seller_id = %(me)s",
+    "tips": "sender_id = %(me)s",
     "refunds": "payment_id in (select id from public.payments where user_id = %(me)s)",
     "refund_requests": "buyer_id = %(me)s",
     "sale_reviews": "seller_id = %(me)s",
@@ -188,6 +205,8 @@ DISPOSABLE = {
 INSERTS: dict[str, dict[str, Any]] = {
     "products": {"title": "Mine", "price_cents": 100},
     "artworks": {"title": "Mine", "price_cents": 100, "category": "other", "image_url": "https://images.example/x.jpg"},
+    "shipping_rates": {"name": "Everywhere", "price_cents": 500},
+    "tip_jars": {"suggested_cents": 800},
     "artist_profiles": {"artist_name": "Me"},
     "cart_items": {"item_id": "{artwork}"},
     "user_categories": {"category_id": "{categories}"},
@@ -207,7 +226,7 @@ INSERTS: dict[str, dict[str, Any]] = {
     "favorites": {"item_id": "{artwork}"},
 }
 # Inserted into something that is somebody's: tests of their own.
-INSERTED_INTO = {"product_files", "messages"}
+INSERTED_INTO = {"catalog_options", "product_files", "messages"}
 # Members insert all of these but what is for some of them.
 INSERTERS = {"articles": {"admin"}}
 
@@ -235,11 +254,15 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "blocked_profiles": ({}, "ok"),
     "cancel_invitation": ({"group_id": "{group}", "user_id": "{guest}"}, "ok"),
     "cancel_invitation:secret": ({"group_id": "{secret}", "user_id": "{guest}"}, "group_not_found"),
+    "cancel_line": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "cancel_order": ({"order_id": "{orders}"}, "order_not_open"),
     "cancel_payout": ({"payout_id": "{payouts}"}, "payout_not_open"),
     "checkout": ({"items": []}, "empty_checkout"),
+    "checkout_payable": ({"payable_id": "{payables}"}, "payable_not_open"),
     "clear_conversation": ({"conversation_id": "{chat}"}, "conversation_not_found"),
     "clear_my_location": ({}, "ok"),
+    "confirm_delivery": ({"order_item_id": "{order_items}"}, "sale_not_found"),
+    "confirm_return": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "connections": ({"user_id": "{banned}"}, "user_not_found"),
     "create_poll": ({"content": "?", "options": ["a", "b"], "group_id": "{secret}"}, "group_members_only"),
     "decline_invitation": ({"group_id": "{secret}"}, "ok"),
@@ -309,6 +332,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "search_groups": ({"query": "undercover"}, "empty"),
     "search_posts": ({"query": "undercover or mustard"}, "empty"),
     "search_profiles": ({"query": "outcast"}, "empty"),
+    "send_tip": ({"recipient_id": "{banned}", "amount_cents": 100}, "user_not_found"),
     "set_hold_limit": ({"user_id": "{stranger}", "max_holds": 9}, "admin_only"),
     "set_member_role": ({"group_id": "{group}", "user_id": "{stranger}", "role": "admin"}, "group_role_too_low"),
     "set_member_role:secret": ({"group_id": "{secret}", "user_id": "{stranger}", "role": "admin"}, "group_not_found"),
@@ -318,6 +342,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "set_profile_visibility": ({"visibility": "public"}, "ok"),
     "set_role": ({"user_id": "{stranger}", "role": "admin"}, "super_admin_only"),
     "set_subscription": ({"user_id": "{stranger}", "plan_key": "creator_ultimate"}, "admin_only"),
+    "ship_line": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "start_conversation": ({"user_ids": ["{banned}"]}, "user_not_found"),
     "take_down_file": ({"file_id": "{product_files}", "reason": "x"}, "admin_only"),
     "transfer_group": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),

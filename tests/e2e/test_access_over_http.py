@@ -30,7 +30,16 @@ from tests.e2e.access_expectations import (
     ROWS,
     RPCS,
 )
-from tests.harness.market import Simulator, buy, drain, publish_artwork, publish_product
+from tests.harness.market import (
+    Simulator,
+    buy,
+    drain,
+    order,
+    publish_artwork,
+    publish_product,
+    start,
+    wait_for_order,
+)
 from tests.harness.people import Api, Person, SignUp, code_of
 from tests.harness.server import Database
 from tests.harness.waiting import until
@@ -51,6 +60,19 @@ def settle_in(person: Person, other: Person, admin: Person, simulator: Simulator
     made = other.api.rpc("refund_order_item", order_item_id=line, amount_cents=100)
     assert made.status_code == 200, made.text
     person.client.table("cart_items").insert({"item_id": publish_product(other, 1000)}).execute()
+    unsold = person.api.one("products", title="eq.Unsold", seller_id=f"eq.{person.id}")["id"]
+    person.client.table("catalog_options").insert({"item_id": unsold, "title": "Team", "price_cents": 9000}).execute()
+    person.client.table("tip_jars").insert({}).execute()
+    for seller in (person, other):
+        if not seller.api.select("shipping_rates", seller_id=f"eq.{seller.id}"):
+            seller.client.table("shipping_rates").insert({"name": "Everywhere", "price_cents": 700}).execute()
+    vase = order(person, publish_artwork(other, 4000, is_physical=True), shipping_address={"country": "US"})
+    thanks = person.api.rpc("send_tip", recipient_id=other.id, amount_cents=100, message="Thanks").json()
+    for ordered in (vase, thanks):
+        simulator.confirm(start(person, ordered)["client_secret"])
+        wait_for_order(person, ordered["order_id"])
+    sent = person.api.one("order_items", order_id=f"eq.{vase['order_id']}")["id"]
+    assert other.api.rpc("ship_line", order_item_id=sent).status_code == 200
     urls = {"return_url": "https://shop.example/a", "refresh_url": "https://shop.example/b"}
     simulator.onboard(person.api.function("POST", "payouts/onboard", urls).json()["url"])
     until(lambda: person.api.one("wallets")["payouts_enabled"], "the account to be enabled")
@@ -177,6 +199,13 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
             person.id,
         )
         settle_in(person, counterparty, admin, simulator)
+        # Agreed upon by kinds; none of them agrees yet.
+        database.run(
+            "insert into public.payables (kind, subject_id, buyer_id, seller_id, title, amount_cents, seller_tier, "
+            "commission_bps) values ('product', gen_random_uuid(), %s, %s, 'Agreed', 500, 'basic', 4000)",
+            person.id,
+            counterparty.id,
+        )
     with database.connect() as connection:
         around = {name: sign_up(username=name) for name in ("the-guest", "nuisance")}
         known = people | {"guest": around["the-guest"], "nuisance": around["nuisance"]}
@@ -393,6 +422,12 @@ def test_files_are_added_to_ones_own_products_only(world: World) -> None:
         answer = world.apis[role].http.post("/rest/v1/product_files", json={"product_id": product, "path": path})
         assert answer.status_code in (401, 403, 409), f"{role}: {answer.status_code}"
     assert world.database.value("select count(*) from public.product_files where product_id = %s", product) == 1
+
+
+def test_options_are_added_to_ones_own_items_only(world: World) -> None:
+    option = {"item_id": world.row("products", "owner", DISPOSABLE)["id"], "title": "Mine", "price_cents": 100}
+    answers = {role: world.apis[role].http.post("/rest/v1/catalog_options", json=option).status_code for role in ROLES}
+    assert answers == {"anon": 401, "owner": 201} | dict.fromkeys(("stranger", "counterparty", "banned", "admin"), 403)
 
 
 @pytest.mark.parametrize("relation", EXPECTED)

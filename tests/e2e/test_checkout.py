@@ -246,7 +246,7 @@ def test_a_wallet_is_never_overdrawn(
     assert buyer.api.one("wallets")["balance_available_cents"] == 4999
     # Nothing of the attempt is left: no order, and the artwork is not reserved for it.
     assert buyer.api.select("orders") == []
-    assert database.value("select count(*) from private.reservations where item_id = %s", artwork) == 0
+    assert database.value("select count(*) from private.holds where item_id = %s", artwork) == 0
 
 
 def test_one_of_a_kind_is_reserved_for_the_first(buyer: Person, sign_up: SignUp, seller: Person) -> None:

@@ -10,7 +10,7 @@ import psycopg
 from stack.cluster import SUPERUSER
 from stack.services import Services
 from tests.community.world import Community
-from tests.harness.market import Simulator, buy, drain, publish_product
+from tests.harness.market import Simulator, buy, drain, publish_product, start, wait_for_order
 from tests.harness.people import Person, SignUp, lift_limits
 from tests.harness.server import Database
 
@@ -30,6 +30,7 @@ UNWRITTEN = {
     "public.bans": "the account is not banned",
     "public.mail_bounces": "every mail arrived",
     "public.refund_requests": "nothing was returned",
+    "public.refunds": "nothing was returned",
 }
 
 # Free texts and documents of everything registered, but for what is stated to stay; generated columns follow others.
@@ -117,6 +118,10 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     buy(simulator, buyer, publish_product(person, 2000, title=f"sold {WORD}"))
     publish_product(person, 3000, title=f"unsold {WORD}", files=(f"{WORD}.wav",))
     buy(simulator, person, publish_product(seller))
+    person.client.table("shipping_rates").insert({"name": f"everywhere {WORD}", "price_cents": 500}).execute()
+    tip = person.api.rpc("send_tip", recipient_id=seller.id, amount_cents=100, message=f"thanks {WORD}").json()
+    simulator.confirm(start(person, tip)["client_secret"])
+    wait_for_order(person, tip["order_id"])
     person.client.storage.from_("avatars").upload(
         f"{person.id}/{WORD}.png", WORD.encode(), {"content-type": "image/png"}
     )

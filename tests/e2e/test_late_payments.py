@@ -74,8 +74,8 @@ def outcome(buyer: Member, ordered: dict[str, Any]) -> tuple[str, str | None, st
 
 
 def owners(database: Database, item: str) -> list[str]:
-    rows = database.run("select buyer_id::text from public.purchases where item_id = %s and revoked_at is null", item)
-    return [row["buyer_id"] for row in rows]
+    rows = database.run("select owner_id::text from public.purchases where item_id = %s and revoked_at is null", item)
+    return [row["owner_id"] for row in rows]
 
 
 REFUNDED = ("cancelled", "item_not_available", "refunded")

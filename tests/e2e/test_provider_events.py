@@ -313,7 +313,7 @@ def test_what_the_provider_does_not_have_ends(
     run_job(database, "reconcile_payments")
     for ordered in (expired, asked):
         assert status_of(buyer, ordered) == ("cancelled", "cancelled")
-    assert database.value("select count(*) from private.reservations where item_id = %s", artwork) == 0
+    assert database.value("select count(*) from private.holds where item_id = %s", artwork) == 0
 
 
 def test_a_bank_debit_after_a_declined_card_is_under_way(
@@ -355,9 +355,9 @@ def test_paid_again_after_a_late_decline(
     run_job(database, "cancel_expired_payments")
     drain(database, simulator)
     owners = database.run(
-        "select buyer_id::text from public.purchases where item_id = %s and revoked_at is null", artwork
+        "select owner_id::text from public.purchases where item_id = %s and revoked_at is null", artwork
     )
-    assert [row["buyer_id"] for row in owners] == [(other if sold else buyer).id]
+    assert [row["owner_id"] for row in owners] == [(other if sold else buyer).id]
     orders = buyer.api.select("orders", order="created_at", select="status,payments(status,refunded_cents)")
     assert [row["status"] for row in orders] == ["refunded", "cancelled" if sold else "completed"]
     assert orders[1]["payments"][0]["refunded_cents"] == (5000 if sold else 0)
@@ -536,7 +536,7 @@ def test_who_leaves_pays_nothing_any_more(
     intent = simulator.get(f"payment_intents/{attempt['provider_ref']}")
     assert intent["status"] == ("succeeded" if faster else "canceled")
     assert database.value("select is_listed from public.catalog_items where id = %s", artwork)
-    assert database.value("select count(*) from public.purchases where buyer_id = %s", buyer.id) == 0
+    assert database.value("select count(*) from public.purchases where owner_id = %s", buyer.id) == 0
     run_job(database, "read_missing_fees")
     assert_books(database, simulator)
 

@@ -238,10 +238,14 @@ STATE = {
     "payments": """select status, amount_cents, refunded_cents, provider_fee_cents, failure_reason,
         succeeded_at is null, charge_id is null, cardinality(declined_charges)
         from public.payments where user_id = any(%(people)s)""",
-    "sales": """select t.transaction_type, c.title, t.status, t.amount_total_cents, t.amount_fees_cents,
-        t.amount_commission_cents, t.amount_seller_cents, t.pending_cents, t.refunded_cents, t.refunded_tax_cents,
-        t.refunded_commission_cents, t.refunded_seller_cents
+    "sales": """select t.kind, c.title, t.status, t.amount_total_cents, t.amount_fees_cents,
+        t.amount_commission_cents, t.amount_seller_cents, t.refunded_cents, t.refunded_tax_cents,
+        t.refunded_commission_cents, t.refunded_fee_cents, t.refunded_seller_cents
         from public.transactions as t join public.catalog_items as c on c.id = t.related_id
+        where t.buyer_id = any(%(people)s)""",
+    "payees": """select c.title, u.raw_user_meta_data ->> 'username', p.cents, p.pending_cents, p.refunded_cents
+        from public.transaction_payees as p join public.transactions as t on t.id = p.transaction_id
+        join public.catalog_items as c on c.id = t.related_id join auth.users as u on u.id = p.payee_id
         where t.buyer_id = any(%(people)s)""",
     "refunds": """select r.amount_cents, r.status, r.reason, r.provider_ref is null,
         r.booked_at is not null and r.reversed_at is null
@@ -253,9 +257,9 @@ STATE = {
         join public.catalog_items as c on c.id = t.related_id where t.buyer_id = any(%(people)s) group by c.title""",
     "entitlements": """select c.title, p.price_cents, p.revoked_at is null
         from public.purchases as p join public.catalog_items as c on c.id = p.item_id
-        where p.buyer_id = any(%(people)s)""",
-    "items": """select c.title, c.is_listed, c.purchases_count, r.order_id is not null
-        from public.catalog_items as c left join private.reservations as r on r.item_id = c.id
+        where p.owner_id = any(%(people)s)""",
+    "items": """select c.title, c.is_listed, c.purchases_count, h.order_id is not null
+        from public.catalog_items as c left join private.holds as h on h.item_id = c.id
         where c.seller_id = any(%(people)s)""",
     "payouts": """select amount_cents, status, failure_reason, provider_ref is null from public.payouts
         where user_id = any(%(people)s)""",

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -142,6 +144,97 @@ class Market:
             price_cents,
         )
         return str(row["id"])
+
+    def edition(self, seller: str, price_cents: int, copies: int, **series: int) -> tuple[str, dict[str, str]]:
+        """An artwork in numbered copies, with so many more in series of their own: its id and theirs."""
+        (row,) = self.member(
+            seller,
+            "insert into public.artworks (title, price_cents, category, image_url, status, edition_size) "
+            "values (%s, %s, 'photography', 'https://example.com/a.jpg', 'published', %s) returning id",
+            f"Edition {number()}",
+            price_cents,
+            copies,
+        )
+        item = str(row["id"])
+        return item, {
+            name: self.option(seller, item, price_cents, stock=stock, is_set_aside=True, details={"series": name})
+            for name, stock in series.items()
+        }
+
+    def option(self, seller: str, item: str, price_cents: int, **more: Json) -> str:
+        """A variant of an item; its id."""
+        columns = {"item_id": item, "title": f"Option {number()}", "price_cents": price_cents, **more}
+        values = [json.dumps(value) if isinstance(value, dict) else value for value in columns.values()]
+        (row,) = self.member(
+            seller,
+            f"insert into public.catalog_options ({', '.join(columns)}) "
+            f"values ({', '.join(['%s'] * len(values))}) returning id",
+            *values,
+        )
+        return str(row["id"])
+
+    def license(self, seller: str, product: str, price_cents: int, type_: str) -> str:
+        """A licence tier of a product; the exclusive one ends the others."""
+        exclusive = type_ == "exclusive"
+        return self.option(
+            seller,
+            product,
+            price_cents,
+            stock=1 if exclusive else None,
+            is_exclusive=exclusive,
+            details={"license_type": type_},
+        )
+
+    def make_kinds(self) -> None:
+        """Goods of tests/money/goods.sql: good (earned at once), task (when it is done), pack (the platform's)."""
+        page = Path(__file__).with_name("goods.sql").read_text()
+        for kind, proceeds, earned, free_window in (
+            ("good", "seller", "at_payment", "null"),
+            ("task", "seller", "at_completion", "'2 days'"),
+            ("pack", "platform", "at_payment", "'2 days'"),
+        ):
+            words = {"kind": kind, "proceeds": proceeds, "earned": earned, "free_window": free_window}
+            self.connection.execute(re.sub(r"\{(\w+)\}", lambda word, words=words: words.get(word[1], word[0]), page))
+
+    def good(self, seller: str, price_cents: int, kind: str = "good", **more: Json) -> str:
+        """One of the goods of make_kinds(), on sale; its id."""
+        columns = {"seller_id": seller, "title": f"Good {number()}", "price_cents": price_cents, **more}
+        values = [
+            json.dumps(value) if isinstance(value, list) and name == "payees" else value
+            for name, value in columns.items()
+        ]
+        return str(
+            self.one(
+                f"insert into public.{kind}s ({', '.join(columns)}) "
+                f"values ({', '.join(['%s'] * len(values))}) returning id",
+                *values,
+            )
+        )
+
+    def platform(self) -> str:
+        """Whose goods the platform's are."""
+        return str(self.one("select id from public.profiles where private.is_platform(id)"))
+
+    def agree(self, seller: str, buyer: str, cents: int, **more: Json) -> str:
+        """A payable: what two people agreed on; its id."""
+        terms = {
+            "kind": "good",
+            "subject_id": str(uuid.uuid4()),
+            "seller_id": seller,
+            "buyer_id": buyer,
+            "amount_cents": cents,
+            "title": "As agreed",
+            **more,
+        }
+        return str(
+            self.one(
+                "select private.add_payable(jsonb_populate_record(null::public.payables, %s::jsonb))", json.dumps(terms)
+            )
+        )
+
+    def pay_agreed(self, buyer: str, payable: str, provider: str = "stripe") -> Json:
+        """checkout_payable()."""
+        return self.rpc(buyer, "checkout_payable", payable_id=payable, provider=provider)
 
     def ban(self, user: str) -> None:
         """As an operator with database rights would."""
@@ -297,8 +390,11 @@ class Market:
     # -- time and payouts ---------------------------------------------------------------------------------------------
 
     def mature(self) -> None:
-        """Seven days pass for every sale."""
-        self.rows("update public.transactions set release_at = now() where release_journal_id is null")
+        """Seven days pass for every sale that is done."""
+        self.rows(
+            "update public.transactions set release_at = now() "
+            "where release_journal_id is null and completed_at is not null"
+        )
 
     def release(self) -> int:
         """The job runs until nothing is left; how many sales it released."""
@@ -343,6 +439,33 @@ class Market:
         """fail_payout()."""
         self.worker("select private.fail_payout(%s, %s)", payout, reason)
 
+    # -- what was promised --------------------------------------------------------------------------------------------
+
+    def finish(self, *lines: str) -> int:
+        """What these lines promised is done; how many were not yet."""
+        return int(self.one("select private.complete_lines(%s::uuid[])", list(lines)))
+
+    def cancel_line(self, buyer: str, line: str) -> Json:
+        """cancel_line() by its buyer; the refund's row."""
+        return self.rpc(buyer, "cancel_line", order_item_id=line)
+
+    def refund_part(self, line: str, cents: int | None, bearer: str = "seller") -> str:
+        """A refund at somebody's cost, as the acts ask for it; its id."""
+        return str(
+            self.one(
+                "select private.refund_line(t.id, %s, 'asked', 'automatic', %s) "
+                "from public.transactions as t where t.order_item_id = %s",
+                cents,
+                bearer,
+                line,
+            )
+        )
+
+    def refund_arrives(self, refund: str, status: str = "succeeded") -> None:
+        """The provider made it, or failed later."""
+        self.worker("select private.claim_refund(%s)", refund)
+        self.worker("select private.record_refund(%s, %s, %s)", refund, f"re_{refund}", status)
+
     # -- what is so ---------------------------------------------------------------------------------------------------
 
     def wallet(self, user: str) -> tuple[int, int, int]:
@@ -383,6 +506,23 @@ class Market:
         """(fee, commission, seller) of one line, cents."""
         sale = self.sales(order)[line - 1]
         return sale["amount_fees_cents"], sale["amount_commission_cents"], sale["amount_seller_cents"]
+
+    def payees(self, order: str, line: int = 1) -> dict[str, tuple[int, int, int]]:
+        """Who earns a line: (part, of it held, given back), cents."""
+        rows = self.rows(
+            "select * from public.transaction_payees where transaction_id = %s", self.sales(order)[line - 1]["id"]
+        )
+        return {row["payee_id"]: (row["cents"], row["pending_cents"], row["refunded_cents"]) for row in rows}
+
+    def numbers(self, item: str, option: str | None = None) -> list[int]:
+        """Numbers of the copies that are somebody's, ascending."""
+        rows = self.rows(
+            "select number from public.purchases where item_id = %s and option_id is not distinct from %s "
+            "and revoked_at is null order by number",
+            item,
+            option,
+        )
+        return [row["number"] for row in rows]
 
     def check(self) -> None:
         """The books are right and add up to nothing; nobody's balance is negative."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -15,94 +12,14 @@ import pytest
 from stack.cluster import SUPERUSER
 from tests.harness.server import Database
 from tests.money.market import Json, Market, code_of
-
-Job = Callable[[Market], Any]
-DEADLOCKS = "select deadlocks from pg_stat_database where datname = current_database()"
+from tests.money.races import Job, background, committing, held_wallet, together, wait_for_lock
 
 
 @pytest.fixture
 def market(database: Database) -> Iterator[Market]:
-    """A market that commits. Whatever raced, the books must be right and PostgreSQL must not have broken a deadlock."""
-    before = database.value(DEADLOCKS)
-    with database.connect(SUPERUSER) as connection:
-        market = Market(connection)
+    """A market that commits."""
+    with committing(database) as market:
         yield market
-        market.check()
-    assert database.value(DEADLOCKS) == before
-
-
-def together(database: Database, jobs: Sequence[Job]) -> list[Any]:
-    """Runs each job on a connection of its own, all starting at the same instant. Its result may be an error's code."""
-    start = threading.Barrier(len(jobs))
-
-    def run(job: Job) -> Any:
-        with database.connect(SUPERUSER) as connection:
-            market = Market(connection)
-            start.wait(timeout=60)
-            try:
-                return job(market)
-            except psycopg.Error as error:
-                return code_of(error)
-
-    with ThreadPoolExecutor(len(jobs)) as threads:
-        return list(threads.map(run, jobs))
-
-
-def wait_for_lock(connection: psycopg.Connection[Any], pid: int) -> None:
-    """Returns once that backend waits for a lock; asks the server, at most 1,000,000 times."""
-    for _ in range(1_000_000):
-        if connection.execute("select cardinality(pg_blocking_pids(%s)) > 0", (pid,)).fetchone() == (True,):
-            return
-    raise AssertionError("never waited")
-
-
-class Background:
-    """One call on a connection of its own that is expected to wait for a lock."""
-
-    def __init__(self, database: Database) -> None:
-        self._connection = database.connect(SUPERUSER)
-        self._pool = ThreadPoolExecutor(1)
-        self._result: Any = None
-
-    def begin(self, watcher: psycopg.Connection[Any], job: Job) -> None:
-        """Starts it and returns when it waits."""
-
-        def run() -> Any:
-            try:
-                return job(Market(self._connection))
-            except psycopg.Error as error:
-                return code_of(error)
-
-        self._result = self._pool.submit(run)
-        wait_for_lock(watcher, self._connection.info.backend_pid)
-
-    def end(self) -> Any:
-        """Its result."""
-        return self._result.result(timeout=60)
-
-    def close(self) -> None:
-        """Forget it."""
-        self._pool.shutdown()
-        self._connection.close()
-
-
-@contextmanager
-def background(database: Database, count: int) -> Iterator[list[Background]]:
-    """Connections for calls that wait."""
-    calls = [Background(database) for _ in range(count)]
-    try:
-        yield calls
-    finally:
-        for call in calls:
-            call.close()
-
-
-@contextmanager
-def held_wallet(database: Database, user: str) -> Iterator[psycopg.Connection[Any]]:
-    """Whoever needs this wallet waits until the block ends."""
-    with database.connect(SUPERUSER) as blocker, blocker.transaction():
-        blocker.execute("select from public.wallets where user_id = %s for update", (user,))
-        yield blocker
 
 
 # -- one piece, many buyers -------------------------------------------------------------------------------------------
@@ -197,7 +114,7 @@ def test_many_tabs_of_one_buyer_leave_one_open_attempt(database: Database, marke
     together(database, [lambda market: market.checkout(buyer, item)["order_id"]] * 16)
     states = Counter(row["status"] for row in market.rows("select status from public.orders where user_id = %s", buyer))
     assert states == {"pending": 1, "cancelled": 15}
-    assert market.one("select count(*) from private.reservations where item_id = %s", item) == 1
+    assert market.one("select count(*) from private.holds where item_id = %s", item) == 1
 
 
 def test_all_attempts_of_one_buyer_paid_at_once(database: Database, market: Market) -> None:

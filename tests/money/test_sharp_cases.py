@@ -916,7 +916,7 @@ def test_17_all_or_nothing_when_one_line_is_gone(market: Market) -> None:
     market.succeed(order["payment_id"])
     assert not market.owns(late, product)
     assert market.balances()["refunds_payable"] == 6000
-    assert market.rows("select * from private.reservations") == []
+    assert market.rows("select * from private.holds") == []
 
 
 def test_17_two_unfinished_attempts_paid_at_once_sell_once(market: Market) -> None:
@@ -955,7 +955,7 @@ def expire(market: Market, payment: str) -> None:
 
 def reserved(market: Market, item: str) -> bool:
     """Whether somebody holds it."""
-    return bool(market.rows("select 1 from private.reservations where item_id = %s", item))
+    return bool(market.rows("select 1 from private.holds where item_id = %s", item))
 
 
 def test_an_attempt_nobody_started_expires_and_frees_its_piece(market: Market) -> None:

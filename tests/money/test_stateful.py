@@ -58,7 +58,7 @@ STATE = {
         from public.catalog_items as c
         join public.artworks as a on a.id = c.id
         cross join lateral (
-            select array_agg(p.buyer_id) as buyers from public.purchases as p
+            select array_agg(p.owner_id) as buyers from public.purchases as p
             where p.item_id = c.id and p.revoked_at is null
         ) as p
         where (a.status = 'sold') <> (coalesce(cardinality(p.buyers), 0) = 1)
@@ -72,10 +72,10 @@ STATE = {
         select p.* from public.purchases as p
         join public.transactions as t on t.order_item_id = p.order_item_id
         where p.revoked_at is null
-            and (t.refunded_cents = t.amount_total_cents or (t.buyer_id, t.related_id) <> (p.buyer_id, p.item_id))
+            and (t.refunded_cents = t.amount_total_cents or (t.buyer_id, t.related_id) <> (p.owner_id, p.item_id))
     """,
     "only pending orders hold pieces": """
-        select r.* from private.reservations as r
+        select r.* from private.holds as r
         join public.orders as o on o.id = r.order_id
         where o.status <> 'pending'
     """,

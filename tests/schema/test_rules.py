@@ -30,6 +30,12 @@ BROKEN = [
         "public.t.t_parent_fkey FOREIGN KEY (parent)",
     ),
     (
+        "foreign_key_indexed",
+        "drop index public.purchases_option_id_idx; "
+        "create index purchases_option_id_idx on public.purchases (option_id, item_id) where number is not null",
+        "public.purchases.purchases_option_id_fkey FOREIGN KEY (option_id, item_id)",
+    ),
+    (
         "search_path_fixed",
         FUNCTION.format("") + "revoke all on function private.f() from public",
         "private.f()",
@@ -172,7 +178,7 @@ BROKEN = [
     (
         "kinds_complete",
         "drop function private.product_hide(uuid[], text); "
-        "update private.kinds set hooks = '{can_read,evidence,place,lock}' where kind = 'product'",
+        "update private.kinds set hooks = array_remove(hooks, 'hide') where kind = 'product'",
         "product is registered and lacks the hook hide",
     ),
     (

@@ -129,11 +129,11 @@ def test_expired_is_cancelled_at_the_provider_first(
     run_job(database, "cancel_expired_payments")
     # While the provider has not said so, the buyer may still pay: the item stays reserved.
     assert payment(buyer, ordered)["status"] == "requires_payment"
-    assert database.value("select count(*) from private.reservations where item_id = %s", artwork) == 1
+    assert database.value("select count(*) from private.holds where item_id = %s", artwork) == 1
     run_job(database, "cancel_expired_payments")
     assert payment(buyer, ordered)["status"] == "cancelled"
     assert [intent["status"] for intent in intents(simulator, ordered)] == ["canceled"]
-    assert database.value("select count(*) from private.reservations where item_id = %s", artwork) == 0
+    assert database.value("select count(*) from private.holds where item_id = %s", artwork) == 0
 
 
 def test_expired_before_the_provider_heard_of_it(

@@ -24,10 +24,14 @@ OVERLAP = timedelta(hours=1)
 
 @task("process_events")
 async def process_events(services: Services, ids: list[int]) -> None:
-    """Apply stored events, each in its own transaction; one that fails does not keep the others back."""
+    """Apply stored events: plain settlements together, all others each in its own transaction.
+
+    One that fails does not keep the others back.
+    """
     failure: Exception | None = None
-    applied = False
-    for event_id in ids:
+    settled = await settle(services, ids)
+    applied = bool(settled)
+    for event_id in (event_id for event_id in ids if event_id not in settled):
         try:
             outcome = await services.db.call("process_webhook_event", event_id)
         except DatabaseUnavailable:
@@ -46,6 +50,21 @@ async def process_events(services: Services, ids: list[int]) -> None:
             await queue.tasks["read_missing_fees"].configure(queueing_lock="read_missing_fees").defer_async()
     if failure is not None:
         raise failure
+
+
+async def settle(services: Services, ids: Sequence[int]) -> set[int]:
+    """Settle those of these events that are no more than a payment's success, together; which they were."""
+    settled: set[int] = set()
+    # One alone gains nothing by it.
+    for group in (ids[start : start + BATCH] for start in range(0, len(ids) if len(ids) > 1 else 0, BATCH)):
+        try:
+            settled.update(await services.db.call("settle_batch", group))
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            # Undone as a whole: each says what is wrong when it is applied by itself.
+            log.exception("events not settled together", count=len(group))
+    return settled
 
 
 @task("enqueue_due_events", retry=False)

@@ -18,6 +18,7 @@ def crons(settings: Settings) -> dict[str, str]:
         "retry_stalled_jobs": _every(settings.stalled_seconds / 2),
         "release_earnings": "*/5 * * * *",
         "expire_refund_requests": "*/5 * * * *",
+        "assume_deliveries": "*/10 * * * *",
         "reconcile_payments": "*/10 * * * *",
         "read_missing_fees": "*/10 * * * *",
         "check_accounts": "*/10 * * * *",

@@ -30,6 +30,16 @@ async def release_earnings(services: Services) -> None:
         log.info("earnings released", sales=total)
 
 
+@task("assume_deliveries", retry=False)
+async def assume_deliveries(services: Services) -> None:
+    """Tracked parcels nothing was heard of for long enough count as delivered: what was sold is done."""
+    total = 0
+    while assumed := await services.db.call("assume_deliveries", RELEASE_BATCH):
+        total += assumed
+    if total:
+        log.info("deliveries assumed", parcels=total)
+
+
 @task("expire_refund_requests", retry=False)
 async def expire_refund_requests(services: Services) -> None:
     """Requests for a refund that nobody answered in time end."""

@@ -16,10 +16,10 @@ where c.contype = 'f'
             and (
                 i.indpred is null
                 -- A partial index serves when it only leaves out the rows that reference nothing.
-                or pg_get_expr(i.indpred, i.indrelid) = (
+                or pg_get_expr(i.indpred, i.indrelid) in (
                     select format('(%I IS NOT NULL)', a.attname)
                     from pg_catalog.pg_attribute as a
-                    where a.attrelid = c.conrelid and a.attnum = c.conkey[1] and cardinality(c.conkey) = 1
+                    where a.attrelid = c.conrelid and a.attnum = any(c.conkey) and c.confmatchtype = 's'
                 )
             )
     )

@@ -28,7 +28,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(46);
+select plan(73);
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
     pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
@@ -118,7 +118,8 @@ select pg_temp.be(pg_temp.id(1));
 select is(pg_temp.code_of(format('update public.catalog_items set %I = default', col)), '42501',
     'not writable by its seller: ' || col)
 from unnest(array['title', 'price_cents', 'seller_id', 'is_published', 'seller_is_active', 'purchases_count',
-    'rating_average', 'views_count', 'search']) as t (col);
+    'rating_average', 'views_count', 'search', 'stock', 'taken', 'is_browsable', 'is_repeatable', 'requires_shipping',
+    'is_exclusively_sold']) as t (col);
 select is(pg_temp.code_of($$delete from public.catalog_items$$), '42501', 'no delete');
 select is(pg_temp.code_of($$insert into public.catalog_items (id) values (gen_random_uuid())$$), '42501', 'no insert');
 
@@ -155,6 +156,57 @@ select is(pg_temp.code_of($$select private.clean_tags(array(select 't' || n from
     'invalid_tags', 'at most 20');
 select is(pg_temp.code_of($$select private.clean_tags(array[repeat('x', 51)])$$), 'invalid_tags',
     'at most 50 characters');
+
+-- what there is of it, and what can be bought of it
+insert into public.artworks (seller_id, title, image_url, price_cents, category, status, edition_size)
+values (pg_temp.id(2), 'Edition', 'https://e.com/1.png', 50, 'digital', 'published', 5);
+insert into public.products (seller_id, title, price_cents) values (pg_temp.id(2), 'Files', 50);
+insert into public.tip_jars (seller_id) values (pg_temp.id(2));
+select results_eq(
+    $$select title, stock, taken, is_unique, is_repeatable, is_browsable, requires_shipping from public.catalog_items
+    where seller_id = pg_temp.id(2) order by title$$,
+    $$values ('By banned', 1, 0, true, false, true, false), ('Edition', 5, 0, false, false, true, false),
+    ('Files', null, 0, false, false, true, false), ('Tip', null, 0, false, true, false, false)$$,
+    'one of a kind, several, as many as are wanted; what is bought repeatedly, what is not browsed'
+);
+create temporary table e as select id from public.catalog_items where title = 'Edition';
+create function pg_temp.set_item(changes text) returns text[] language plpgsql as $$
+begin
+    execute 'update public.catalog_items set ' || changes || ' where id = (select id from e)';
+    return (
+        select array[c.is_sold_out, c.is_buyable, c.is_listed, c.is_visible]::text[] from public.catalog_items as c
+        where c.id = (select id from e)
+    );
+end
+$$;
+select is(pg_temp.set_item(changes), says, changes)
+from (values
+    ('purchases_count = 4, taken = 5', '{false,true,true,true}'::text[]),
+    ('purchases_count = 5', '{true,false,false,true}'),
+    ('stock = null, taken = 0', '{false,true,true,true}'),
+    ('is_exclusively_sold = true', '{true,false,false,true}'),
+    ('is_exclusively_sold = false, is_browsable = false', '{false,true,false,true}'),
+    ('is_for_sale = false', '{false,false,false,true}'),
+    ('is_for_sale = true, seller_is_active = false', '{false,false,false,false}'),
+    ('seller_is_active = true, is_published = false', '{false,false,false,false}'),
+    ('is_published = true, is_browsable = true, stock = 0', '{true,false,false,true}'),
+    ('stock = 1, purchases_count = 0', '{false,true,true,true}'),
+    ('purchases_count = 1', '{true,false,false,true}')
+) as c (changes, says);
+select is(pg_temp.code_of('select pg_temp.set_item(' || quote_literal(bad) || ')'), '23514', 'refused: ' || bad)
+from unnest(array['stock = -1', 'stock = 1000001', 'taken = -1', 'stock = 5, taken = 6', 'purchases_count = -1']) as b (bad);
+select is(
+    (select count(*) from public.catalog_items as c where c.title = 'Tip' and c.is_buyable and not c.is_listed), 1::bigint,
+    'what is not browsed is bought'
+);
+select is_empty($$select 1 from public.search_catalog('tip')$$, 'and not found');
+select is_empty($$select 1 from public.profile_counts where kind = 'tip_jar'$$, 'nor counted');
+-- Counted anew when the stock changes.
+update public.catalog_items set stock = 5, purchases_count = 0, taken = 3 where id = (select id from e);
+update public.artworks set edition_size = 4 where id = (select id from e);
+select is((select array[stock, taken] from public.catalog_items where id = (select id from e)), '{4,0}',
+    'another stock counts anew what is taken');
+delete from public.artworks where id = (select id from e);
 
 update public.profile_counts set published_count = published_count + 1 where user_id = pg_temp.id(1) and kind = 'artwork';
 select results_eq(

@@ -222,9 +222,9 @@ set constraints all deferred;
 with o as (
     insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(2), 2000, 2000) returning id
 )
-insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
-    seller_tier, commission_bps)
-select o.id, 1, c.id, pg_temp.id(2), pg_temp.id(1), c.title, 2000, 'basic', 4000 from o, public.catalog_items as c
+insert into public.order_items (order_id, line_no, kind, item_id, buyer_id, seller_id, title,
+    unit_price_cents, seller_tier, commission_bps)
+select o.id, 1, c.kind, c.id, pg_temp.id(2), pg_temp.id(1), c.title, 2000, 'basic', 4000 from o, public.catalog_items as c
     where c.title = 'Beat';
 select pg_temp.be(pg_temp.id(1));
 select is(pg_temp.code_of($$delete from public.products where title = 'Beat'$$), 'item_has_orders',
@@ -234,13 +234,15 @@ reset role;
 select is((select unit_price_cents from public.order_items), 2000::bigint, 'a new price does not touch orders');
 
 -- buyers keep seeing it
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select buyer_id, item_id, id, 2000
-    from public.order_items;
+insert into public.purchases (
+    owner_id, payer_id, kind, item_id, order_item_id, is_owned_once, is_single, price_cents
+)
+    select buyer_id, buyer_id, kind, item_id, id, true, false, 2000 from public.order_items;
 update public.products set status = 'deleted' where title = 'Beat';
 select pg_temp.be(pg_temp.id(2));
 select set_eq($$select title from public.products$$, array['Beat'], 'a buyer sees a deleted product');
 reset role;
-update public.purchases set revoked_at = now();
+update public.purchases set revoked_at = now(), revoked_reason = 'refunded';
 select pg_temp.be(pg_temp.id(2));
 select is_empty($$select 1 from public.products$$, 'not after a refund');
 

@@ -119,13 +119,15 @@ reset role;
 with o as (
     insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(2), 2000, 2000) returning id
 ), i as (
-    insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
-    seller_tier, commission_bps)
-    select o.id, 1, k.id, pg_temp.id(2), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k
-    returning id, item_id
+    insert into public.order_items (order_id, line_no, kind, item_id, buyer_id, seller_id, title,
+    unit_price_cents, seller_tier, commission_bps)
+    select o.id, 1, 'product', k.id, pg_temp.id(2), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k
+    returning id, item_id, kind
 )
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(2), item_id, id, 2000
-    from i;
+insert into public.purchases (
+    owner_id, payer_id, kind, item_id, order_item_id, is_owned_once, is_single, price_cents
+)
+    select pg_temp.id(2), pg_temp.id(2), kind, item_id, id, true, false, 2000 from i;
 select pg_temp.be(pg_temp.id(1));
 select is(pg_temp.code_of($$delete from public.product_files$$), 'product_has_no_files', 'once ordered it cannot');
 select pg_temp.be(pg_temp.id(2));
@@ -157,13 +159,15 @@ select pg_temp.sign_up(pg_temp.id(4), 'later');
 with o as (
     insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(4), 2000, 2000) returning id
 ), i as (
-    insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
-    seller_tier, commission_bps)
-    select o.id, 1, k.id, pg_temp.id(4), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k
-    returning id, item_id
+    insert into public.order_items (order_id, line_no, kind, item_id, buyer_id, seller_id, title,
+    unit_price_cents, seller_tier, commission_bps)
+    select o.id, 1, 'product', k.id, pg_temp.id(4), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k
+    returning id, item_id, kind
 )
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(4), item_id, id, 2000
-    from i;
+insert into public.purchases (
+    owner_id, payer_id, kind, item_id, order_item_id, is_owned_once, is_single, price_cents
+)
+    select pg_temp.id(4), pg_temp.id(4), kind, item_id, id, true, false, 2000 from i;
 select results_eq(
     format('select name from private.authorize_download((select id from pg_temp.known), %L)', pg_temp.id(who)), names,
     'downloads of ' || who
@@ -220,14 +224,16 @@ reset role;
 with o as (
     insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(4), 500, 500) returning id
 ), i as (
-    insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
-    seller_tier, commission_bps)
-    select o.id, 1, a.id, pg_temp.id(4), pg_temp.id(1), 'Pixels', 500, 'basic', 4000
+    insert into public.order_items (order_id, line_no, kind, item_id, buyer_id, seller_id, title,
+    unit_price_cents, seller_tier, commission_bps)
+    select o.id, 1, 'artwork', a.id, pg_temp.id(4), pg_temp.id(1), 'Pixels', 500, 'basic', 4000
     from o, public.artworks as a where a.title = 'Pixels'
-    returning id, item_id
+    returning id, item_id, kind
 )
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(4), item_id, id, 500
-    from i;
+insert into public.purchases (
+    owner_id, payer_id, kind, item_id, order_item_id, is_owned_once, is_single, price_cents
+)
+    select pg_temp.id(4), pg_temp.id(4), kind, item_id, id, true, true, 500 from i;
 select pg_temp.be(pg_temp.id(1));
 delete from public.product_files where artwork_id is not null;
 select is(pg_temp.sees(pg_temp.id(4)), array['three.wav'], 'its owner keeps what its seller removes');

@@ -137,15 +137,17 @@ select is(pg_temp.download(pg_temp.id(2)), 'not_entitled', 'a stranger has to bu
 with o as (
     insert into public.orders (user_id, subtotal_cents, total_cents) values (pg_temp.id(2), 2000, 2000) returning id
 )
-insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
-    seller_tier, commission_bps)
-select o.id, 1, k.id, pg_temp.id(2), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k;
+insert into public.order_items (order_id, line_no, kind, item_id, buyer_id, seller_id, title,
+    unit_price_cents, seller_tier, commission_bps)
+select o.id, 1, 'product', k.id, pg_temp.id(2), pg_temp.id(1), 'Beat', 2000, 'basic', 4000 from o, pg_temp.known as k;
 select is(pg_temp.download(pg_temp.id(2)), 'not_entitled', 'ordering is not buying');
 select pg_temp.be(pg_temp.id(2)), pg_temp.operation('storage.object.get_authenticated');
 select is_empty($$select 1 from storage.objects$$, 'nor by policy');
 reset role;
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select buyer_id, item_id, id, 2000
-    from public.order_items;
+insert into public.purchases (
+    owner_id, payer_id, kind, item_id, order_item_id, is_owned_once, is_single, price_cents
+)
+    select buyer_id, buyer_id, kind, item_id, id, true, false, 2000 from public.order_items;
 select results_eq(
     $$select bucket, path, name, size_bytes, content_type from private.authorize_download((select id
     from pg_temp.known), pg_temp.id(2))$$,
@@ -165,7 +167,7 @@ select is(pg_temp.code_of($$select * from private.authorize_download((select id 
 reset role;
 update public.products set status = 'deleted';
 select is(pg_temp.download(pg_temp.id(2)), null, 'still after the product left the shop');
-update public.purchases set revoked_at = now();
+update public.purchases set revoked_at = now(), revoked_reason = 'refunded';
 select is(pg_temp.download(pg_temp.id(2)), 'item_not_found', 'not after a refund');
 
 -- what was sold is pinned: an upload that Storage finishes only now, a second one at the same path, a move

@@ -45,7 +45,7 @@ select is(pg_temp.put(2, gen_random_uuid()), 'item_not_available', 'as if it did
 select is(pg_temp.try(2, (select product from t)), 'item_not_available', 'nothing is bought');
 select is(pg_temp.try(2, (select bought from t)), 'item_not_available', 'not even again');
 select is(pg_temp.code_as(pg_temp.id(2), 'select public.checkout()'), 'item_not_available', 'nor from the cart');
-select is_empty($$select * from private.reservations$$, 'nothing is held for them');
+select is_empty($$select * from private.holds$$, 'nothing is held for them');
 delete from public.user_blocks;
 insert into public.user_blocks (blocker_id, blocked_id) values (pg_temp.id(2), pg_temp.id(1));
 select is(pg_temp.seen(2), '2 1 1', 'who blocks sees no more');

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(56);
+select plan(70);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.product(1, 1000, 500) as named, pg_temp.artwork(1, 5000) as artwork,
@@ -11,7 +11,7 @@ update public.artworks set is_for_sale = false where id = (select display from t
 grant select on t to public;
 select pg_temp.ban();
 
-select col_is_pk('public', 'cart_items', array['user_id', 'item_id'], 'one row per member and item');
+select col_is_pk('public', 'cart_items', array['user_id', 'item_id', 'option_key'], 'one row per member, item and option');
 select fk_ok('public', 'cart_items', 'user_id', 'public', 'profiles', 'id');
 select fk_ok('public', 'cart_items', 'item_id', 'public', 'catalog_items', 'id');
 select has_index('public', 'cart_items', 'cart_items_item_id_idx', array['item_id'], 'its foreign key is indexed');
@@ -21,7 +21,7 @@ select lives_ok($$insert into public.cart_items (item_id) select product from t$
 select results_eq($$select user_id, quantity, offered_price_cents from public.cart_items$$,
     $$values (pg_temp.id(2), 1, null::bigint)$$, 'into the own cart, one piece');
 select lives_ok($$insert into public.cart_items (item_id, quantity) select product, 3 from t
-    on conflict (user_id, item_id) do update set quantity = excluded.quantity, item_id = excluded.item_id$$,
+    on conflict (user_id, item_id, option_key) do update set quantity = excluded.quantity, item_id = excluded.item_id$$,
         'upsert works');
 select is((select quantity from public.cart_items), 3, 'and changes the row');
 select is(pg_temp.code_of($$insert into public.cart_items (item_id) select product from t$$), '23505', 'not twice');
@@ -122,6 +122,52 @@ select is(
     pg_temp.code_of('update public.cart_items set shown_price_cents = 1'), '42501', 'it is not written by hand'
 );
 reset role;
+
+-- options
+create temporary table v as select pg_temp.product(1, 2000, 500) as item, null::uuid as a, null::uuid as b, null::uuid as off;
+create function pg_temp.option(title text, stock integer default null) returns uuid language sql as $$
+    insert into public.catalog_options (item_id, title, price_cents, stock, is_active)
+    select item, title, 3000, stock, title <> 'Off' from v returning id
+$$;
+update v set a = pg_temp.option('A'), b = pg_temp.option('B', 1), off = pg_temp.option('Off');
+delete from public.cart_items;
+grant select on v to public;
+select pg_temp.be(pg_temp.id(2));
+select lives_ok($$insert into public.cart_items (item_id, option_id, quantity)
+    values ((select item from v), null, 1), ((select item from v), (select a from v), 2), ((select item from v), (select b from v), 1)$$,
+    'an item and its options are apart');
+select results_eq(
+    'select option_key = coalesce(option_id, item_id), quantity, shown_price_cents from public.cart_items '
+    'order by shown_price_cents, quantity',
+    'values (true, 1, 2000::bigint), (true, 1, 3000), (true, 2, 3000)', 'each at its own price'
+);
+select lives_ok($$insert into public.cart_items (item_id, option_id, quantity) select item, a, 5 from v
+    on conflict (user_id, item_id, option_key) do update
+    set item_id = excluded.item_id, option_id = excluded.option_id, quantity = excluded.quantity$$, 'upsert names the option');
+select is((select quantity from public.cart_items inner join v on a = option_id), 5, 'and changes that row');
+select is(pg_temp.code_of(s), code, code || ': ' || s) from (values
+    ('23505', 'insert into public.cart_items (item_id, option_id) select item, a from v'),
+    ('option_not_available', 'insert into public.cart_items (item_id, option_id) select item, off from v'),
+    ('option_not_available', 'insert into public.cart_items (item_id, option_id) select item, gen_random_uuid() from v'),
+    ('option_not_available', 'insert into public.cart_items (item_id, option_id) select t.product, v.a from v, t'),
+    ('quantity_not_allowed', 'update public.cart_items set quantity = 2 where option_id = (select b from v)'),
+    ('price_not_negotiable', 'update public.cart_items set offered_price_cents = 700 where option_id = (select a from v)'),
+    ('428C9', 'update public.cart_items set option_key = item_id')
+) as c (code, s);
+reset role;
+select pg_temp.be(pg_temp.id(2));
+create temporary table answer as select public.checkout(provider => 'stripe') as it;
+reset role;
+select results_eq(
+    'select i.title, i.quantity, i.total_cents from public.order_items as i, answer '
+    'where i.order_id = (it ->> ''order_id'')::uuid order by i.title',
+    $$values ('Product', 1, 2000::bigint), ('Product (A)', 5, 15000), ('Product (B)', 1, 3000)$$, 'the cart is ordered so'
+);
+select private.deliver_orders(array[(it ->> 'order_id')::uuid]) from answer;
+select is_empty('select * from public.cart_items', 'and empty when that is paid');
+insert into public.cart_items (user_id, item_id, option_id) select pg_temp.id(3), item, pg_temp.option('C') from v;
+delete from public.catalog_options where title = 'C';
+select is_empty('select * from public.cart_items', 'an option that is removed leaves the carts');
 
 select * from finish();
 rollback;

@@ -16,7 +16,7 @@ select pg_temp.ban();
 -- structure
 select col_is_pk('public', 'orders', 'id', 'orders');
 select col_is_unique('public', 'orders', 'order_number', 'numbers are unique');
-select col_is_unique('public', 'order_items', array['order_id', 'item_id'], 'an item is one line of an order');
+select col_is_unique('public', 'order_items', array['order_id', 'line_no'], 'lines are numbered');
 select fk_ok('public', 'order_items', 'order_id', 'public', 'orders', 'id');
 select fk_ok('public', 'order_items', 'item_id', 'public', 'catalog_items', 'id');
 select fk_ok('public', 'order_items', 'buyer_id', 'public', 'profiles', 'id');

@@ -114,7 +114,7 @@ select is(
     0::bigint, 'nobody is left without profile or wallet'
 );
 select is(
-    (select count(*) from public.profiles where private.username_problem(username::text) is not null), 0::bigint,
+    (select count(*) from public.profiles where private.username_problem(username::text, id) is not null), 0::bigint,
     'every name is valid'
 );
 -- Nobody else sees an account that is not confirmed.

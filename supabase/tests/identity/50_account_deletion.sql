@@ -57,14 +57,16 @@ with o as (
     insert into public.orders (user_id, subtotal_cents, total_cents, shipping_address, notes)
     values (pg_temp.id(2), 2000, 2000, '{"street": "1"}', 'hi') returning id
 ), i as (
-    insert into public.order_items (order_id, line_no, item_id, buyer_id, seller_id, title, unit_price_cents,
-    seller_tier, commission_bps)
-    select o.id, 1, c.id, pg_temp.id(2), pg_temp.id(1), c.title, 2000, 'basic', 4000 from o,
+    insert into public.order_items (order_id, line_no, kind, item_id, buyer_id, seller_id, title,
+    unit_price_cents, seller_tier, commission_bps)
+    select o.id, 1, c.kind, c.id, pg_temp.id(2), pg_temp.id(1), c.title, 2000, 'basic', 4000 from o,
     public.catalog_items as c where c.title = 'Beat'
-    returning id, item_id
+    returning id, item_id, kind
 )
-insert into public.purchases (buyer_id, item_id, order_item_id, price_cents) select pg_temp.id(2), item_id, id, 2000
-    from i;
+insert into public.purchases (
+    owner_id, payer_id, kind, item_id, order_item_id, is_owned_once, is_single, price_cents
+)
+    select pg_temp.id(2), pg_temp.id(2), kind, item_id, id, true, false, 2000 from i;
 update public.orders set status = 'completed';
 
 -- export
@@ -151,7 +153,7 @@ select results_eq(
     $$select shipping_address::text, notes, total_cents from public.orders where user_id = pg_temp.id(2)$$,
     $$values (null::text, null::text, 2000::bigint)$$, 'orders stay without address and notes'
 );
-select is((select count(*) from public.purchases where buyer_id = pg_temp.id(2)), 1::bigint,
+select is((select count(*) from public.purchases where owner_id = pg_temp.id(2)), 1::bigint,
     'the entitlement stays in the books');
 select is_empty($$select 1 from public.cart_items where user_id = pg_temp.id(2)$$, 'the cart is emptied');
 

@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(33);
+select plan(35);
 select pg_temp.people();
 
 select results_eq(
@@ -19,12 +19,14 @@ select is(private.split_cents(t, w::bigint[]), e::bigint[], format('%s by %s', t
     (100, '{1}', '{100}'), (10, '{0,1}', '{0,10}'), (7, '{3,3,3,3,3}', '{2,2,1,1,1}'), (0, '{0,0}', '{0,0}')
 ) as t (t, w, e);
 select results_eq(
-    format('select commission, seller from private.split_line(%s, %s, %s, %s)', t, x, f, b),
-    format('values (%s::bigint, %s::bigint)', c, s), format('%s with tax %s, fee %s at %s bps', t, x, f, b)
+    format('select commission, seller from private.split_line(%s, %s, %s, %s, %s)', t, x, h, f, b),
+    format('values (%s::bigint, %s::bigint)', c, s),
+    format('%s with tax %s and shipping %s, fee %s at %s bps', t, x, h, f, b)
 ) from (values
-    (2000, 0, 88, 3000, 600, 1312), (2000, 0, 119, 4000, 800, 1081), (50, 0, 31, 4000, 19, 0), (50, 0, 51, 4000, -1, 0),
-    (1005, 0, 0, 1000, 101, 904), (1004, 0, 0, 1000, 100, 904), (2160, 160, 93, 3000, 600, 1307)
-) as t (t, x, f, b, c, s);
+    (2000, 0, 0, 88, 3000, 600, 1312), (2000, 0, 0, 119, 4000, 800, 1081), (50, 0, 0, 31, 4000, 19, 0),
+    (50, 0, 0, 51, 4000, -1, 0), (1005, 0, 0, 0, 1000, 101, 904), (1004, 0, 0, 0, 1000, 100, 904),
+    (2160, 160, 0, 93, 3000, 600, 1307), (2500, 0, 500, 103, 3000, 600, 1797), (2660, 160, 500, 107, 3000, 600, 1793)
+) as t (t, x, h, f, b, c, s);
 
 select is(pg_temp.code_of(format(
     $$insert into public.fee_schedules (provider, valid_from, percent_bps, fixed_cents) values ('stripe', now(), %s,

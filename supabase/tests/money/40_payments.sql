@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(61);
+select plan(68);
 select pg_temp.people();
 update public.subscriptions set plan_key = 'creator_standard' where user_id = pg_temp.id(1);
 create temporary table o as select
@@ -30,14 +30,16 @@ select results_eq(
     $$values ('succeeded', 2000::bigint, 88::bigint, 'stripe', true, true)$$, 'a settled payment'
 );
 select results_eq(
-    $$select t.buyer_id, t.seller_id, transaction_type::text, amount_total_cents, amount_fees_cents,
+    $$select t.buyer_id, t.seller_id, t.kind, amount_total_cents, amount_fees_cents,
         amount_commission_cents,
-    amount_seller_cents, commission_bps, seller_tier, payment_method, status::text, pending_cents, release_at
-    from public.transactions as t
+    amount_seller_cents, commission_bps, seller_tier, payment_method, status::text,
+    p.payee_id, share_bps, cents, pending_cents, release_at, completed_at
+    from public.transactions as t inner join public.transaction_payees as p on p.transaction_id = t.id
     where t.order_item_id in (select i.id from public.order_items as i where i.order_id = (select paid from o))$$,
-    $$values (pg_temp.id(2), pg_temp.id(1), 'product_purchase', 2000::bigint, 88::bigint, 600::bigint, 1312::bigint,
+    $$values (pg_temp.id(2), pg_temp.id(1), 'product', 2000::bigint, 88::bigint, 600::bigint, 1312::bigint,
         3000,
-    'standard', 'card', 'completed', 1312::bigint, now() + interval '7 days')$$, 'and its sale'
+    'standard', 'card', 'completed', pg_temp.id(1), 10000, 1312::bigint, 1312::bigint, now() + interval '7 days',
+    now())$$, 'and its sale'
 );
 select results_eq(
     $$select status::text, expires_at from public.payments where order_id = (select open from o)$$,
@@ -56,7 +58,10 @@ select is(pg_temp.code_of(s), '23514', s) from unnest(array[
     'update public.payments set fee_estimate_cents = 100000000',
     'update public.transactions set amount_seller_cents = amount_seller_cents + 1',
     'update public.transactions set refunded_cents = 2001, refunded_seller_cents = 2001',
-    'update public.transactions set refunded_cents = 1', 'update public.transactions set pending_cents = -1'
+    'update public.transactions set refunded_cents = 1', 'update public.transaction_payees set pending_cents = -1',
+    'update public.transaction_payees set share_bps = 10001',
+    'update public.transactions set completed_at = null',
+    'update public.transactions set free_refunded_cents = 1'
 ]) as s;
 select is(pg_temp.code_of($$update public.payments set provider_ref = 'pi_same'$$), '23505',
     'two payments, one object');
@@ -80,14 +85,15 @@ select results_eq($$select (select count(*) from public.payments), (select count
     $$values (0::bigint, 0::bigint)$$, 'the banned');
 select pg_temp.be(null, 'anon');
 select is(pg_temp.code_of('select * from public.' || r), '42501', 'visitors: ' || r)
-from unnest(array['payments', 'transactions']) as r;
+from unnest(array['payments', 'transactions', 'transaction_payees']) as r;
 select is(pg_temp.code_as(pg_temp.id(w), s), '42501', format('%s cannot %s', w, s))
 from unnest(array[1, 2, 4]) as w
 cross join unnest(array[
     'update public.payments set status = ''succeeded''', 'update public.payments set amount_cents = 50',
     'delete from public.payments', 'insert into public.payments (user_id) values (pg_temp.id(2))',
     'update public.transactions set status = ''completed''', 'update public.transactions set release_at = now()',
-    'update public.transactions set pending_cents = 0', 'delete from public.transactions',
+    'update public.transaction_payees set pending_cents = 0', 'delete from public.transaction_payees',
+    'delete from public.transactions',
     'select private.settle_payment(gen_random_uuid())', 'select private.record_provider_fee(gen_random_uuid(), null, 0)'
 ]) as s;
 reset role;

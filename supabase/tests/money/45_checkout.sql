@@ -19,7 +19,7 @@ create function pg_temp.line(item uuid, more jsonb default '{}') returns jsonb l
 $$;
 grant execute on all functions in schema pg_temp to public;
 create function pg_temp.held(item uuid) returns bigint language sql as $$
-    select count(*) from private.reservations as r where r.item_id = held.item
+    select count(*) from private.holds as r where r.item_id = held.item
 $$;
 
 -- every refusal
@@ -71,7 +71,7 @@ select pg_temp.be(null, 'anon');
 select is(pg_temp.code_of($$select public.checkout()$$), '42501', 'visitors are stopped at the door');
 reset role;
 select is((select count(*) from public.orders), 0::bigint, 'a refused checkout leaves nothing behind');
-select is((select count(*) from private.reservations), 0::bigint, 'nor holds anything');
+select is((select count(*) from private.holds), 0::bigint, 'nor holds anything');
 
 -- what works
 create temporary table a (name text, answer jsonb);
@@ -133,7 +133,7 @@ select pg_temp.be(pg_temp.id(4));
 update public.cart_items set quantity = 2;
 select is(pg_temp.code_of('select public.checkout()'), 'price_changed', 'another quantity says nothing about it');
 insert into public.cart_items as c (item_id, quantity) select product, 1 from t
-on conflict (user_id, item_id) do update set item_id = excluded.item_id, quantity = excluded.quantity;
+on conflict (user_id, item_id, option_key) do update set item_id = excluded.item_id, quantity = excluded.quantity;
 select is((select shown_price_cents from public.cart_items), 90000::bigint, 'put in again it shows the new price');
 reset role;
 update public.products set price_cents = 1500 where id = (select product from t);
@@ -191,7 +191,7 @@ select is(pg_temp.code_of('select public.set_hold_limit(pg_temp.id(4), -1)'), 'i
 reset role;
 select lives_ok('select pg_temp.hold(pg_temp.id(4), 6)', 'six are allowed now');
 update public.orders set status = 'cancelled' where user_id = pg_temp.id(4) and status = 'pending';
-delete from private.reservations where item_id in (select item from h);
+delete from private.holds where item_id in (select item from h);
 
 -- wallet
 select pg_temp.be(pg_temp.id(4));
@@ -267,7 +267,8 @@ select is_empty(
     'private.payment_cancelled(uuid)', 'private.payments_to_cancel(integer)',
         'private.expire_unstarted_payments(integer)',
     'private.payments_to_reconcile(integer)', 'private.stop_payment(uuid,text)',
-        'private.deliver_order(uuid,uuid[])']) as f
+        'private.deliver_orders(uuid[])',
+        'private.place_order(uuid,private.order_line[],public.payment_provider,jsonb,text,timestamptz)']) as f
     where has_function_privilege(r, f, 'execute')$$, 'clients call none of the workers'' functions'
 );
 select is_empty($$select * from ledger.audit()$$, 'the books are right');

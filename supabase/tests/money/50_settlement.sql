@@ -14,8 +14,8 @@ create function pg_temp.wallet(n integer) returns bigint[] language sql as $$
     where w.user_id = pg_temp.id(n)
 $$;
 
-select col_is_pk('private', 'reservations', 'item_id', 'a piece is held once');
-select fk_ok('private', 'reservations', 'order_id', 'public', 'orders', 'id');
+select index_is_unique('private', 'holds', 'holds_single_key', 'a piece is held once');
+select fk_ok('private', 'holds', 'order_id', 'public', 'orders', 'id');
 
 -- settling
 select is(private.settle_payment(p, 'ch_1'), 'settled', 'money is certain') from o;
@@ -32,7 +32,7 @@ select is((select status::text from public.artworks where id = (select artwork f
     'a held piece is for sale');
 select is(private.settle_payment(q), 'settled', 'and sold') from o;
 select is((select status::text from public.artworks where id = (select artwork from t)), 'sold', 'when it is paid');
-select is((select count(*) from private.reservations), 0::bigint, 'nobody holds it any more');
+select is((select count(*) from private.holds), 0::bigint, 'nobody holds it any more');
 
 -- the real fee
 select private.record_provider_fee(p, 'ch_other', 100) from o;
@@ -58,7 +58,8 @@ select is(private.release_matured_earnings(1), 1, 'a batch');
 select is(private.release_matured_earnings(10), 1, 'the rest');
 select is(private.release_matured_earnings(10), 0, 'each once');
 select is(pg_temp.wallet(1), array[1300 + 3325, 0, 0]::bigint[], 'available now');
-select is_empty($$select * from public.transactions where pending_cents <> 0 or release_journal_id is null$$,
+select is_empty($$select * from public.transactions as t inner join public.transaction_payees as p on p.transaction_id = t.id
+    where p.pending_cents <> 0 or t.release_journal_id is null or p.release_journal_id is null$$,
     'nothing is held');
 select pg_temp.buy(2, pg_temp.artwork(1, 1000));
 update public.transactions set release_at = now() where release_journal_id is null;
@@ -79,14 +80,14 @@ select is_empty($$select * from ledger.audit()$$, 'the books are right');
 select is_empty(
     $$select r, p.oid::regprocedure from pg_catalog.pg_proc as p
     cross join unnest(array['anon', 'authenticated', 'service_role']) as r
-    where p.proname in ('settle_payment', 'deliver_order', 'record_provider_fee', 'release_matured_earnings',
+    where p.proname in ('settle_payment', 'settle_payments', 'deliver_orders', 'record_provider_fee', 'release_matured_earnings',
         'lock_wallets',
-    'seller_legs', 'cancel_pending_order', 'payments_missing_fee') and has_function_privilege(r, p.oid, 'execute')$$,
+    'payee_legs', 'give_back', 'cancel_pending_order', 'payments_missing_fee') and has_function_privilege(r, p.oid, 'execute')$$,
     'clients settle and release nothing'
 );
 select is_empty(
     $$select p.oid::regprocedure from pg_catalog.pg_proc as p
-    where p.proname in ('settle_payment', 'deliver_order', 'lock_wallets', 'seller_legs', 'cancel_pending_order')
+    where p.proname in ('settle_payment', 'settle_payments', 'deliver_orders', 'lock_wallets', 'payee_legs', 'give_back', 'cancel_pending_order')
     and has_function_privilege('avenue_worker', p.oid, 'execute')$$, 'workers settle through events only'
 );
 

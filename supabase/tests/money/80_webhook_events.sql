@@ -179,7 +179,7 @@ select results_eq(
     $$select * from (values ('pi_' || (select p from b), 'refunded', 'refunded'), ('ch_2', 'succeeded', 'completed')) as t$$,
     'is an order of its own'
 );
-select is((select count(*) from public.purchases where buyer_id = pg_temp.id(3) and revoked_at is null), 1::bigint,
+select is((select count(*) from public.purchases where owner_id = pg_temp.id(3) and revoked_at is null), 1::bigint,
     'that is delivered');
 select is(pg_temp.event('payment_intent.succeeded', pg_temp.charge(p, 'ch_2')), 'processed', 'once') from b;
 select is((select count(*) from public.payments where provider_ref = 'ch_2'), 1::bigint, 'whatever is repeated');

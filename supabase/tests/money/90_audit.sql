@@ -32,7 +32,7 @@ select alike(pg_temp.finds(s), '%' || f || '%', format('%s is found by: %s', s, 
     ('alter table public.wallets drop constraint wallets_money_or_debt_check; '
         'select ledger.post(''adjustment'', ''x'', array[ledger.leg(pg_temp.id(1), ''debt'', -5), '
         'ledger.leg(pg_temp.id(1), ''available'', 5)], null, ''USD'', ''x'')', '2 nobody has money beside a debt'),
-    ('update public.transactions set pending_cents = pending_cents + 1', '2 pending equals the held sales'),
+    ('update public.transaction_payees set pending_cents = pending_cents + 1', '2 pending equals the held sales'),
     ('update public.payments set amount_cents = amount_cents + 1', '3 a settled payment has one sale per line'),
     ('update public.payments set succeeded_at = null', '3 nothing is sold without payment'),
     ('update public.transactions set amount_commission_cents = amount_commission_cents + 1, '
