@@ -14,6 +14,15 @@ from rich.table import Table
 
 from bench.core import Result
 
+RESULTS = Path(__file__).with_name("results.json")
+
+
+def keep(result: Result) -> None:
+    """Renew one row of results.json as soon as it is measured: a run that is broken off has not been for nothing."""
+    rows = {row["name"]: row for row in (json.loads(RESULTS.read_text()) if RESULTS.exists() else [])}
+    rows[result.name] = {**asdict(result), "value": round(result.value, 1), "ratio": round(result.ratio, 3)}
+    RESULTS.write_text(json.dumps(list(rows.values()), indent=2) + "\n")
+
 
 def main(wanted: list[str]) -> int:
     from bench.stackup import Benchmarks
@@ -31,6 +40,7 @@ def main(wanted: list[str]) -> int:
                 continue
             console.print(f"measuring {name} …")
             results.append(measure())
+            keep(results[-1])
 
     table = Table(title="Ratios in one run; the goal is what counts")
     for column in ("name", "value", "unit", "ratio", "goal", "against"):
@@ -39,11 +49,6 @@ def main(wanted: list[str]) -> int:
         mark = "[green]✓[/]" if r.reached else "[red]✗[/]"
         table.add_row(r.name, f"{r.value:,.0f}", r.unit, f"{r.ratio:.2f}", f"{r.goal} {mark}", r.against)
     console.print(table)
-    # A run of some measurements renews their rows and keeps the others.
-    file = Path(__file__).with_name("results.json")
-    rows = {row["name"]: row for row in (json.loads(file.read_text()) if file.exists() else [])}
-    rows |= {r.name: {**asdict(r), "value": round(r.value, 1), "ratio": round(r.ratio, 3)} for r in results}
-    file.write_text(json.dumps(list(rows.values()), indent=2) + "\n")
     return 0
 
 
