@@ -4,6 +4,8 @@
 --
 -- For a quiet hour: constraints are made anew, which reads their tables once under an exclusive lock. Private functions
 -- that shapes replace are dropped and made under their new names in the same transaction.
+-- What is lost: settings.minimum_price_cents and maximum_amount_cents. They are 50 and 99999999 everywhere now, as the
+-- constraints always said; a platform that had set them otherwise only refused some offers at checkout.
 -- squawk-ignore-file ban-drop-column, ban-drop-constraint, ban-drop-function, constraint-missing-not-valid
 
 -- Whoever waits for a lock makes all others wait behind it: give up soon instead, and run again.

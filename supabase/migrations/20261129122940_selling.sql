@@ -5,6 +5,8 @@
 -- For a quiet hour, and before the workers of this version start: catalog_items, order_items, purchases, transactions and
 -- cart_items are rewritten under exclusive locks, their indexes built anew. Sales keep their payees' part, entitlements
 -- become grants, reservations become holds.
+-- What cannot be known: of an item that somebody bought again after a refund there is one grant, of the later line. Should
+-- the earlier refund have failed since and the later line be refunded too, the right is given back by hand.
 -- Clients: purchases has owner_id and payer_id instead of buyer_id and one row per grant; transactions.transaction_type is
 -- kind, completed_at is settled_at (completed_at: when what was sold was done), pending_cents is in transaction_payees.
 -- squawk-ignore-file adding-field-with-default, adding-foreign-key-constraint, adding-not-nullable-field, adding-required-field, adding-serial-primary-key-field, ban-drop-column, ban-drop-constraint, ban-drop-default, ban-drop-function, ban-drop-not-null, ban-drop-table, ban-drop-type, changing-column-type, constraint-missing-not-valid, disallowed-unique-constraint, renaming-column, require-concurrent-index-creation, require-concurrent-index-deletion
