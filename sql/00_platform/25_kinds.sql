@@ -110,9 +110,11 @@ begin
         name := format('private.%I', 'dispatch_' || hook.hook);
         execute format(
             E'create or replace function %s(kind text, ids uuid[]%s) returns %s\nlanguage plpgsql\n%s'
-            'set search_path = ''''\nas %L',
+            'set search_path = ''''\n%sas %L',
             name, ', ' || nullif(hook.parameters, ''), hook.returns,
             case when hook.as_caller then E'stable\n' else E'security definer\n' end,
+            -- Buyers wait for these: not planned anew each time.
+            case when not hook.as_caller then E'set plan_cache_mode = force_generic_plan\n' else '' end,
             format(
                 E'\nbegin\n    case kind\n%s        else\n            perform private.fail(%L, kind);\n    end case;\nend\n',
                 branches, hook.refusal

@@ -3,16 +3,18 @@
 -- Korean have no spaces between words, so each two neighboring letters count as one.
 
 create function private.search_text(value text) returns text
-language sql
+language plpgsql
 -- The rules of the dictionary never change, so indexes may rest on it.
 immutable
 parallel safe
 set search_path = ''
 as $$
+begin
     -- One character may become eighteen; longer than any text we keep it does not get.
-    select lower(
+    return lower(
         extensions.unaccent('extensions.unaccent'::regdictionary, left(normalize(left(value, 200000), nfkc), 200000))
-    )
+    );
+end
 $$;
 comment on function private.search_text(text) is
 'A text in lower case without accents and compatibility forms, to be compared and indexed by trigrams.';

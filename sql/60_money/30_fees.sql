@@ -44,6 +44,7 @@ create function private.split_cents(total bigint, weights bigint[]) returns bigi
 language plpgsql
 immutable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     parts bigint[];

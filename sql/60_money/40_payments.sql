@@ -294,6 +294,7 @@ create function private.count_spent() returns trigger
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     if tg_op = 'INSERT' then

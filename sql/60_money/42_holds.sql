@@ -113,6 +113,7 @@ comment on view private.limited_lines is
 create function private.lock_stock(orders uuid[]) returns void
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     perform from public.catalog_items as c
@@ -133,27 +134,39 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     agreed uuid[];
+    has_own boolean;
+    is_limited boolean;
     goods record;
 begin
     perform from public.orders as o where o.id = any (lock_orders.orders) order by o.id for no key update;
-    agreed := array(
-        select i.payable_id from public.order_items as i
-        where i.order_id = any (lock_orders.orders) and i.payable_id is not null
-    );
-    if agreed <> '{}' then
+    select
+        array_agg(i.payable_id) filter (where i.payable_id is not null),
+        bool_or(i.item_id is not null and 'lock_own' = any (k.hooks)),
+        bool_or(i.is_held or c.stock is not null or o.stock is not null)
+    into agreed, has_own, is_limited
+    from public.order_items as i
+    inner join private.kinds as k on k.kind = i.kind
+    left join public.catalog_items as c on c.id = i.item_id
+    left join public.catalog_options as o on o.id = i.option_id
+    where i.order_id = any (lock_orders.orders);
+    if agreed is not null then
         perform from public.payables as p where p.id = any (agreed) order by p.id for no key update;
     end if;
-    for goods in
-        select i.kind, array_agg(i.item_id) as items
-        from public.order_items as i
-        inner join private.kinds as k on k.kind = i.kind and 'lock_own' = any (k.hooks)
-        where i.order_id = any (lock_orders.orders) and i.item_id is not null
-        group by i.kind
-        order by i.kind
-    loop
-        perform private.dispatch_lock_own(goods.kind, goods.items);
-    end loop;
-    perform private.lock_stock(lock_orders.orders);
+    if has_own then
+        for goods in
+            select i.kind, array_agg(i.item_id) as items
+            from public.order_items as i
+            inner join private.kinds as k on k.kind = i.kind and 'lock_own' = any (k.hooks)
+            where i.order_id = any (lock_orders.orders) and i.item_id is not null
+            group by i.kind
+            order by i.kind
+        loop
+            perform private.dispatch_lock_own(goods.kind, goods.items);
+        end loop;
+    end if;
+    if is_limited then
+        perform private.lock_stock(lock_orders.orders);
+    end if;
 end
 $$;
 comment on function private.lock_orders(uuid[]) is

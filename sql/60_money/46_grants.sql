@@ -5,6 +5,7 @@
 create function private.dispatch_purchases(hook text, ids uuid[], reason text default null) returns void
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     chosen record;
@@ -35,6 +36,7 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     sold record;
+    units private.granted_unit[] := '{}';
     granted uuid[];
 begin
     for sold in
@@ -44,29 +46,38 @@ begin
         group by i.kind
         order by i.kind
     loop
-        with granted_now as (
-            insert into public.purchases (
-                order_item_id, item_id, option_id, unit, kind, owner_id, payer_id, is_owned_once, is_single, price_cents,
-                currency
-            )
-            select
-                i.id, u.item_id, u.option_id, u.unit, i.kind, i.buyer_id, i.buyer_id,
-                i.is_owned_once and not (u.is_extra and private.owns_item(i.buyer_id, u.item_id)),
-                coalesce(c.is_unique, false) and not u.is_extra,
-                case when u.is_extra then 0 else i.total_cents / case when i.is_counted then i.quantity else 1 end end,
-                i.currency
-            from private.dispatch_units(sold.kind, sold.lines) as u
-            inner join public.order_items as i on i.id = u.order_item_id
-            left join public.catalog_items as c on c.id = u.item_id
-            order by u.item_id, u.option_id, array_position(orders, i.order_id), i.line_no, u.unit
-            returning id
-        )
-
-        select array_agg(g.id) into granted from granted_now as g;
-        if granted is not null then
-            perform private.dispatch_grant(sold.kind, granted);
-        end if;
+        units := units || array(select u from private.dispatch_units(sold.kind, sold.lines) as u);
     end loop;
+    -- From an array, so that lines and items are read by key, however few there are.
+    with granted_now as (
+        insert into public.purchases (
+            order_item_id, item_id, option_id, unit, kind, owner_id, payer_id, is_owned_once, is_single, price_cents,
+            currency
+        )
+        select
+            i.id, u.item_id, u.option_id, u.unit, i.kind, i.buyer_id, i.buyer_id,
+            -- What comes on top does not matter to whoever has it, or buys it here as well.
+            i.is_owned_once and not (
+                u.is_extra and (
+                    private.owns_item(i.buyer_id, u.item_id)
+                    or row_number() over (
+                        partition by i.buyer_id, u.item_id
+                        order by u.is_extra, array_position(orders, i.order_id), i.line_no, u.unit
+                    ) > 1
+                )
+            ),
+            coalesce(c.is_unique, false) and not u.is_extra,
+            case when u.is_extra then 0 else i.total_cents / case when i.is_counted then i.quantity else 1 end end,
+            i.currency
+        from unnest(units) as u
+        inner join public.order_items as i on i.id = u.order_item_id
+        left join public.catalog_items as c on c.id = u.item_id
+        order by u.item_id, u.option_id, array_position(orders, i.order_id), i.line_no, u.unit
+        returning id
+    )
+
+    select array_agg(g.id) into granted from granted_now as g;
+    perform private.dispatch_purchases('grant', granted);
     -- What was held is sold now: taken stays as it is. Whoever paid let nothing run out.
     with ended as (
         delete from private.holds as h where h.order_id = any (orders) returning h.order_id, h.item_id

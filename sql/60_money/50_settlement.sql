@@ -181,58 +181,65 @@ set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 declare
+    deliverable uuid[];
     late uuid;
 begin
-    -- A pending order still holds its items, whatever the seller did to them since: the buyer was promised. A cancelled
-    -- one gave them back and must find each of them unheld and on sale; so must one whose items became limited since.
-    for late in
-        select o.id
-        from unnest(deliverable_orders.orders) with ordinality as u (id, no)
-        inner join public.orders as o on o.id = u.id
-        inner join private.limited_lines as l on l.order_id = o.id and l.hold_id is null
-        group by o.id, u.no
-        having o.status = 'cancelled' or not bool_or(l.is_held)
-        order by u.no
-    loop
-        begin
-            perform private.hold_lines(late, is_late => true);
-        exception when sqlstate 'PT409' then
-            null;
-        end;
+    for attempt in 1..2 loop
+        deliverable := array(
+            select o.id
+            from unnest(deliverable_orders.orders) with ordinality as u (id, no)
+            inner join public.orders as o on o.id = u.id and o.status in ('pending', 'cancelled')
+            inner join public.profiles as b on b.id = o.user_id and b.deleted_at is null
+            where
+                not exists (select from private.limited_lines as l where l.order_id = o.id and l.hold_id is null)
+                and not exists (
+                    select from public.order_items as i
+                    where
+                        i.order_id = o.id
+                        and (
+                            -- The buyer may have bought it again while this attempt was on its way (docs/money.md,
+                            -- sharp case 17).
+                            i.is_owned_once and exists (
+                                select from public.purchases as p
+                                where
+                                    p.owner_id = i.buyer_id and p.item_id = i.item_id
+                                    and p.option_id is not distinct from i.option_id
+                                    and p.is_owned_once and p.revoked_at is null
+                            )
+                            -- A refund failed while this order held the item: it is its first buyer's again.
+                            or (i.is_held or i.payable_id is not null) and exists (
+                                select from public.purchases as p
+                                where p.item_id = i.item_id and p.is_single and p.revoked_at is null
+                            )
+                            or i.payable_id is not null and not exists (
+                                select from public.payables as a where a.id = i.payable_id and a.status = 'open'
+                            )
+                        )
+                )
+            order by u.no
+        );
+        exit when attempt = 2 or cardinality(deliverable) = cardinality(deliverable_orders.orders);
+        -- A pending order still holds its items, whatever the seller did to them since: the buyer was promised. A
+        -- cancelled one gave them back and must find each of them unheld and on sale; so must one whose items became
+        -- limited since.
+        for late in
+            select o.id
+            from unnest(deliverable_orders.orders) with ordinality as u (id, no)
+            inner join public.orders as o on o.id = u.id
+            inner join private.limited_lines as l on l.order_id = o.id and l.hold_id is null
+            group by o.id, u.no
+            having o.status = 'cancelled' or not bool_or(l.is_held)
+            order by u.no
+        loop
+            begin
+                perform private.hold_lines(late, is_late => true);
+            exception when sqlstate 'PT409' then
+                null;
+            end;
+        end loop;
+        exit when not found;
     end loop;
-    return array(
-        select o.id
-        from unnest(deliverable_orders.orders) with ordinality as u (id, no)
-        inner join public.orders as o on o.id = u.id and o.status in ('pending', 'cancelled')
-        inner join public.profiles as b on b.id = o.user_id and b.deleted_at is null
-        where
-            not exists (select from private.limited_lines as l where l.order_id = o.id and l.hold_id is null)
-            and not exists (
-                select from public.order_items as i
-                where
-                    i.order_id = o.id
-                    and (
-                        -- The buyer may have bought it again while this attempt was on its way (docs/money.md, sharp
-                        -- case 17).
-                        i.is_owned_once and exists (
-                            select from public.purchases as p
-                            where
-                                p.owner_id = i.buyer_id and p.item_id = i.item_id
-                                and p.option_id is not distinct from i.option_id
-                                and p.is_owned_once and p.revoked_at is null
-                        )
-                        -- A refund failed while this order held the item: it is its first buyer's again.
-                        or (i.is_held or i.payable_id is not null) and exists (
-                            select from public.purchases as p
-                            where p.item_id = i.item_id and p.is_single and p.revoked_at is null
-                        )
-                        or i.payable_id is not null and not exists (
-                            select from public.payables as a where a.id = i.payable_id and a.status = 'open'
-                        )
-                    )
-            )
-        order by u.no
-    );
+    return deliverable;
 end
 $$;
 
@@ -302,7 +309,11 @@ declare
     orders uuid[];
     delivered uuid[];
     lines private.line_payee[];
+    sales public.transactions[];
+    highest bigint;
     postings ledger.posting[];
+    settled uuid[];
+    declined uuid[];
     gone record;
 begin
     -- In the order of the payments: what is limited or numbered is handed out in it.
@@ -333,31 +344,7 @@ begin
     perform private.deliver_orders(delivered);
 
     select * into strict limits from private.settings;
-    with paid as (
-        select p.*, u.charge
-        from unnest(payments, charges) as u (id, charge)
-        inner join public.payments as p on p.id = u.id
-        where p.order_id = any (delivered)
-    ),
-
-    line as (
-        select
-            l.*, private.is_platform(l.seller_id) as is_platforms, k.earned,
-            coalesce(a.free_until, now() + k.free_window) as free_until,
-            (private.split_cents(
-                p.fee_estimate_cents, array_agg(l.charged_cents) over lines
-            ))[row_number() over lines] as fee,
-            p.id as paid_by, p.provider, p.provider_ref, p.charge
-        from paid as p
-        inner join public.order_items as l on l.order_id = p.order_id and l.charged_cents > 0
-        inner join private.kinds as k on k.kind = l.kind
-        left join public.payables as a on a.id = l.payable_id
-        window lines as (
-            partition by l.order_id order by l.line_no rows between unbounded preceding and unbounded following
-        )
-    ),
-
-    sale as (
+    with sale as (
         insert into public.transactions (
             buyer_id, seller_id, kind, related_id, order_item_id, payment_id,
             amount_total_cents, amount_fees_cents, amount_tax_cents, amount_commission_cents, amount_seller_cents,
@@ -366,62 +353,83 @@ begin
             release_at, completed_at, free_until, ship_by, release_journal_id
         )
         select
-            i.buyer_id, i.seller_id, i.kind, i.item_id, i.id, i.paid_by,
-            i.charged_cents, i.fee, i.tax_cents, s.commission, s.seller,
-            i.currency, i.commission_bps, i.seller_tier, i.provider,
-            case i.provider when 'stripe' then 'card' when 'paypal' then 'paypal' else 'wallet_balance' end,
-            case when i.provider = 'stripe' then i.provider_ref end, case when i.provider = 'stripe' then i.charge end,
-            case when i.provider = 'paypal' then i.provider_ref end, case when i.provider = 'paypal' then i.charge end,
-            case when i.earned = 'at_payment' and not i.is_shipped then now() + limits.earnings_hold end,
-            case when i.earned = 'at_payment' and not i.is_shipped then now() end,
-            i.free_until, case when i.is_shipped then now() + limits.ship_within end,
+            i.buyer_id, i.seller_id, i.kind, i.item_id, i.id, p.id,
+            i.charged_cents, f.fee, i.tax_cents, s.commission, s.seller,
+            i.currency, i.commission_bps, i.seller_tier, p.provider,
+            case p.provider when 'stripe' then 'card' when 'paypal' then 'paypal' else 'wallet_balance' end,
+            case when p.provider = 'stripe' then p.provider_ref end, case when p.provider = 'stripe' then u.charge end,
+            case when p.provider = 'paypal' then p.provider_ref end, case when p.provider = 'paypal' then u.charge end,
+            case when k.earned = 'at_payment' and not i.is_shipped then now() + limits.earnings_hold end,
+            case when k.earned = 'at_payment' and not i.is_shipped then now() end,
+            coalesce(a.free_until, now() + k.free_window), case when i.is_shipped then now() + limits.ship_within end,
             -- Nobody waits for what the platform earns.
-            case when i.is_platforms then 0 end
-        from line as i
-        cross join lateral private.split_line(
-            i.charged_cents, i.tax_cents, case when i.is_platforms then 0 else i.shipping_cents end, i.fee,
-            case when i.is_platforms then 10000 else i.commission_bps end
-        ) as s
-        order by i.id
-        returning *
-    ),
-
-    share as (
-        select
-            s.id as sale_id, l.payee_id, l.share_bps, s.amount_seller_cents, row_number() over payees as no,
-            array_agg(l.share_bps::bigint) over payees as shares
-        from sale as s
-        inner join unnest(lines) as l on l.order_item_id = s.order_item_id
-        window payees as (
-            partition by s.id order by md5(s.id::text || l.payee_id)
-            rows between unbounded preceding and unbounded following
-        )
-    ),
-
-    payee as (
-        insert into public.transaction_payees (transaction_id, payee_id, share_bps, cents, pending_cents)
-        select s.sale_id, s.payee_id, s.share_bps, c.cents, c.cents
-        from share as s
+            case when f.is_platforms then 0 end
+        from unnest(payments, charges) as u (id, charge)
+        inner join public.payments as p on p.id = u.id and p.order_id = any (delivered)
+        inner join public.order_items as i on i.order_id = p.order_id and i.charged_cents > 0
+        inner join private.kinds as k on k.kind = i.kind
+        left join public.payables as a on a.id = i.payable_id
         cross join lateral (
-            select (private.split_cents(s.amount_seller_cents, s.shares))[s.no] as cents
-        ) as c
-        order by s.sale_id, s.payee_id
-        returning transaction_id, payee_id, cents
-    ),
+            select
+                private.is_platform(i.seller_id) as is_platforms,
+                case
+                    when i.charged_cents = p.amount_cents then p.fee_estimate_cents
+                    else (
+                        select
+                            (private.split_cents(
+                                p.fee_estimate_cents, array_agg(o.charged_cents order by o.line_no)
+                            ))[count(*) filter (where o.line_no <= i.line_no)]
+                        from public.order_items as o
+                        where o.order_id = i.order_id and o.charged_cents > 0
+                    )
+                end as fee
+        ) as f
+        cross join lateral private.split_line(
+            i.charged_cents, i.tax_cents, case when f.is_platforms then 0 else i.shipping_cents end, f.fee,
+            case when f.is_platforms then 10000 else i.commission_bps end
+        ) as s
+        returning *
+    )
 
-    review as (
+    select array_agg(s), max(s.amount_total_cents) into sales, highest from sale as s;
+
+    if highest > limits.review_sale_above_cents then
         insert into public.sale_reviews (transaction_id, seller_id)
         select s.id, s.seller_id
-        from sale as s
+        from unnest(sales) as s
         where
             s.amount_total_cents > limits.review_sale_above_cents and not private.is_platform(s.seller_id)
-            and not private.has_sold_before(s.seller_id, limits.new_seller_period)
+            and not private.has_sold_before(s.seller_id, limits.new_seller_period);
+    end if;
+
+    with payee as (
+        insert into public.transaction_payees (transaction_id, payee_id, share_bps, cents, pending_cents)
+        select s.id, l.payee_id, l.share_bps, c.cents, c.cents
+        from unnest(sales) as s
+        inner join unnest(lines) as l on l.order_item_id = s.order_item_id
+        cross join lateral (
+            select
+                case
+                    when l.share_bps = 10000 then s.amount_seller_cents
+                    -- Ties of the largest remainder are broken by a hash, as in payee_legs().
+                    else (
+                        select
+                            (private.split_cents(
+                                s.amount_seller_cents,
+                                array_agg(o.share_bps::bigint order by md5(s.id::text || o.payee_id))
+                            ))[count(*) filter (where md5(s.id::text || o.payee_id) <= md5(s.id::text || l.payee_id))]
+                        from unnest(lines) as o
+                        where o.order_item_id = s.order_item_id
+                    )
+                end as cents
+        ) as c
+        returning transaction_id, payee_id, cents
     )
 
     select array_agg(row('sale:' || l.sale_id, l.sale_id, l.owner_id, l.account, l.cents)::ledger.posting) into postings
     from (
         select s.id as sale_id, m.owner_id, m.account, m.cents
-        from sale as s
+        from unnest(sales) as s
         cross join lateral (
             values
             (
@@ -440,29 +448,38 @@ begin
     if postings is not null then
         perform ledger.post_many('sale', postings, 'USD');
     end if;
-    update public.payments as p set
-        status = 'succeeded', succeeded_at = now(), charge_id = u.charge, failure_reason = null
-    from unnest(payments, charges) as u (id, charge)
-    where p.id = u.id and p.order_id = any (delivered);
+    with applied as (
+        update public.payments as p set
+            status = 'succeeded', succeeded_at = now(), charge_id = u.charge, failure_reason = null
+        from unnest(payments, charges) as u (id, charge)
+        where p.id = u.id and p.order_id = any (delivered)
+        returning p.id, u.charge = any (p.declined_charges) as is_declined
+    )
+
+    select array_agg(a.id), array_agg(a.id) filter (where a.is_declined) into settled, declined
+    from applied as a;
+    return query select s.id, 'settled' from unnest(settled) as s (id);
+    if cardinality(settled) = cardinality(payments) and declined is null then
+        return;
+    end if;
 
     for gone in
-        select p.id, u.charge, p.order_id = any (delivered) as is_delivered, p.succeeded_at is not null as was_settled
+        select p.id, u.charge, p.id = any (settled) as is_settled, p.succeeded_at
         from unnest(payments, charges) with ordinality as u (id, charge, no)
         inner join public.payments as p on p.id = u.id
+        where (p.id = any (settled)) is not true or p.id = any (declined)
         order by u.no
     loop
-        payment_id := gone.id;
-        if gone.is_delivered then
-            outcome := 'settled';
-            perform private.reverse_charge(gone.id, gone.charge)
-            from public.payments as p
-            where p.id = gone.id and gone.charge = any (p.declined_charges);
-        elsif gone.was_settled then
-            outcome := 'already_settled';
+        if gone.is_settled then
+            perform private.reverse_charge(gone.id, gone.charge);
         else
-            outcome := private.give_back(gone.id, gone.charge);
+            payment_id := gone.id;
+            outcome := case
+                when gone.succeeded_at is not null then 'already_settled'
+                else private.give_back(gone.id, gone.charge)
+            end;
+            return next;
         end if;
-        return next;
     end loop;
 end
 $$;
@@ -531,6 +548,7 @@ comment on function private.give_back(uuid, text) is
 create function private.settle_payment(payment_id uuid, charge_id text default null) returns text
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     perform from public.payments as p where p.id = settle_payment.payment_id for no key update;

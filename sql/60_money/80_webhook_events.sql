@@ -113,6 +113,7 @@ grant execute on function private.store_webhook_events(text, jsonb) to avenue_wo
 create function private.payment_of(object jsonb) returns public.payments
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     is_intent boolean := coalesce(object ->> 'object' = 'payment_intent', false);
@@ -230,6 +231,7 @@ comment on function private.settle_further_charge(public.payments, text) is
 create function private.apply_payment_intent(event_type text, object jsonb) returns text
 language plpgsql
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     paid public.payments := private.payment_of(object);
@@ -439,15 +441,17 @@ comment on function private.apply_transfer(text, jsonb) is
 
 -- Our account sees events of connected accounts too, and an endpoint of the other mode may know our secret.
 create function private.why_foreign(event private.webhook_events) returns text
-language sql
+language plpgsql
 immutable
 set search_path = ''
 as $$
-    select case
+begin
+    return case
         when event.foreign_mode then 'of the other mode, live or test, than our key'
         when coalesce(event.payload -> 'account', 'null') <> 'null' and event.type !~ '^(account|payout)\.'
             then 'of connected account ' || (event.payload ->> 'account')
-    end
+    end;
+end
 $$;
 
 comment on function private.why_foreign(private.webhook_events) is
@@ -548,6 +552,7 @@ create function private.person_of(payload jsonb) returns uuid
 language plpgsql
 stable
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     object jsonb := payload #> '{data,object}';
@@ -666,6 +671,7 @@ create function private.process_webhook_event(event_id bigint) returns text
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     event private.webhook_events;

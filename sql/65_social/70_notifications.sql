@@ -103,6 +103,73 @@ comment on column public.notifications.is_read is 'Whether the member has seen i
 
 -- Runs inside likes and payments: one probe and out when there is nothing to tell, no queue, no NOTIFY, nothing that
 -- can fail but the server.
+create type private.notice as (
+    type text,
+    recipient uuid,
+    actor uuid,
+    related_type text,
+    related_id uuid,
+    link_url text
+);
+comment on type private.notice is
+'Something to tell somebody: of a type and about a thing of a kind, as in notifications; link_url only where it is not '
+'the page that the type or the kind says.';
+
+create function private.notify_many(notices private.notice[]) returns integer
+language plpgsql
+security definer
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    told integer;
+    mailed uuid[];
+begin
+    -- The rows the foreign keys need cannot go any more once they are locked. Who is just leaving is not waited for:
+    -- their erasure may wait for what this transaction holds. (Renaming locks the same way: that instant loses a
+    -- notice.)
+    with told_now as (
+        insert into public.notifications (user_id, type, title, message, link_url, actor_id, related_type, related_id)
+        select
+            p.id, t.type, t.title, t.message,
+            coalesce(n.link_url, replace(
+                replace(coalesce(t.link_template, k.page), '{id}', coalesce(n.related_id::text, '')),
+                '{actor_id}', coalesce(n.actor::text, '')
+            )),
+            case when not t.is_anonymous then n.actor end,
+            -- Null for a word that is none, which the table's constraint refuses.
+            k.kind, n.related_id
+        from unnest(notices) as n
+        inner join private.notification_types as t on t.type = n.type
+        left join private.kinds as k on k.kind = n.related_type
+        inner join public.profiles as p
+            on p.id = n.recipient and p.deleted_at is null and (t.reaches_banned or not p.is_banned)
+        where
+            n.recipient is distinct from n.actor
+            and not (t.can_switch_off and exists (
+                select from public.profile_settings as s
+                where s.user_id = n.recipient and s.notification_preferences #>> array[t.type, 'in_app'] = 'false'
+            ))
+        for key share of p skip locked
+        on conflict do nothing
+        returning id, user_id, type
+    )
+
+    select count(*), array_agg(n.id) filter (where t.email = 'immediate') into told, mailed
+    from told_now as n
+    inner join private.notification_types as t on t.type = n.type;
+    if mailed is not null then
+        perform private.mail_notification(n.id, n.user_id, n.type)
+        from public.notifications as n
+        where n.id = any (mailed);
+    end if;
+    return told;
+end
+$$;
+comment on function private.notify_many(private.notice[]) is
+'Tells each recipient, unless they are gone, banned or do not want it; how many were told. As it is: what collapses, '
+'or names an actor whom the recipient may not want to hear of, goes through notify().';
+
 create function private.notify(
     recipient uuid,
     type text,
@@ -118,8 +185,7 @@ as $$
 declare
     known private.notification_types;
     latest record;
-    preferences jsonb;
-    notification uuid;
+    told integer;
 begin
     if recipient is null or recipient = actor then
         return;
@@ -146,45 +212,17 @@ begin
     ) then
         return;
     end if;
-    if known.can_switch_off then
-        select s.notification_preferences into preferences
-        from public.profile_settings as s
-        where s.user_id = recipient;
-        if preferences #>> array[type::text, 'in_app'] = 'false' then
-            return;
-        end if;
-    end if;
-    -- Wherever people are named: each who is told counts.
-    if type = 'mention' and actor = auth.uid() then
-        perform private.count_activity('mention', 1);
-    end if;
-    -- The rows the foreign keys need cannot go any more once they are locked. Who is just leaving is not waited for:
-    -- their erasure may wait for what this transaction holds. (Renaming locks the same way: that instant loses a
-    -- notice.)
+    -- As their recipient's row, see notify_many().
     if actor is not null and not known.is_anonymous then
         perform from public.profiles as p where p.id = actor for key share skip locked;
         if not found then
             return;
         end if;
     end if;
-    insert into public.notifications (user_id, type, title, message, link_url, actor_id, related_type, related_id)
-    select
-        p.id, known.type, known.title, known.message,
-        coalesce(notify.link_url, replace(replace(
-            coalesce(known.link_template, (select k.page from private.kinds as k where k.kind = notify.related_type)),
-            '{id}', coalesce(notify.related_id::text, '')),
-            '{actor_id}', coalesce(actor::text, '')
-        )),
-        case when not known.is_anonymous then actor end,
-        -- Null for a word that is none, which the table's constraint refuses.
-        (select k.kind from private.kinds as k where k.kind = notify.related_type), notify.related_id
-    from public.profiles as p
-    where p.id = recipient and p.deleted_at is null and (known.reaches_banned or not p.is_banned)
-    for key share skip locked
-    on conflict do nothing
-    returning id into notification;
-    if known.email = 'immediate' and notification is not null then
-        perform private.mail_notification(notification, recipient, type);
+    told := private.notify_many(array[row(type, recipient, actor, related_type, related_id, link_url)::private.notice]);
+    -- Wherever people are named: each who is told counts.
+    if told > 0 and type = 'mention' and actor = auth.uid() then
+        perform private.count_activity('mention', 1);
     end if;
 end
 $$;

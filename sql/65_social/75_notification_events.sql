@@ -587,25 +587,47 @@ select private.make_tell(
     among => 'from public.custom_field_requesters as r where r.request_id = new.id'
 );
 
--- Money. Nobody is named: whoever sold or bought sees it in their own books. Row triggers with a condition, because
--- most changes of these rows tell nothing, and settling is what buyers wait for.
+-- Money. Nobody is named: whoever sold or bought sees it in their own books. Of orders once for all that
+-- settle together; else row triggers with a condition, because most changes of these rows tell nothing.
 
-select private.make_tell(
-    'order', 'public.orders', 'update of status', 'new.user_id', 'order', 'new.id',
-    condition => 'new.status = ''completed'' and old.status in (''pending'', ''processing'', ''cancelled'')'
-);
 -- Sellers read their lines, not the order. What is not sold in the shop is told of in its own words, as tips are.
-select private.make_tell(
-    'purchase', 'public.orders', 'update of status', 's.seller_id', 'order_item', 's.id',
-    condition => 'new.status = ''completed'' and old.status in (''pending'', ''processing'', ''cancelled'')',
-    among => 'from (
-        select distinct on (i.seller_id) i.seller_id, i.id
-        from public.order_items as i
-        inner join private.kinds as k on k.kind = i.kind and k.is_browsable
-        where i.order_id = new.id
-        order by i.seller_id, i.line_no
-    ) as s'
-);
+create function private.tell_orders() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    completed uuid[] := array(
+        select c.id from changed_to as c
+        inner join changed_from as b on b.id = c.id
+        where c.status = 'completed' and b.status in ('pending', 'processing', 'cancelled')
+    );
+begin
+    if completed <> '{}' then
+        perform private.notify_many(array(
+            select row('order', o.user_id, null, 'order', o.id, null)::private.notice
+            from public.orders as o
+            where o.id = any (completed)
+            union all
+            select row('purchase', s.seller_id, null, 'order_item', s.id, null)::private.notice
+            from (
+                select distinct on (i.order_id, i.seller_id) i.seller_id, i.id
+                from public.order_items as i
+                inner join private.kinds as k on k.kind = i.kind and k.is_browsable
+                where i.order_id = any (completed)
+                order by i.order_id, i.seller_id, i.line_no
+            ) as s
+        ));
+    end if;
+    return null;
+end
+$$;
+comment on function private.tell_orders() is
+'Trigger on orders: tells the buyer and each seller of what is completed, once for all orders of a statement.';
+create trigger tell_completed after update on public.orders
+referencing old table as changed_from new table as changed_to
+for each statement execute function private.tell_orders();
 -- Who it was is in the tip, for as long as they may be named.
 select private.make_tell('tip', 'public.tips', 'insert', 'new.recipient_id', 'tip', 'new.id');
 select private.make_tell(
