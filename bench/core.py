@@ -50,19 +50,27 @@ def alternate(ours: Callable[[], float], theirs: Callable[[], float], rounds: in
     return statistics.median(values), statistics.median(ratios)
 
 
-def pgbench(url: str, *options: str | Path, seconds: float = 5, clients: int = CLIENTS) -> float:
-    """Transactions per second of a pgbench run; needs pgbench on the PATH or where Debian keeps it."""
+def pgbench(url: str, *options: str | Path, seconds: int = 5, clients: int = CLIENTS, warm_up: int = 0) -> float:
+    """Transactions per second of a pgbench run; needs pgbench on the PATH or where Debian keeps it.
+
+    `warm_up` seconds come before and do not count: until each connection has planned what it does.
+    """
     program = shutil.which("pgbench") or next(
         (str(p) for p in sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench"), reverse=True)), None
     )
     if program is None:
         raise SystemExit("make bench needs pgbench (Debian: postgresql-contrib), the alternative it measures against")
-    timing = [] if "-i" in options else ["-n", "-c", str(clients), "-j", str(min(2, clients)), "-T", str(int(seconds))]
+    timing = [] if "-i" in options else [
+        "-n", "-c", str(clients), "-j", str(min(2, clients)), "-T", str(warm_up + seconds), "-P", "1",
+    ]  # fmt: skip
     done = subprocess.run([program, *timing, *map(str, options), url], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"pgbench failed: {done.stderr.strip().splitlines()[-1]}")
-    tps = re.search(r"tps = ([0-9.]+)", done.stdout)
-    return float(tps[1]) if tps else 0.0
+    if not warm_up:
+        tps = re.search(r"tps = ([0-9.]+)", done.stdout)
+        return float(tps[1]) if tps else 0.0
+    each = [float(tps) for tps in re.findall(r"^progress: .*? ([0-9.]+) tps", done.stderr, re.MULTILINE)]
+    return statistics.mean(each[warm_up : warm_up + seconds])
 
 
 Request = Callable[[int], bytes]
