@@ -181,10 +181,12 @@ create type ledger.posting as (
     source_id uuid,
     owner_id uuid,
     account text,
-    amount_cents bigint
+    amount_cents bigint,
+    leg_no smallint
 );
 comment on type ledger.posting is
-'One leg of one of several journals: the journal''s key and source, then the leg as in ledger.leg.';
+'One leg of one of several journals: the journal''s key and source, then the leg as in ledger.leg and its number in '
+'the journal, which begin at 1 and may have gaps.';
 
 create function ledger.post_many(kind ledger.journal_kind, postings ledger.posting[], currency text default 'USD')
 returns integer
@@ -211,7 +213,7 @@ begin
         select
             p.idempotency_key as key, count(*) as legs,
             p.idempotency_key is not null and sum(p.amount_cents) = 0 and count(*) >= 2
-            and count(*) = count(p.amount_cents)
+            and count(*) = count(p.amount_cents) and min(p.leg_no) = 1
             and bool_and(abs(p.amount_cents) between 1 and 999999999999) as is_balanced
         from unnest(postings) as p
         group by p.idempotency_key
@@ -222,18 +224,18 @@ begin
 
     with journals as (
         insert into ledger.journal (kind, idempotency_key, source_id, currency)
-        select distinct on (p.idempotency_key) post_many.kind, p.idempotency_key, p.source_id, post_many.currency
+        select post_many.kind, p.idempotency_key, p.source_id, post_many.currency
         from unnest(postings) as p
-        order by p.idempotency_key
+        where p.leg_no = 1
         on conflict (idempotency_key) do nothing
         returning id, idempotency_key
     ),
 
     legs as (
         insert into ledger.entries (journal_id, leg_no, account_id, amount_cents)
-        select j.id, row_number() over (partition by j.id order by p.no), a.id, p.amount_cents
-        from unnest(postings) with ordinality as p (key, source_id, owner_id, account, amount_cents, no)
-        inner join journals as j on j.idempotency_key = p.key
+        select j.id, p.leg_no, a.id, p.amount_cents
+        from unnest(postings) as p
+        inner join journals as j on j.idempotency_key = p.idempotency_key
         inner join ledger.accounts as a
             on a.owner_id = coalesce(p.owner_id, platform) and a.code = p.account and a.currency = post_many.currency
         returning journal_id

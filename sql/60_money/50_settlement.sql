@@ -402,47 +402,49 @@ begin
             and not private.has_sold_before(s.seller_id, limits.new_seller_period);
     end if;
 
-    with payee as (
-        insert into public.transaction_payees (transaction_id, payee_id, share_bps, cents, pending_cents)
-        select s.id, l.payee_id, l.share_bps, c.cents, c.cents
+    with part as materialized (
+        select
+            s.id as sale_id, l.payee_id, l.share_bps, p.no,
+            case
+                when l.share_bps = 10000 then s.amount_seller_cents
+                else (private.split_cents(s.amount_seller_cents, p.shares))[p.no]
+            end as cents
         from unnest(sales) as s
         inner join unnest(lines) as l on l.order_item_id = s.order_item_id
+        -- Ties of the largest remainder are broken by a hash, as in payee_legs().
         cross join lateral (
             select
-                case
-                    when l.share_bps = 10000 then s.amount_seller_cents
-                    -- Ties of the largest remainder are broken by a hash, as in payee_legs().
-                    else (
-                        select
-                            (private.split_cents(
-                                s.amount_seller_cents,
-                                array_agg(o.share_bps::bigint order by md5(s.id::text || o.payee_id))
-                            ))[count(*) filter (where md5(s.id::text || o.payee_id) <= md5(s.id::text || l.payee_id))]
-                        from unnest(lines) as o
-                        where o.order_item_id = s.order_item_id
-                    )
-                end as cents
-        ) as c
-        returning transaction_id, payee_id, cents
+                array_agg(o.share_bps::bigint order by md5(s.id::text || o.payee_id)) as shares,
+                count(*) filter (where md5(s.id::text || o.payee_id) <= md5(s.id::text || l.payee_id)) as no
+            from unnest(lines) as o
+            where o.order_item_id = s.order_item_id
+        ) as p
+    ),
+
+    payee as (
+        insert into public.transaction_payees (transaction_id, payee_id, share_bps, cents, pending_cents)
+        select p.sale_id, p.payee_id, p.share_bps, p.cents, p.cents from part as p
     )
 
-    select array_agg(row('sale:' || l.sale_id, l.sale_id, l.owner_id, l.account, l.cents)::ledger.posting) into postings
+    select
+        array_agg(row('sale:' || l.sale_id, l.sale_id, l.owner_id, l.account, l.cents, l.leg_no)::ledger.posting)
+    into postings
     from (
-        select s.id as sale_id, m.owner_id, m.account, m.cents
+        select s.id as sale_id, m.owner_id, m.account, m.cents, m.leg_no
         from unnest(sales) as s
         cross join lateral (
             values
             (
                 case when s.payment_processor = 'wallet' then s.buyer_id end,
                 case when s.payment_processor = 'wallet' then 'available' else 'clearing:' || s.payment_processor end,
-                -s.amount_total_cents
+                -s.amount_total_cents, 1
             ),
-            (null, 'fees:' || s.payment_processor, s.amount_fees_cents),
-            (null, 'tax_payable', s.amount_tax_cents),
-            (null, 'revenue', s.amount_commission_cents)
-        ) as m (owner_id, account, cents)
+            (null, 'fees:' || s.payment_processor, s.amount_fees_cents, 2),
+            (null, 'tax_payable', s.amount_tax_cents, 3),
+            (null, 'revenue', s.amount_commission_cents, 4)
+        ) as m (owner_id, account, cents, leg_no)
         union all
-        select p.transaction_id, p.payee_id, 'pending', p.cents from payee as p
+        select p.sale_id, p.payee_id, 'pending', p.cents, 4 + p.no from part as p
     ) as l
     where l.cents <> 0;
     if postings is not null then
