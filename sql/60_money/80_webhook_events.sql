@@ -928,7 +928,7 @@ begin
         -- its own way, far longer than a group may.
         perform private.lock_orders(orders);
         perform from public.wallets as w
-        where w.user_id in (select i.seller_id from public.order_items as i where i.order_id = any (orders))
+        where w.user_id = any (array(select y.payee_id from private.payees_to_be(orders) as y))
         order by w.user_id
         for no key update;
     end if;
