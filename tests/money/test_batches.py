@@ -1,4 +1,4 @@
-"""Settlement in groups, as workers do it: the same final rows for any grouping and order, and nobody keeps others waiting.
+"""Settlement in groups, as workers do it: the same final rows for any grouping and order, and nobody waits for others.
 
 What is left open by design: numbers of copies and the last of a stock go by event id within a group, and to whoever
 comes first between groups; of these the tests compare sets and counts.
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg
 import pytest
@@ -123,7 +121,9 @@ class World:
         buyers = [market.sign_up() for _ in range(BUYERS)]
         products = [market.product(sellers[no % 8], 500 + 97 * no) for no in range(24)]
         licensed = [market.product(sellers[no % 8], 900 + no) for no in range(8)]
-        tiers = {item: market.license(sellers[no % 8], item, 2500 + no, "commercial") for no, item in enumerate(licensed)}
+        tiers = {
+            item: market.license(sellers[no % 8], item, 2500 + no, "commercial") for no, item in enumerate(licensed)
+        }
         editions = [market.edition(sellers[no], 3000 + no, 300, GOLD=200) for no in range(3)]
         goods = [market.good(sellers[no % 8], 1200 + 31 * no) for no in range(16)]
         tasks = [
@@ -219,7 +219,9 @@ class World:
             payload = {"id": name, "data": {"object": intents[payment]}}
             if payment in accounts:
                 payload["account"] = accounts[payment]
-            events.append({"id": name, "type": "payment_intent.succeeded", "created": 1790000000 + no, "payload": payload})
+            events.append(
+                {"id": name, "type": "payment_intent.succeeded", "created": 1790000000 + no, "payload": payload}
+            )
         # They come in this order.
         for event in events:
             market.worker("select private.store_webhook_events('stripe', %s)", psycopg.types.json.Jsonb([event]))
@@ -411,8 +413,10 @@ HELD = {
 def test_a_row_somebody_holds_delays_its_own_event_only(database: Database, market: Market, what: str) -> None:
     sellers = [market.sign_up() for _ in range(3)]
     buyer, crowd = market.sign_up(), [market.sign_up() for _ in range(8)]
-    make = {"copies": lambda seller: market.edition(seller, 3000, 5)[0], "artwork": lambda s: market.artwork(s, 3000)}
-    item = make.get(what, lambda seller: market.product(seller, 1000))(sellers[0])
+    if what == "copies":
+        item = market.edition(sellers[0], 3000, 5)[0]
+    else:
+        item = (market.artwork if what == "artwork" else market.product)(sellers[0], 3000)
     others = [market.product(seller, 2000) for seller in sellers[1:]]
     market.member(buyer, "insert into public.cart_items (item_id) values (%s)", item)
     held = sale(market, buyer, item)
@@ -427,9 +431,12 @@ def test_a_row_somebody_holds_delays_its_own_event_only(database: Database, mark
         assert statuses(market, held) == ["pending"]
     # It is not forgotten, and nothing is held against it.
     waiting = {"status": "pending", "attempts": 0}
-    assert market.row("select status::text, attempts from private.webhook_events where id = %s", held["event"]) == waiting
+    assert (
+        market.row("select status::text, attempts from private.webhook_events where id = %s", held["event"]) == waiting
+    )
     assert market.one(
-        "select count(*) from jobs.procrastinate_jobs where task_name = 'process_events' and args -> 'ids' = to_jsonb(%s::bigint[])",
+        "select count(*) from jobs.procrastinate_jobs "
+        "where task_name = 'process_events' and args -> 'ids' = to_jsonb(%s::bigint[])",
         [held["event"]],
     )
     work(database, [[held["event"]]])
@@ -463,10 +470,13 @@ def test_a_killed_worker_loses_and_doubles_nothing(database: Database, market: M
     with database.connect(SUPERUSER) as watcher:
         with database.connect("avenue_worker") as victim, watcher.transaction():
             watcher.execute("lock table ledger.entries in share mode")
-            victim.pgconn.send_query_params(b"select private.settle_batch($1)", [str(events).replace("[", "{").replace("]", "}").encode()])
+            victim.pgconn.send_query_params(
+                b"select private.settle_batch($1)", [f"{{{','.join(map(str, events))}}}".encode()]
+            )
             until(
                 lambda: watcher.execute(
-                    "select pg_terminate_backend(pid) from pg_locks where pid = %s and not granted", (victim.info.backend_pid,)
+                    "select pg_terminate_backend(pid) from pg_locks where pid = %s and not granted",
+                    (victim.info.backend_pid,),
                 ).fetchone(),
                 "the worker to be about to book",
             )
@@ -498,9 +508,13 @@ def test_opposite_orders_with_poisoned_events_do_not_deadlock(database: Database
         poisoned.append(bad)
         groups.append([order["event"] for order in orders])
     assert work(database, groups, workers=2) == 0
-    assert market.one(
-        "select count(*) from private.webhook_events where id = any(%s) and status = 'processed'", sum(groups, [])
-    ) == 12 * 5
+    assert (
+        market.one(
+            "select count(*) from private.webhook_events where id = any(%s) and status = 'processed'",
+            [event for group in groups for event in group],
+        )
+        == 12 * 5
+    )
     assert statuses(market, *poisoned) == ["pending"] * 12
     market.rows("delete from public.poisoned")
     work(database, [[order["event"] for order in poisoned]])

@@ -73,7 +73,9 @@ async def settle(services: Services, ids: Sequence[int]) -> set[int]:
         except DatabaseUnavailable:
             raise
         except Exception as error:
-            log.warning("events not settled together", count=len(group), error=f"{type(error).__name__}: {error}".partition("\n")[0])
+            # The first line: what follows is where in the database's functions.
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            log.warning("events not settled together", count=len(group), error=why)
             if isinstance(error, HELD) and not only_free:
                 # Who holds the row delays its events only: the others do without them.
                 waiting.append((group, True))
