@@ -667,11 +667,13 @@ comment on function private.events_read_until(text, timestamptz) is
 'Until when the provider''s own list of events was read; with until, notes that it was read so far.';
 grant execute on function private.events_read_until(text, timestamptz) to avenue_worker;
 
-create function private.process_webhook_event(event_id bigint) returns text
+create function private.process_webhook_event(event_id bigint, is_alone boolean default true) returns text
 language plpgsql
 security definer
 set search_path = ''
 set plan_cache_mode = force_generic_plan
+-- Until the event is ours; what is set below ends with the call.
+set lock_timeout = 0
 as $$
 declare
     event private.webhook_events;
@@ -689,6 +691,7 @@ begin
     if event.status <> 'pending' then
         return event.status;
     end if;
+    perform set_config('lock_timeout', case when is_alone then '5s' else '300ms' end, true);
     begin
         if event.provider <> 'stripe' then
             perform private.fail('event_rejected', 'unknown provider');
@@ -704,7 +707,22 @@ begin
             end
         where e.id = event.id;
         return outcome;
-    exception when others then
+    exception when lock_not_available then
+        -- Somebody holds a row it is about: that says nothing against the event. It goes on waiting in a job of its own,
+        -- with pauses that leave the workers to others.
+        update private.webhook_events as e set
+            last_error = sqlerrm,
+            next_attempt_at = now() + case
+                when is_alone then least(greatest(now() - e.received_at, interval '5 seconds'), interval '1 minute')
+                else interval '0'
+            end
+        where e.id = event.id
+        returning * into event;
+        perform private.enqueue(
+            'process_events', jsonb_build_object('ids', jsonb_build_array(event.id)), event.next_attempt_at
+        );
+        return 'held';
+    when others then
         -- The work of this event is undone; what remains is that it was tried.
         get stacked diagnostics problem = message_text, detail = pg_exception_detail, code = returned_sqlstate;
     end;
@@ -727,122 +745,216 @@ begin
 end
 $$;
 
-comment on function private.process_webhook_event(bigint) is
-'Applies one event: processed, ignored, retry (scheduled with backoff), dead, or its status when already done. Never '
-'raises for what the event says.';
-grant execute on function private.process_webhook_event(bigint) to avenue_worker;
+comment on function private.process_webhook_event(bigint, boolean) is
+'Applies one event: processed, ignored, retry (scheduled with backoff), held (a row it needs is somebody else''s: it is '
+'tried again in a job of its own, and has not failed), dead, or its status when already done. Never raises for what the '
+'event says. Others wait behind one that is not alone, so it waits for a moment only.';
+grant execute on function private.process_webhook_event(bigint, boolean) to avenue_worker;
 
 -- Most events are a first success of a payment we asked for, and arrive in groups. They are settled together: one
 -- statement a table, one flush. Whatever is not as plain as that is left to process_webhook_event().
-create function private.settle_batch(ids bigint[]) returns bigint[]
+--
+-- One call is one group and all of it or nothing: what failed has to end with its transaction, or it would go on keeping
+-- rows while the rest waits for others. Who calls splits what failed, and calls again (workers/jobs/events.py).
+-- A group waits for less than it takes PostgreSQL to look for deadlocks, so nobody fails who meets it.
+create function private.settle_batch(ids bigint[], only_free boolean default false) returns bigint[]
 language plpgsql
 security definer
 set search_path = ''
 set plan_cache_mode = force_generic_plan
+set lock_timeout = '300ms'
 as $$
 declare
     events bigint[];
     payments uuid[];
     charges text[];
-    half integer := cardinality(ids) / 2;
+    orders uuid[];
+    held bigint[] := '{}';
 begin
-    begin
-        with event as (
-            select e.id, e.payload #> '{data,object}' as object
-            from private.webhook_events as e
-            where
-                e.id = any (settle_batch.ids) and e.status = 'pending' and e.attempts = 0 and e.provider = 'stripe'
-                and e.type = 'payment_intent.succeeded' and private.why_foreign(e) is null
-                and jsonb_typeof(e.payload #> '{data,object}') = 'object'
-            order by e.id
+    with event as (
+        select e.id, e.payload #> '{data,object}' as object
+        from private.webhook_events as e
+        where
+            e.id = any (settle_batch.ids) and e.status = 'pending' and e.attempts = 0 and e.provider = 'stripe'
+            and e.type = 'payment_intent.succeeded' and private.why_foreign(e) is null
+            and jsonb_typeof(e.payload #> '{data,object}') = 'object'
+        order by e.id
+        for no key update skip locked
+    ),
+
+    named as (
+        select
+            e.id, e.object ->> 'id' as intent, e.object #>> '{metadata,payment_id}' as payment,
+            e.object ->> 'amount_received' as amount, upper(e.object ->> 'currency') as currency,
+            case
+                when jsonb_typeof(e.object -> 'latest_charge') = 'object' then e.object #>> '{latest_charge,id}'
+                else e.object ->> 'latest_charge'
+            end as charge
+        from event as e
+    ),
+
+    paid as (
+        select n.id as event_id, p.id, n.charge, p.order_id
+        from named as n
+        inner join public.payments as p on p.provider_ref = n.intent and p.provider = 'stripe'
+        inner join public.orders as o on o.id = p.order_id
+        where
+            p.is_open and p.succeeded_at is null and p.amount_cents::text = n.amount
+            and p.currency::text = n.currency and n.charge is not null and n.charge <> all (p.declined_charges)
+            and (p.id::text = lower(n.payment)) is not false
+            -- A late one looks for its goods by itself; so does one whose goods became limited since, or whose hold
+            -- somebody ended.
+            and o.status = 'pending' and not exists (
+                select from private.limited_lines as l where l.order_id = o.id and l.hold_id is null
+            )
+        order by p.id
+        for no key update of p, o skip locked
+    ),
+
+    -- At most one of a payment, and of several that buy the same for one owner, or pay one payable, the first:
+    -- another finds it bought.
+    rival as (
+        select p.id, min(p.event_id) as event_id, bool_or(x.place > 1) as is_later
+        from paid as p
+        inner join public.payments as y on y.id = p.id
+        left join lateral (
+            select (
+                select count(distinct o.id) + 1
+                from paid as o
+                inner join public.payments as z on z.id = o.id
+                inner join public.order_items as j on j.order_id = z.order_id
+                where
+                    o.event_id < p.event_id and o.id <> p.id and j.buyer_id = i.buyer_id
+                    and (
+                        j.payable_id = i.payable_id
+                        or i.is_owned_once and j.item_id = i.item_id and j.option_id is not distinct from i.option_id
+                    )
+            ) as place
+            from public.order_items as i
+            where i.order_id = y.order_id and (i.is_owned_once or i.payable_id is not null)
+        ) as x on true
+        group by p.id
+    )
+
+    select
+        array_agg(r.event_id order by r.event_id), array_agg(r.id order by r.event_id),
+        array_agg(p.charge order by r.event_id), array_agg(p.order_id order by r.event_id)
+    into events, payments, charges, orders
+    from rival as r
+    inner join paid as p on p.id = r.id and p.event_id = r.event_id
+    where not coalesce(r.is_later, false);
+    if events is null then
+        return '{}';
+    end if;
+    if only_free then
+        perform set_config('lock_timeout', '100ms', true);
+        with line as (
+            select u.event_id, i.*
+            from unnest(events, payments) as u (event_id, payment_id)
+            inner join public.payments as p on p.id = u.payment_id
+            inner join public.order_items as i on i.order_id = p.order_id
+        ),
+
+        earner as (
+            select l.event_id, y.payee_id as user_id
+            from line as l
+            inner join private.payees_to_be(orders) as y on y.order_item_id = l.id
+            union
+            select l.event_id, l.buyer_id from line as l where private.is_platform(l.seller_id)
+        ),
+
+        free_payable as (
+            select a.id from public.payables as a
+            where a.id in (select l.payable_id from line as l)
+            order by a.id
             for no key update skip locked
         ),
 
-        named as (
-            select
-                e.id, e.object ->> 'id' as intent, e.object #>> '{metadata,payment_id}' as payment,
-                e.object ->> 'amount_received' as amount, upper(e.object ->> 'currency') as currency,
-                case
-                    when jsonb_typeof(e.object -> 'latest_charge') = 'object' then e.object #>> '{latest_charge,id}'
-                    else e.object ->> 'latest_charge'
-                end as charge
-            from event as e
+        free_item as (
+            select c.id from public.catalog_items as c
+            where c.id in (select l.item_id from line as l)
+            order by c.id
+            for no key update skip locked
         ),
 
-        paid as (
-            select n.id as event_id, p.id, n.charge
-            from named as n
-            inner join public.payments as p on p.provider_ref = n.intent and p.provider = 'stripe'
-            inner join public.orders as o on o.id = p.order_id
+        free_wallet as (
+            select w.user_id from public.wallets as w
+            where w.user_id in (select e.user_id from earner as e)
+            order by w.user_id
+            for no key update skip locked
+        ),
+
+        cart as (
+            select c.user_id, c.item_id, c.option_key, l.event_id
+            from line as l
+            inner join public.cart_items as c
+                on c.user_id = l.buyer_id and c.item_id = l.item_id and c.option_id is not distinct from l.option_id
+        ),
+
+        free_cart as (
+            select c.user_id, c.item_id, c.option_key from public.cart_items as c
+            where (c.user_id, c.item_id, c.option_key) in (select t.user_id, t.item_id, t.option_key from cart as t)
+            order by c.user_id, c.item_id, c.option_key
+            for update skip locked
+        ),
+
+        waiting as (
+            select l.event_id from line as l
             where
-                p.is_open and p.succeeded_at is null and p.amount_cents::text = n.amount
-                and p.currency::text = n.currency and n.charge is not null and n.charge <> all (p.declined_charges)
-                and (p.id::text = lower(n.payment)) is not false
-                -- A late one looks for its goods by itself.
-                and o.status = 'pending'
-            order by p.id
-            for no key update of p skip locked
-        ),
-
-        -- At most one of a payment, and of several that buy the same for one owner, or pay one payable, the first:
-        -- another finds it bought.
-        rival as (
-            select p.id, min(p.event_id) as event_id, bool_or(x.place > 1) as is_later
-            from paid as p
-            inner join public.payments as y on y.id = p.id
-            left join lateral (
-                select (
-                    select count(distinct o.id) + 1
-                    from paid as o
-                    inner join public.payments as z on z.id = o.id
-                    inner join public.order_items as j on j.order_id = z.order_id
-                    where
-                        o.event_id < p.event_id and o.id <> p.id and j.buyer_id = i.buyer_id
-                        and (
-                            j.payable_id = i.payable_id
-                            or i.is_owned_once and j.item_id = i.item_id and j.option_id is not distinct from i.option_id
-                        )
-                ) as place
-                from public.order_items as i
-                where i.order_id = y.order_id and (i.is_owned_once or i.payable_id is not null)
-            ) as x on true
-            group by p.id
+                l.payable_id is not null and l.payable_id not in (select f.id from free_payable as f)
+                or l.item_id is not null and l.item_id not in (select f.id from free_item as f)
+            union
+            select e.event_id
+            from earner as e
+            inner join public.wallets as w on w.user_id = e.user_id
+            where w.user_id not in (select f.user_id from free_wallet as f)
+            union
+            select t.event_id from cart as t
+            where
+                (t.user_id, t.item_id, t.option_key) not in (
+                    select f.user_id, f.item_id, f.option_key from free_cart as f
+                )
         )
 
         select
-            array_agg(r.event_id order by r.event_id), array_agg(r.id order by r.event_id),
-            array_agg(p.charge order by r.event_id)
-        into events, payments, charges
-        from rival as r
-        inner join paid as p on p.id = r.id and p.event_id = r.event_id
-        where not coalesce(r.is_later, false);
+            coalesce(array_agg(u.event_id order by u.event_id) filter (where w.event_id is not null), '{}'),
+            array_agg(u.event_id order by u.event_id) filter (where w.event_id is null),
+            array_agg(u.payment_id order by u.event_id) filter (where w.event_id is null),
+            array_agg(u.charge order by u.event_id) filter (where w.event_id is null)
+        into held, events, payments, charges
+        from unnest(events, payments, charges) as u (event_id, payment_id, charge)
+        left join waiting as w on w.event_id = u.event_id;
+        perform private.enqueue('process_events', jsonb_build_object('ids', jsonb_build_array(h.id)))
+        from unnest(held) as h (id);
         if events is null then
-            return '{}';
+            return held;
         end if;
-        perform from private.settle_payments(payments, charges);
-        update private.webhook_events as e set
-            status = 'processed', processed_at = now(), user_id = p.user_id,
-            payload = case when b.deleted_at is null then e.payload else private.without_persons(e.payload) end
-        from unnest(events, payments) as u (event_id, payment_id)
-        inner join public.payments as p on p.id = u.payment_id
-        inner join public.profiles as b on b.id = p.user_id
-        where e.id = u.event_id;
-        return events;
-    exception when others then
-        -- Undone. One of them does not settle with the others: smaller groups find out which, and that one says why
-        -- when it is processed by itself.
-        if half = 0 then
-            return '{}';
-        end if;
-    end;
-    return private.settle_batch(ids[:half]) || private.settle_batch(ids[half + 1:]);
+    else
+        -- In the order of docs/conventions.md. Settling does it again, which costs little; but it waits for wallets in
+        -- its own way, far longer than a group may.
+        perform private.lock_orders(orders);
+        perform from public.wallets as w
+        where w.user_id = any (array(select y.payee_id from private.payees_to_be(orders) as y))
+        order by w.user_id
+        for no key update;
+    end if;
+    perform from private.settle_payments(payments, charges);
+    update private.webhook_events as e set
+        status = 'processed', processed_at = now(), user_id = p.user_id,
+        payload = case when b.deleted_at is null then e.payload else private.without_persons(e.payload) end
+    from unnest(events, payments) as u (event_id, payment_id)
+    inner join public.payments as p on p.id = u.payment_id
+    inner join public.profiles as b on b.id = p.user_id
+    where e.id = u.event_id;
+    return events || held;
 end
 $$;
 
-comment on function private.settle_batch(bigint[]) is
-'Settles those of these events that are the first try of a plain success, together; returns their ids. The others are '
-'untouched: process_webhook_event() says what becomes of each. Rows that somebody holds are passed over.';
-grant execute on function private.settle_batch(bigint[]) to avenue_worker;
+comment on function private.settle_batch(bigint[], boolean) is
+'Settles those of these events that are the first try of a plain success, together, all or none; returns their ids. The '
+'others are untouched: process_webhook_event() says what becomes of each. Waits for nobody for long: 55P03 then, and '
+'with only_free those whose rows somebody holds are left to jobs of their own, their ids returned too.';
+grant execute on function private.settle_batch(bigint[], boolean) to avenue_worker;
 
 create function private.enqueue_due_webhook_events() returns integer
 language plpgsql

@@ -99,7 +99,7 @@ def test_28_several_at_once_are_several(market: Market) -> None:
     assert sorted(settled) == sorted(events)
     tips = market.rows("select amount_cents from public.tips where sender_id = %s order by amount_cents", sender)
     assert [row["amount_cents"] for row in tips] == [100, 101, 102]
-    # A batch that failed and is tried again finds nothing to do.
+    # A group whose answer was lost is tried again and finds nothing to do.
     assert market.worker("select private.settle_batch(%s::bigint[])", events) == []
 
 

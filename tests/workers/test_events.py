@@ -79,10 +79,10 @@ def test_one_that_fails_keeps_no_other_back(database: Database, paid: list[dict[
 def test_what_cannot_be_settled_together_is_settled_one_by_one(
     services: Services, database: Database, paid: list[dict[str, Any]]
 ) -> None:
-    body = database.value("select pg_get_functiondef('private.settle_batch(bigint[])'::regprocedure)")
+    body = database.value("select pg_get_functiondef('private.settle_batch(bigint[], boolean)'::regprocedure)")
     database.run(
-        "create or replace function private.settle_batch(ids bigint[]) returns bigint[] language plpgsql as "
-        "$$ begin raise exception 'not today'; end $$"
+        "create or replace function private.settle_batch(ids bigint[], only_free boolean default false) "
+        "returns bigint[] language plpgsql as $$ begin raise exception 'not today'; end $$"
     )
     try:
         store(database, paid)
