@@ -9,6 +9,7 @@ from workers.mail import Mailer
 from workers.providers import PaymentProvider
 from workers.providers.stripe import StripeProvider
 from workers.settings import Settings
+from workers.settling import Settlement
 from workers.storage import Storage
 
 
@@ -20,6 +21,7 @@ class Services:
     db: Database
     storage: Storage
     providers: dict[str, PaymentProvider]
+    settlement: Settlement
     mailer: Mailer | None = None
 
     @property
@@ -40,22 +42,29 @@ def _stripe_provider(settings: Settings) -> StripeProvider:
 async def open_services(
     settings: Settings, name: str, *, connections: int = 0, wait: bool = False
 ) -> AsyncIterator[Services]:
-    """Open all connections, close them afterwards. `connections`: how many this process needs at least.
+    """Open all connections, close them afterwards.
 
-    With `wait`, raise DatabaseUnavailable if there is no database.
+    `connections`: how many this process needs at least, because it runs jobs; then it has one more for settling. With
+    `wait`, raise DatabaseUnavailable if there is no database.
     """
     async with AsyncExitStack() as stack:
-        db = Database(
-            settings.database_url.get_secret_value(),
-            size=max(settings.database_pool_size, connections),
-            timeout=settings.database_timeout_seconds,
-            name=name,
-        )
-        stack.push_async_callback(db.close)
-        await db.open(wait=wait)
+
+        async def database(size: int) -> Database:
+            opened = Database(
+                settings.database_url.get_secret_value(),
+                size=size,
+                timeout=settings.database_timeout_seconds,
+                name=name,
+            )
+            stack.push_async_callback(opened.close)
+            await opened.open(wait=wait)
+            return opened
+
+        db = await database(max(settings.database_pool_size, connections))
+        settlement = Settlement(await database(1) if connections else db)
         key = settings.secret_key.get_secret_value() if settings.secret_key else ""
         storage = Storage(settings.supabase_url, key, settings.client_url)
         stack.push_async_callback(storage.close)
         stripe = _stripe_provider(settings)
         stack.push_async_callback(stripe.close)
-        yield Services(settings, db, storage, {stripe.name: stripe}, Mailer.from_settings(settings))
+        yield Services(settings, db, storage, {stripe.name: stripe}, settlement, Mailer.from_settings(settings))

@@ -42,18 +42,18 @@ PENDING = "select id from private.webhook_events where status = 'pending' order 
 
 
 def work(database: Database, groups: Sequence[Sequence[int]], workers: int = WORKERS) -> int:
-    """Runs process_events() for each group, so many at once. A job whose database went away is tried again, as the
-    queue does; how many were.
+    """Runs process_events() for each group, as so many worker processes do that run one job at a time. A job whose
+    database went away is tried again, as the queue does; how many were.
     """
 
     async def run() -> int:
         settings = Settings(database_url=database.url("avenue_worker"))  # type: ignore[arg-type]
         waiting = [list(group) for group in groups][::-1]
         lost = 0
-        async with open_services(settings, "avenue-jobs", connections=2 * workers + 2, wait=True) as services:
 
-            async def job() -> None:
-                nonlocal lost
+        async def worker() -> None:
+            nonlocal lost
+            async with open_services(settings, "avenue-jobs", connections=2, wait=True) as services:
                 while waiting:
                     group = waiting.pop()
                     try:
@@ -62,9 +62,10 @@ def work(database: Database, groups: Sequence[Sequence[int]], workers: int = WOR
                         lost += 1
                         waiting.append(group)
 
+        async with open_services(settings, "avenue-jobs", connections=2, wait=True) as services:
             with queue.replace_connector(PsycopgConnector()):
                 await queue.open_async(services.db.pool)
-                await asyncio.gather(*(job() for _ in range(workers)))
+                await asyncio.gather(*(worker() for _ in range(workers)))
         return lost
 
     return asyncio.run(run())

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 from procrastinate.exceptions import AlreadyEnqueued
 
 from workers import logs
@@ -21,8 +20,6 @@ BATCH = 100
 FORGET_BATCH = 1000
 # A provider's list may show an event a little later than its time says.
 OVERLAP = timedelta(hours=1)
-# Somebody else has a row for longer than a group waits.
-HELD = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 
 
 @task("process_events")
@@ -32,7 +29,7 @@ async def process_events(services: Services, ids: list[int]) -> None:
     One that fails does not keep the others back.
     """
     failure: Exception | None = None
-    settled = await settle(services, ids)
+    settled = await services.settlement.settle(ids)
     applied = bool(settled)
     for event_id in (event_id for event_id in ids if event_id not in settled):
         try:
@@ -53,36 +50,6 @@ async def process_events(services: Services, ids: list[int]) -> None:
             await queue.tasks["read_missing_fees"].configure(queueing_lock="read_missing_fees").defer_async()
     if failure is not None:
         raise failure
-
-
-async def settle(services: Services, ids: Sequence[int]) -> set[int]:
-    """Settle those of these events that are no more than a payment's success, together; which are dealt with.
-
-    Each group is a transaction of its own. One that fails is undone and split, the earlier half first, until what does
-    not settle with others is alone: it says what is wrong when it is applied by itself.
-    """
-    settled: set[int] = set()
-    waiting = [(ids[start : start + BATCH], False) for start in range(0, len(ids), BATCH)][::-1]
-    while waiting:
-        group, only_free = waiting.pop()
-        # One alone gains nothing by it.
-        if len(group) == 1:
-            continue
-        try:
-            settled.update(await services.db.call("settle_batch", group, only_free))
-        except DatabaseUnavailable:
-            raise
-        except Exception as error:
-            # The first line: what follows is where in the database's functions.
-            why = f"{type(error).__name__}: {error}".partition("\n")[0]
-            log.warning("events not settled together", count=len(group), error=why)
-            if isinstance(error, HELD) and not only_free:
-                # Who holds the row delays its events only: the others do without them.
-                waiting.append((group, True))
-            else:
-                half = len(group) // 2
-                waiting += [(group[half:], only_free), (group[:half], only_free)]
-    return settled
 
 
 @task("enqueue_due_events", retry=False)
