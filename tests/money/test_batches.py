@@ -263,8 +263,10 @@ DUMP = {
     "join public.payments as p on p.id = r.payment_id join public.orders as o on o.id = p.order_id where {mine}",
     "reviews": "select t.order_item_id, r.seller_id from public.sale_reviews as r "
     "join public.transactions as t on t.id = r.transaction_id",
-    "notifications": "select n.user_id, n.type, n.title, n.message, n.related_type, coalesce(t.order_item_id, n.related_id) "
-    "from public.notifications as n left join public.tips as t on t.id = n.related_id left join public.order_items as i on i.id = n.related_id "
+    "notifications": "select n.user_id, n.type, n.title, n.message, n.related_type, "
+    "coalesce(t.order_item_id, n.related_id) "
+    "from public.notifications as n left join public.tips as t on t.id = n.related_id "
+    "left join public.order_items as i on i.id = n.related_id "
     "left join public.orders as o on o.id = coalesce(i.order_id, n.related_id) where {mine}",
 }
 
