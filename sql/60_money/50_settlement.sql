@@ -33,17 +33,21 @@ $$;
 comment on function private.free_wallets(uuid[]) is
 'For the workers: locks these wallets, ending requests of the API that keep one and do not come to an end.';
 
-create function private.lock_wallets(user_ids uuid[]) returns void
+create function private.lock_wallets(user_ids uuid[], is_patient boolean default true) returns void
 language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 begin
     -- Not for the API's own: what is locked in a block with an exception handler does not show whose it is. Nor without
-    -- need, as the block costs a transaction of its own: nobody has locked a row that says nothing of it.
+    -- need, as the block costs a transaction of its own: whoever wrote last in a row is seldom still at it.
     if
-        session_user <> 'authenticator'
-        and exists (select from public.wallets as w where w.user_id = any (user_ids) and w.xmax <> '0'::xid)
+        is_patient and session_user <> 'authenticator' and exists (
+            select from public.wallets as w
+            where
+                w.user_id = any (user_ids)
+                and age(w.xmax) <= age(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::xid)
+        )
     then
         perform private.free_wallets(user_ids);
     end if;
@@ -51,7 +55,8 @@ begin
 end
 $$;
 
-comment on function private.lock_wallets(uuid[]) is 'Locks wallets in the one order every flow uses.';
+comment on function private.lock_wallets(uuid[], boolean) is
+'Locks wallets in the one order every flow uses. Not patient: as long as the caller''s lock_timeout lets it.';
 
 create function private.split_signed(total bigint, weights bigint[]) returns bigint[]
 language plpgsql
@@ -297,7 +302,7 @@ comment on function private.payees_to_be(uuid[]) is
 'Who will earn what of the paid lines of these orders; nobody what the platform sells.';
 
 -- Books payments whose money is certain, many at once: one statement a table. One event and a batch are the same code.
-create function private.settle_payments(payments uuid[], charges text[])
+create function private.settle_payments(payments uuid[], charges text[], is_patient boolean default true)
 returns table (payment_id uuid, outcome text)
 language plpgsql
 set search_path = ''
@@ -339,7 +344,7 @@ begin
                     where i.order_id = p.order_id and private.is_platform(i.seller_id)
                 )
             )
-    ));
+    ), is_patient);
     delivered := private.deliverable_orders(orders);
     perform private.deliver_orders(delivered);
 
@@ -486,7 +491,7 @@ begin
 end
 $$;
 
-comment on function private.settle_payments(uuid[], text[]) is
+comment on function private.settle_payments(uuid[], text[], boolean) is
 'Settles locked payments with the charges that paid them, each once: grants, one transaction with its payees and one '
 'sale journal per line. Says of each settled, already_settled, or refunding when the goods are gone; a payment from a '
 'wallet fails then (item_not_available). No two of them may be for the same thing of one owner.';

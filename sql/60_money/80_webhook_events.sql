@@ -929,16 +929,8 @@ begin
         if events is null then
             return held;
         end if;
-    else
-        -- In the order of docs/conventions.md. Settling does it again, which costs little; but it waits for wallets in
-        -- its own way, far longer than a group may.
-        perform private.lock_orders(orders);
-        perform from public.wallets as w
-        where w.user_id = any (array(select y.payee_id from private.payees_to_be(orders) as y))
-        order by w.user_id
-        for no key update;
     end if;
-    perform from private.settle_payments(payments, charges);
+    perform from private.settle_payments(payments, charges, is_patient => false);
     update private.webhook_events as e set
         status = 'processed', processed_at = now(), user_id = p.user_id,
         payload = case when b.deleted_at is null then e.payload else private.without_persons(e.payload) end
