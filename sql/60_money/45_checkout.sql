@@ -215,8 +215,9 @@ begin
         from jsonb_array_elements(wanted) with ordinality as w (line, no)
         order by (w.line ->> 'item_id')::uuid
     loop
-        -- The only look at the item: what is checked here is what is written and charged. Locked, so that it is the last
-        -- committed state and the item stays; a seller may go on editing, as if the order had been a moment earlier.
+        -- The only look at the item: what is checked here is what is written and charged. Locked, so that it is the
+        -- last committed state and the item stays; a seller may go on editing, as if the order had been a moment
+        -- earlier.
         if item.id is distinct from asked.item_id then
             select * into item from public.catalog_items as c where c.id = asked.item_id for key share;
         end if;
@@ -298,7 +299,8 @@ begin
         foreach line in array lines loop
             if line.kind = asked_kind and line.problem is null then
                 asked_lines := asked_lines || row(
-                    line.line_no, line.item_id, line.option_id, line.quantity, line.unit_price_cents, line.details, buyer
+                    line.line_no, line.item_id, line.option_id, line.quantity, line.unit_price_cents, line.details,
+                    buyer
                 )::private.wanted_line;
             end if;
         end loop;
@@ -342,9 +344,9 @@ end
 $$;
 
 comment on function private.read_lines(uuid, jsonb, text) is
-'The lines of an order from [{item_id, option_id, quantity, offered_price_cents, shown_price_cents, details}], in that '
-'order, each item read once, locked; sent to a country (ISO 3166), if anything is. The one place that prices a line. Of '
-'a line with a problem nothing else is said.';
+'The lines of an order from [{item_id, option_id, quantity, offered_price_cents, shown_price_cents, details}], in '
+'that order, each item read once, locked; sent to a country (ISO 3166), if anything is. The one place that prices a '
+'line. Of a line with a problem nothing else is said.';
 
 -- Comes before the holds themselves, so that an item is locked last and others wait for no more than the commit.
 create function private.begin_holds(

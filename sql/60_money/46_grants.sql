@@ -82,8 +82,8 @@ comment on function private.grant_orders(uuid[]) is
 'Grants what each line of these orders bought, in their order, and ends their holds. 23505 when somebody got it in the '
 'same instant.';
 
--- Whoever paid for the same and got nothing, because a refund failed after it was bought or held again, comes before the
--- shop: the same owner by another line first, of one of a kind and of copies then whoever paid first.
+-- Whoever paid for the same and got nothing, because a refund failed after it was bought or held again, comes before
+-- the shop: the same owner by another line first, of one of a kind and of copies then whoever paid first.
 create function private.heirs_of(freed private.freed_piece[], besides uuid[] default '{}') returns uuid[]
 language plpgsql
 stable
