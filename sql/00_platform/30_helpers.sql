@@ -85,10 +85,10 @@ begin
     if jsonb_typeof(value) <> 'object' then
         perform private.fail(code, 'not an object');
     end if;
-    select string_agg(k.key, ', ' order by k.key) into foreign_keys
-    from jsonb_object_keys(value) as k (key)
-    where k.key <> all (allowed);
-    if foreign_keys is not null then
+    if value - allowed <> '{}' then
+        select string_agg(k.key, ', ' order by k.key) into foreign_keys
+        from jsonb_object_keys(value) as k (key)
+        where k.key <> all (allowed);
         perform private.fail(
             code, format('unknown: %s; known: %s', left(foreign_keys, 200), array_to_string(allowed, ', '))
         );

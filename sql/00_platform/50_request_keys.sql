@@ -60,12 +60,16 @@ comment on function private.claim_request(uuid, text, text, jsonb) is
 'Request: every argument that matters, normalised. Errors: idempotency_key_invalid, idempotency_key_reused.';
 
 create function private.answer_request(caller uuid, purpose text, key text, answer jsonb) returns void
-language sql
+language plpgsql
 security definer
 set search_path = ''
 as $$
-    update private.request_keys as k set answer = answer_request.answer
-    where k.caller = answer_request.caller and k.purpose = answer_request.purpose and k.key = answer_request.key
+begin
+    if answer_request.key is not null then
+        update private.request_keys as k set answer = answer_request.answer
+        where k.caller = answer_request.caller and k.purpose = answer_request.purpose and k.key = answer_request.key;
+    end if;
+end
 $$;
 
 comment on function private.answer_request(uuid, text, text, jsonb) is

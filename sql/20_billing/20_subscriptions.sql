@@ -72,13 +72,17 @@ comment on column public.subscriptions.cancel_at is 'Scheduled end.';
 create trigger touch_updated_at before update on public.subscriptions
 for each row execute function private.touch_updated_at();
 
+-- In plpgsql, which keeps its plan: each line of an order asks.
 create function private.active_plan(user_id uuid, family public.plan_family) returns public.plans
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-    select pl
+declare
+    plan public.plans;
+begin
+    select pl.* into plan
     from public.plans as pl
     where pl.family = active_plan.family
     order by
@@ -99,19 +103,23 @@ as $$
                 )
         ) desc,
         pl.sort_order
-    limit 1
+    limit 1;
+    return plan;
+end
 $$;
 comment on function private.active_plan(uuid, public.plan_family) is
 'The plan in force for a user in a family: partner accounts are creator_ultimate_for_friends, then a subscription that '
 'is active, trialing or past_due and not over for more than 3 days, else the free plan.';
 
 create function private.seller_plan(seller uuid) returns public.plans
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-    select private.active_plan(seller, 'creator')
+begin
+    return private.active_plan(seller, 'creator');
+end
 $$;
 comment on function private.seller_plan(uuid) is
 'The creator plan in force for a seller: commission and featured limit. Never null.';

@@ -92,20 +92,25 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'The detail names what was sent for the item and is not known or not allowed.');
 
 create function private.sale_terms(kind text, seller_id uuid, out tier text, out commission_bps integer)
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select
-        p.tier,
-        case
-            when k.proceeds = 'platform' or private.is_platform(sale_terms.seller_id) then 10000
-            when k.commission = 'none' then 0
-            else p.commission_bps
-        end
-    from private.kinds as k
-    cross join private.seller_plan(sale_terms.seller_id) as p
-    where k.kind = sale_terms.kind
+declare
+    sold private.kinds;
+    plan public.plans;
+begin
+    select * into sold from private.kinds as k where k.kind = sale_terms.kind;
+    if sold.kind is not null then
+        plan := private.seller_plan(sale_terms.seller_id);
+        tier := plan.tier;
+        commission_bps := case
+            when sold.proceeds = 'platform' or private.is_platform(sale_terms.seller_id) then 10000
+            when sold.commission = 'none' then 0
+            else plan.commission_bps
+        end;
+    end if;
+end
 $$;
 comment on function private.sale_terms(text, uuid) is
 'The seller''s plan and the commission (basis points) of a sale of this kind now: all of it for what the platform '

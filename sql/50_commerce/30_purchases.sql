@@ -46,6 +46,8 @@ create index purchases_owner_id_item_id_idx on public.purchases (owner_id, item_
 create index purchases_owner_id_purchased_at_idx on public.purchases (owner_id, purchased_at desc);
 create index purchases_payer_id_idx on public.purchases (payer_id);
 create index purchases_item_id_idx on public.purchases (item_id);
+-- Who may have paid and got nothing, see heirs_of(): few of an item's.
+create index purchases_refunded_idx on public.purchases (item_id) where revoked_reason in ('refunded', 'declined');
 create index purchases_option_id_idx on public.purchases (option_id, item_id) where option_id is not null;
 
 comment on constraint purchases_option_id_fkey on public.purchases is

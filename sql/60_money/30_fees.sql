@@ -1,5 +1,5 @@
 -- What providers charge, and how one charge over several sellers is split to the cent.
--- Functions that settlement calls are plpgsql even where one expression would do: it keeps their plans, while a SQL
+-- Functions that checkout and settlement call are plpgsql even where one expression would do: it keeps their plans, while a SQL
 -- function that cannot be inlined is planned at every call.
 
 create type public.payment_provider as enum ('stripe', 'paypal', 'wallet');
@@ -25,16 +25,20 @@ comment on column public.fee_schedules.fixed_cents is 'Fixed part per charge, ce
 
 create function private.processing_fee(provider public.payment_provider, amount_cents bigint, currency text)
 returns bigint
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select (processing_fee.amount_cents * f.percent_bps + 5000) / 10000 + f.fixed_cents
-    from public.fee_schedules as f
-    where
-        f.provider = processing_fee.provider and f.currency = processing_fee.currency and f.valid_from <= now()
-    order by f.valid_from desc
-    limit 1
+begin
+    return (
+        select (processing_fee.amount_cents * f.percent_bps + 5000) / 10000 + f.fixed_cents
+        from public.fee_schedules as f
+        where
+            f.provider = processing_fee.provider and f.currency = processing_fee.currency and f.valid_from <= now()
+        order by f.valid_from desc
+        limit 1
+    );
+end
 $$;
 
 comment on function private.processing_fee(public.payment_provider, bigint, text) is

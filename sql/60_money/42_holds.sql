@@ -110,12 +110,37 @@ where i.payable_id is null and (i.is_held or c.stock is not null or o.stock is n
 comment on view private.limited_lines is
 'Order lines that cannot be delivered without a hold, and the hold they have; pieces is how many they need.';
 
+create function private.lock_heirlooms(orders uuid[]) returns void
+language plpgsql
+set search_path = ''
+as $$
+declare
+    goods record;
+begin
+    for goods in
+        select k.kind, array_agg(distinct h.item_id) as items
+        from private.holds as h
+        inner join public.purchases as p on p.item_id = h.item_id and p.revoked_reason in ('refunded', 'declined')
+        inner join private.kinds as k on k.kind = p.kind and 'lock_own' = any (k.hooks)
+        where h.order_id = any (orders)
+        group by k.kind
+        order by k.kind
+    loop
+        perform private.dispatch_lock_own(goods.kind, goods.items);
+    end loop;
+end
+$$;
+comment on function private.lock_heirlooms(uuid[]) is
+'Locks the items'' own rows, which come before their stocks, where what these orders hold may go to somebody who paid '
+'for the same: see heirs_of().';
+
 create function private.lock_stock(orders uuid[]) returns void
 language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 begin
+    perform private.lock_heirlooms(lock_stock.orders);
     perform from public.catalog_items as c
     where
         c.id in (select l.item_id from private.limited_lines as l where l.order_id = any (orders))
@@ -253,6 +278,7 @@ declare
     line record;
     before integer;
     problem text;
+    has_unique boolean := false;
 begin
     -- By item, so that no two orders wait for each other; what can be bought repeatedly may be in several lines.
     for line in
@@ -266,19 +292,23 @@ begin
         group by l.item_id, l.option_id, l.is_unique, l.is_exclusive
         order by l.item_id, l.option_id
     loop
-        -- What the buyer holds already goes over, so that nobody comes in between.
-        update private.holds as h set order_id = new_order, quantity = line.pieces, created_at = now()
-        from (
-            select o.id, o.quantity from private.holds as o
-            where
-                o.order_id = any (earlier) and o.item_id = line.item_id
-                and o.option_id is not distinct from line.option_id
-            order by o.id
-            limit 1
-        ) as b
-        where h.id = b.id
-        returning b.quantity into before;
-        continue when before = line.pieces;
+        has_unique := has_unique or line.is_unique;
+        before := null;
+        if earlier <> '{}' then
+            -- What the buyer holds already goes over, so that nobody comes in between.
+            update private.holds as h set order_id = new_order, quantity = line.pieces, created_at = now()
+            from (
+                select o.id, o.quantity from private.holds as o
+                where
+                    o.order_id = any (earlier) and o.item_id = line.item_id
+                    and o.option_id is not distinct from line.option_id
+                order by o.id
+                limit 1
+            ) as b
+            where h.id = b.id
+            returning b.quantity into before;
+            continue when before = line.pieces;
+        end if;
         problem := null;
         if before is null then
             -- Money that came late waits for whoever is just taking it.
@@ -314,10 +344,14 @@ begin
             perform private.fail(problem, line.item_id::text);
         end if;
     end loop;
+    if not has_unique then
+        return;
+    end if;
     -- Sold or withdrawn while this waited for another buyer's hold to end.
-    select l.item_id::text into problem from private.limited_lines as l
-    inner join public.catalog_items as c on c.id = l.item_id and not c.is_buyable
-    where l.order_id = new_order and l.is_unique
+    select c.id::text into problem
+    from public.order_items as i
+    inner join public.catalog_items as c on c.id = i.item_id and c.is_unique and not c.is_buyable
+    where i.order_id = new_order and i.payable_id is null
     limit 1;
     if problem is not null then
         perform private.fail('item_sold', problem);
@@ -328,32 +362,52 @@ comment on function private.hold_lines(uuid, uuid[], boolean) is
 'Holds what an order''s lines need that it does not hold yet, or fails: item_reserved, item_sold, item_not_available. '
 'What its buyer''s earlier orders hold of the same goes over to it. Late: its money has arrived.';
 
+create type private.freed_piece as (
+    item_id uuid,
+    option_id uuid,
+    owner_id uuid,
+    is_single boolean,
+    is_owned_once boolean,
+    pieces bigint
+);
+comment on type private.freed_piece is
+'Something limited that is free: what somebody owned, or (owner and is_owned_once null) an order held.';
+
 create function private.release_holds(orders uuid[]) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
+    gone private.freed_piece[];
     freed record;
 begin
-    for freed in
-        with gone as (
-            delete from private.holds as h where h.order_id = any (orders) returning h.*
-        )
+    perform private.lock_heirlooms(release_holds.orders);
+    with ended as (
+        delete from private.holds as h where h.order_id = any (release_holds.orders) returning h.*
+    )
 
-        select g.item_id, g.option_id, sum(g.quantity)::integer as quantity
-        from gone as g
+    select array_agg(row(e.item_id, e.option_id, null, e.is_single, null, e.quantity)::private.freed_piece)
+    into gone from ended as e;
+    if gone is null then
+        return;
+    end if;
+    for freed in
+        select g.item_id, g.option_id, sum(g.pieces)::integer as pieces
+        from unnest(gone) as g
         inner join public.catalog_items as c on c.id = g.item_id
         left join public.catalog_options as o on o.id = g.option_id
         where c.stock > 1 or o.stock is not null
         group by g.item_id, g.option_id
         order by g.item_id, g.option_id
     loop
-        perform private.take_stock(freed.item_id, freed.option_id, -freed.quantity);
+        perform private.take_stock(freed.item_id, freed.option_id, -freed.pieces);
     end loop;
+    perform private.restore_purchases(private.heirs_of(gone));
 end
 $$;
 comment on function private.release_holds(uuid[]) is
-'Gives back what these orders held and did not buy. Of several orders lock_stock() first.';
+'Gives up what these orders held and did not buy: to whoever paid for the same and got nothing, else to the shop. Of '
+'several orders lock_stock() first.';
 
 create function private.end_holds(item_id uuid) returns integer
 language plpgsql

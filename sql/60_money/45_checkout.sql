@@ -2,23 +2,28 @@
 -- complete inside it; a card payment is started by the worker and settled by the provider's event.
 
 create function private.order_summary(order_id uuid) returns jsonb
-language sql
+language plpgsql
 stable
 set search_path = ''
 as $$
-    select jsonb_build_object(
-        'order_id', o.id, 'order_number', o.order_number, 'status', o.status, 'total_cents', o.total_cents,
-        'currency', o.currency, 'payment_id', p.id, 'provider', p.provider, 'payment_status', p.status,
-        'expires_at', p.expires_at,
-        'start_url', case
-            when p.status = 'requires_payment' then private.workers_link('/functions/v1/payments/' || p.id || '/start')
-        end
-    )
-    from public.orders as o
-    left join public.payments as p on p.order_id = o.id
-    where o.id = order_summary.order_id
-    order by p.created_at desc
-    limit 1
+begin
+    return (
+        select jsonb_build_object(
+            'order_id', o.id, 'order_number', o.order_number, 'status', o.status, 'total_cents', o.total_cents,
+            'currency', o.currency, 'payment_id', p.id, 'provider', p.provider, 'payment_status', p.status,
+            'expires_at', p.expires_at,
+            'start_url', case
+                when p.status = 'requires_payment'
+                    then private.workers_link('/functions/v1/payments/' || p.id || '/start')
+            end
+        )
+        from public.orders as o
+        left join public.payments as p on p.order_id = o.id
+        where o.id = order_summary.order_id
+        order by p.created_at desc
+        limit 1
+    );
+end
 $$;
 
 comment on function private.order_summary(uuid) is
@@ -118,61 +123,6 @@ comment on function public.set_hold_limit(uuid, integer) is
 'Audited. Errors: user_not_found, invalid_hold_limit.';
 grant execute on function public.set_hold_limit(uuid, integer) to authenticated;
 
-create function private.begin_holds(buyer uuid, items uuid[]) returns timestamptz
-language plpgsql
-set search_path = ''
-as $$
-declare
-    limits private.settings;
-    allowed integer;
-    paused private.hold_periods;
-    held bigint;
-    until timestamptz;
-    stamp constant text := 'YYYY-MM-DD"T"HH24:MI:SS"Z"';
-begin
-    select * into strict limits from private.settings;
-    delete from private.hold_periods as h where h.user_id = buyer and h.ends_at + limits.hold_pause <= now();
-    select * into paused from private.hold_periods as h
-    where h.user_id = buyer and h.item_id = any (items) and h.ends_at <= now()
-    order by h.ends_at desc
-    limit 1;
-    if paused.item_id is not null then
-        perform private.fail(
-            'hold_paused',
-            format('%s: until %s', paused.item_id, to_char((paused.ends_at + limits.hold_pause) at time zone 'utc', stamp))
-        );
-    end if;
-    insert into private.hold_periods as h (user_id, item_id, ends_at)
-    select buyer, u.item_id, now() + limits.reservation_period from unnest(items) as u (item_id)
-    on conflict on constraint hold_periods_pkey do update set renewals = h.renewals + 1;
-
-    allowed := coalesce(
-        (select l.max_holds from private.hold_limits as l where l.user_id = buyer), limits.holds_per_account
-    );
-    select count(*), min(greatest(h.ends_at, now())) into held, until
-    from private.holds as r
-    inner join public.orders as o on o.id = r.order_id
-    left join private.hold_periods as h on h.user_id = o.user_id and h.item_id = r.item_id
-    where
-        o.user_id = buyer
-        -- Not what there is no end of: such a hold only keeps the exclusive option from others.
-        and (
-            exists (select from public.catalog_items as c where c.id = r.item_id and c.stock is not null)
-            or exists (select from public.catalog_options as p where p.id = r.option_id and p.stock is not null)
-        );
-    if held > allowed then
-        perform private.fail(
-            'too_many_holds', format('at most %s; until %s', allowed, to_char(until at time zone 'utc', stamp))
-        );
-    end if;
-    return (select min(h.ends_at) from private.hold_periods as h where h.user_id = buyer and h.item_id = any (items));
-end
-$$;
-
-comment on function private.begin_holds(uuid, uuid[]) is
-'Begins or renews a buyer''s holds of items reserved before; when the first of them ends. Errors: hold_paused, '
-'too_many_holds; their details say until when.';
-
 -- A checkout may go on for seconds, by a slow filter on its answer, and then be undone: a hold that no limit counts.
 create function private.claim_item(item_id uuid) returns boolean
 language plpgsql
@@ -231,26 +181,28 @@ comment on type private.order_line is
 'A line to be ordered as its item was at one instant, and what is wrong with it (an error code and its detail), if '
 'anything.';
 
+-- One line after the other, by what keeps its plan: an order has few, and one statement over all of them took longer to
+-- prepare than these take to run.
 create function private.read_lines(buyer uuid, wanted jsonb, country text default null)
-returns setof private.order_line
+returns private.order_line[]
 language plpgsql
 set search_path = ''
 as $$
 declare
-    lines private.order_line[];
+    lines private.order_line[] := array_fill(null::private.order_line, array[jsonb_array_length(wanted)]);
+    line private.order_line;
     asked record;
-    facts private.line_facts[] := '{}';
+    item public.catalog_items;
+    option public.catalog_options;
+    price record;
+    terms record;
+    kinds text[] := '{}';
+    asked_kind text;
+    asked_lines private.wanted_line[] := '{}';
+    fact private.line_facts;
+    blocked uuid[] := array(select private.blocked_ids());
 begin
-    -- The only look at the items: what is checked here is what is written and charged. Locked, so that it is the last
-    -- committed state and the item stays; a seller may go on editing, as if the order had been a moment earlier.
-    with item as materialized (
-        select c.* from public.catalog_items as c
-        where c.id in (select (w.line ->> 'item_id')::uuid from jsonb_array_elements(wanted) as w (line))
-        order by c.id
-        for key share
-    ),
-
-    line as (
+    for asked in
         select
             w.no,
             (w.line ->> 'item_id')::uuid as item_id,
@@ -259,98 +211,223 @@ begin
             (w.line ->> 'offered_price_cents')::bigint as offered_cents,
             -- The most a piece may cost: what the cart showed, or what the client says it showed.
             coalesce(w.line ->> 'shown_price_cents', w.line ->> 'offered_price_cents')::bigint as agreed_cents,
-            coalesce(w.line -> 'details', '{}') as details,
-            count(*) over (partition by w.line ->> 'item_id', w.line ->> 'option_id') as times
+            coalesce(w.line -> 'details', '{}') as details
         from jsonb_array_elements(wanted) with ordinality as w (line, no)
-    )
-
-    select array_agg(row(
-        l.no, c.kind, l.item_id, l.option_id, null, c.seller_id,
-        c.title || case when o.id is null then '' else ' (' || o.title || ')' end, null, null, null, null, l.details,
-        u.cents, l.quantity, 0, 0, terms.tier, terms.commission_bps, c.is_repeatable, n.is_counted,
-        private.is_limited(c), not c.is_repeatable and not n.is_counted, c.requires_shipping, e.problem,
-        case
-            when e.problem = 'price_too_low' then format('%s: minimum is %s cents', l.item_id, u.least_cents)
-            when e.problem = 'option_not_available' then l.option_id::text
-            else l.item_id::text
-        end
-    )::private.order_line order by l.no) into lines
-    from line as l
-    -- Who blocked the buyer, or was blocked by them, sells them nothing; what the buyer cannot see does not exist.
-    left join item as c
-        on
-            c.id = l.item_id and c.seller_id <> all (array(select private.blocked_ids()))
-            and (c.is_visible or c.seller_id = buyer or private.owns_item(buyer, c.id))
-    left join public.catalog_options as o on o.id = l.option_id and o.item_id = c.id and o.is_active
-    left join lateral private.sale_terms(c.kind, c.seller_id) as terms on true
-    cross join lateral (
-        select coalesce(c.stock > 1, false) or coalesce(o.stock > 1, false) as is_counted
-    ) as n
-    cross join lateral private.price_of(
-        coalesce(o.price_cents, c.price_cents), case when o.id is null then c.minimum_price_cents end,
-        l.offered_cents, l.agreed_cents
-    ) as u
-    cross join lateral (
-        select case
-            when c.id is null then 'item_not_available'
-            when l.option_id is not null and o.id is null then 'option_not_available'
-            when l.times > 1 and not c.is_repeatable then 'duplicate_item'
-            when c.seller_id = buyer then 'own_item'
-            when not c.is_repeatable and not n.is_counted and exists (
+        order by (w.line ->> 'item_id')::uuid
+    loop
+        -- The only look at the item: what is checked here is what is written and charged. Locked, so that it is the
+        -- last committed state and the item stays; a seller may go on editing, as if the order had been a moment
+        -- earlier.
+        if item.id is distinct from asked.item_id then
+            select * into item from public.catalog_items as c where c.id = asked.item_id for key share;
+        end if;
+        -- Who blocked the buyer, or was blocked by them, sells them nothing; what the buyer cannot see does not exist.
+        if item.seller_id = any (blocked)
+            or not (item.is_visible or item.seller_id = buyer or private.owns_item(buyer, item.id))
+        then
+            item := null;
+        end if;
+        option := null;
+        if asked.option_id is not null and item.id is not null then
+            select * into option from public.catalog_options as o
+            where o.id = asked.option_id and o.item_id = item.id and o.is_active;
+        end if;
+        line := null;
+        line.line_no := asked.no;
+        line.item_id := asked.item_id;
+        line.option_id := asked.option_id;
+        line.quantity := asked.quantity;
+        line.is_counted := coalesce(item.stock > 1, false) or coalesce(option.stock > 1, false);
+        line.problem := case
+            when item.id is null then 'item_not_available'
+            when asked.option_id is not null and option.id is null then 'option_not_available'
+            when not item.is_repeatable and array_length(lines, 1) > 1 and (
+                select count(*) > 1 from jsonb_array_elements(wanted) as w (line)
+                where
+                    (w.line ->> 'item_id')::uuid = asked.item_id
+                    and (w.line ->> 'option_id')::uuid is not distinct from asked.option_id
+            ) then 'duplicate_item'
+            when item.seller_id = buyer then 'own_item'
+            when not item.is_repeatable and not line.is_counted and exists (
                 select from public.purchases as p
                 where
-                    p.owner_id = buyer and p.item_id = c.id and p.option_id is not distinct from l.option_id
-                    and p.revoked_at is null
+                    p.owner_id = buyer and p.item_id = asked.item_id
+                    and p.option_id is not distinct from asked.option_id and p.revoked_at is null
             ) then 'already_owned'
-            when not c.is_buyable and (c.is_unique or c.is_sold_out) then 'item_sold'
-            when not c.is_buyable then 'item_not_available'
-            when l.quantity < 1 or ((c.is_unique or o.stock = 1) and l.quantity > 1) then 'quantity_not_allowed'
-            else u.problem
-        end as problem
-    ) as e;
-
-    for asked in
-        select
-            l.kind, array_agg(l.item_id order by l.line_no) as items,
-            array_agg(row(
-                l.line_no, l.item_id, l.option_id, l.quantity, l.unit_price_cents, l.details, buyer
-            )::private.wanted_line order by l.line_no) as lines
-        from unnest(lines) as l
-        where l.problem is null
-        group by l.kind
-        order by l.kind
-    loop
-        facts := facts || array(select f from private.dispatch_check_line(asked.kind, asked.items, asked.lines) as f);
+            when not item.is_buyable and (item.is_unique or item.is_sold_out) then 'item_sold'
+            when not item.is_buyable then 'item_not_available'
+            when asked.quantity < 1 or ((item.is_unique or option.stock = 1) and asked.quantity > 1)
+                then 'quantity_not_allowed'
+        end;
+        line.detail := case
+            when line.problem = 'option_not_available' then asked.option_id::text else asked.item_id::text
+        end;
+        if line.problem is null then
+            price := private.price_of(
+                coalesce(option.price_cents, item.price_cents),
+                case when option.id is null then item.minimum_price_cents end, asked.offered_cents, asked.agreed_cents
+            );
+            line.problem := price.problem;
+            if price.problem = 'price_too_low' then
+                line.detail := format('%s: minimum is %s cents', asked.item_id, price.least_cents);
+            end if;
+        end if;
+        if line.problem is null then
+            terms := private.sale_terms(item.kind, item.seller_id);
+            line.kind := item.kind;
+            line.seller_id := item.seller_id;
+            line.title := item.title || case when option.id is null then '' else ' (' || option.title || ')' end;
+            line.details := asked.details;
+            line.unit_price_cents := price.cents;
+            line.discount_cents := 0;
+            line.shipping_cents := 0;
+            line.seller_tier := terms.tier;
+            line.commission_bps := terms.commission_bps;
+            line.is_repeatable := item.is_repeatable;
+            line.is_held := private.is_limited(item);
+            line.is_owned_once := not item.is_repeatable and not line.is_counted;
+            line.is_shipped := item.requires_shipping;
+            if item.kind <> all (kinds) then
+                kinds := kinds || item.kind;
+            end if;
+        end if;
+        lines[asked.no] := line;
     end loop;
-    return query
-    select
-        l.line_no, l.kind, l.item_id, l.option_id, l.payable_id, l.seller_id, l.title, f.description, f.license_type,
-        f.license_text, f.license_version, f.details, l.unit_price_cents, l.quantity, f.discount_cents,
-        coalesce(s.cents, 0), l.seller_tier, l.commission_bps, l.is_repeatable, l.is_counted, l.is_held,
-        l.is_owned_once, l.is_shipped,
-        coalesce(l.problem, f.problem, case
-            when l.is_shipped and read_lines.country is null then 'address_required'
-            when l.is_shipped and s.cents is null then 'shipping_not_available'
-        end),
-        case when l.problem is null and f.problem is not null then f.detail else l.detail end
-    from unnest(lines) as l
-    left join unnest(facts) as f on f.no = l.line_no
-    left join lateral (
-        select private.shipping_price(l.seller_id, read_lines.country, (
-            select sum(o.unit_price_cents * o.quantity - coalesce(x.discount_cents, 0))::bigint
-            from unnest(lines) as o
-            left join unnest(facts) as x on x.no = o.line_no
-            where o.seller_id = l.seller_id and o.is_shipped
-        )) as cents
-    ) as s on l.is_shipped and read_lines.country is not null
-    order by l.line_no;
+
+    foreach asked_kind in array kinds loop
+        asked_lines := '{}';
+        foreach line in array lines loop
+            if line.kind = asked_kind and line.problem is null then
+                asked_lines := asked_lines || row(
+                    line.line_no, line.item_id, line.option_id, line.quantity, line.unit_price_cents, line.details,
+                    buyer
+                )::private.wanted_line;
+            end if;
+        end loop;
+        for fact in
+            select f.* from private.dispatch_check_line(
+                asked_kind, array(select l.item_id from unnest(asked_lines) as l), asked_lines
+            ) as f
+        loop
+            line := lines[fact.no];
+            line.description := fact.description;
+            line.license_type := fact.license_type;
+            line.license_text := fact.license_text;
+            line.license_version := fact.license_version;
+            line.details := fact.details;
+            line.discount_cents := fact.discount_cents;
+            if fact.problem is not null then
+                line.problem := fact.problem;
+                line.detail := fact.detail;
+            end if;
+            lines[fact.no] := line;
+        end loop;
+    end loop;
+
+    foreach line in array lines loop
+        continue when line.is_shipped is not true or line.problem is not null;
+        if read_lines.country is null then
+            line.problem := 'address_required';
+        else
+            line.shipping_cents := private.shipping_price(line.seller_id, read_lines.country, (
+                select sum(o.unit_price_cents * o.quantity - o.discount_cents)::bigint from unnest(lines) as o
+                where o.seller_id = line.seller_id and o.is_shipped
+            ));
+            if line.shipping_cents is null then
+                line.problem := 'shipping_not_available';
+            end if;
+        end if;
+        lines[line.line_no] := line;
+    end loop;
+    return lines;
 end
 $$;
 
 comment on function private.read_lines(uuid, jsonb, text) is
-'The lines of an order from [{item_id, option_id, quantity, offered_price_cents, shown_price_cents, '
-'details}], each item '
-'read once, locked; sent to a country (ISO 3166), if anything is. The one place that prices a line.';
+'The lines of an order from [{item_id, option_id, quantity, offered_price_cents, shown_price_cents, details}], in '
+'that order, each item read once, locked; sent to a country (ISO 3166), if anything is. The one place that prices a '
+'line. Of a line with a problem nothing else is said.';
+
+-- Comes before the holds themselves, so that an item is locked last and others wait for no more than the commit.
+create function private.begin_holds(
+    buyer uuid, items uuid[], lines private.order_line[], others uuid[], replaced uuid[],
+    out until timestamptz, out problem text, out detail text
+)
+language plpgsql
+set search_path = ''
+as $$
+declare
+    limits record;
+    period private.hold_periods;
+    paused private.hold_periods;
+    is_stale boolean := false;
+    held bigint;
+    first_end timestamptz;
+    stamp constant text := 'YYYY-MM-DD"T"HH24:MI:SS"Z"';
+begin
+    select s.reservation_period, s.hold_pause, coalesce(l.max_holds, s.holds_per_account) as allowed into strict limits
+    from private.settings as s
+    left join private.hold_limits as l on l.user_id = buyer;
+    for period in select h.* from private.hold_periods as h where h.user_id = buyer loop
+        if period.ends_at + limits.hold_pause <= now() then
+            is_stale := true;
+        elsif period.ends_at <= now() and period.item_id = any (items)
+            and (paused.ends_at is null or paused.ends_at < period.ends_at)
+        then
+            paused := period;
+        end if;
+    end loop;
+    if is_stale then
+        delete from private.hold_periods as h where h.user_id = buyer and h.ends_at + limits.hold_pause <= now();
+    end if;
+    if paused.item_id is not null then
+        until := now();
+        problem := 'hold_paused';
+        detail := format(
+            '%s: until %s', paused.item_id, to_char((paused.ends_at + limits.hold_pause) at time zone 'utc', stamp)
+        );
+        return;
+    end if;
+    with begun as (
+        insert into private.hold_periods as h (user_id, item_id, ends_at)
+        select buyer, u.item_id, now() + limits.reservation_period from unnest(items) as u (item_id)
+        on conflict on constraint hold_periods_pkey do update set renewals = h.renewals + 1
+        returning h.ends_at
+    )
+
+    select min(b.ends_at) into until from begun as b;
+
+    if others <> '{}' or cardinality(lines) > limits.allowed then
+        select count(*), min(greatest(h.ends_at, now())) into held, first_end
+        from (
+            -- What the replaced orders hold of the same goes over to this one.
+            select r.item_id, r.option_id from private.holds as r
+            where
+                r.order_id = any (others)
+                and not (r.order_id = any (replaced) and exists (
+                    select from unnest(lines) as l
+                    where l.is_held and l.item_id = r.item_id and l.option_id is not distinct from r.option_id
+                ))
+            union all
+            (select distinct l.item_id, l.option_id from unnest(lines) as l where l.is_held)
+        ) as r
+        left join private.hold_periods as h on h.user_id = buyer and h.item_id = r.item_id
+        where
+            -- Not what there is no end of: such a hold only keeps the exclusive option from others.
+            exists (select from public.catalog_items as c where c.id = r.item_id and c.stock is not null)
+            or exists (select from public.catalog_options as p where p.id = r.option_id and p.stock is not null);
+        if held > limits.allowed then
+            problem := 'too_many_holds';
+            detail := format('at most %s; until %s', limits.allowed, to_char(first_end at time zone 'utc', stamp));
+        end if;
+    end if;
+end
+$$;
+
+comment on function private.begin_holds(uuid, uuid[], private.order_line[], uuid[], uuid[]) is
+'Begins or renews the time for which a buyer may hold these items, of which the lines want some, and says until when '
+'they hold the first of them; or why they may not (an error code and its detail): hold_paused, too_many_holds. Others '
+'are the buyer''s orders that go on holding; what the replaced ones among them hold of the same goes over.';
 
 create function private.place_order(
     buyer uuid, lines private.order_line[], provider public.payment_provider, shipping_address jsonb, notes text,
@@ -362,31 +439,47 @@ as $$
 #variable_conflict use_column
 declare
     limits private.settings;
+    line private.order_line;
+    subtotal bigint := 0;
+    discount bigint := 0;
+    shipping bigint := 0;
     total bigint;
-    held uuid[] := array(select distinct l.item_id from unnest(lines) as l where l.is_held order by l.item_id);
-    new_order uuid;
+    held uuid[] := '{}';
+    pays_at_once boolean;
+    expires timestamptz;
+    problem text;
+    detail text;
+    new_order uuid := gen_random_uuid();
     new_payment uuid;
-    superseded uuid[];
-    replaced uuid[];
-    attempt uuid;
+    open_orders uuid[];
+    superseded uuid[] := '{}';
+    replaced uuid[] := '{}';
+    given_up uuid[] := '{}';
+    gone uuid;
+    attempt record;
 begin
     select * into strict limits from private.settings;
-    select sum(l.unit_price_cents * l.quantity - l.discount_cents + l.shipping_cents) into total
-    from unnest(lines) as l;
+    foreach line in array lines loop
+        subtotal := subtotal + line.unit_price_cents * line.quantity;
+        discount := discount + line.discount_cents;
+        shipping := shipping + line.shipping_cents;
+        if line.is_held and line.item_id <> all (held) then
+            held := held || line.item_id;
+        end if;
+    end loop;
+    total := subtotal - discount + shipping;
     if total > private.highest_amount_cents() then
         perform private.fail('amount_out_of_range', format('at most %s cents', private.highest_amount_cents()));
     elsif total between 1 and private.lowest_price_cents() - 1 and place_order.provider <> 'wallet' then
         perform private.fail('amount_out_of_range', format('at least %s cents', private.lowest_price_cents()));
     end if;
+    pays_at_once := total = 0 or place_order.provider = 'wallet';
 
     insert into public.orders (
-        user_id, subtotal_cents, discount_cents, shipping_cents, total_cents, shipping_address, notes
-    )
-    select
-        buyer, sum(l.unit_price_cents * l.quantity), sum(l.discount_cents), sum(l.shipping_cents), total,
-        place_order.shipping_address, place_order.notes
-    from unnest(lines) as l
-    returning id into new_order;
+        id, user_id, subtotal_cents, discount_cents, shipping_cents, total_cents, shipping_address, notes
+    ) values (
+        new_order, buyer, subtotal, discount, shipping, total, place_order.shipping_address, place_order.notes
+    );
     insert into public.order_items (
         order_id, line_no, kind, item_id, option_id, payable_id, buyer_id, seller_id, title, description, license_type,
         license_text, license_version, details, unit_price_cents, quantity, discount_cents, shipping_cents, seller_tier,
@@ -399,53 +492,70 @@ begin
     from unnest(lines) as l;
 
     -- The buyer's own earlier attempts at the same give way: nobody pays twice for one thing. Their payments are locked
-    -- first, as settlement does.
-    superseded := array(
-        select p.id from public.payments as p
-        where
-            p.user_id = buyer and p.is_open
-            and p.order_id in (
-                select i.order_id from public.order_items as i
-                inner join unnest(lines) as l
-                    on
-                        l.payable_id = i.payable_id
-                        or num_nonnulls(l.payable_id, i.payable_id) = 0 and not l.is_repeatable and l.item_id = i.item_id
-                where i.buyer_id = buyer
-            )
-        order by p.id
-        for no key update
-    );
-    replaced := array(select p.order_id from public.payments as p where p.id = any (superseded));
+    -- first, as settlement does. Most buyers have none.
+    open_orders := array(select p.order_id from public.payments as p where p.user_id = buyer and p.is_open);
+    if open_orders <> '{}' then
+        for attempt in
+            select p.id, p.order_id, p.started_at from public.payments as p
+            where
+                p.user_id = buyer and p.is_open and p.order_id = any (open_orders)
+                and p.order_id in (
+                    select i.order_id from public.order_items as i
+                    inner join unnest(lines) as l
+                        on
+                            l.payable_id = i.payable_id
+                            or num_nonnulls(l.payable_id, i.payable_id) = 0 and not l.is_repeatable
+                            and l.item_id = i.item_id
+                    where i.order_id = any (open_orders)
+                )
+            order by p.id
+            for no key update
+        loop
+            superseded := superseded || attempt.id;
+            replaced := replaced || attempt.order_id;
+            if attempt.started_at is null then
+                given_up := given_up || attempt.order_id;
+            end if;
+        end loop;
+    end if;
 
     if total > 0 then
+        expires := least(now() + limits.payment_period, pay_by);
+        if held <> '{}' and not pays_at_once then
+            foreach gone in array given_up loop
+                open_orders := array_remove(open_orders, gone);
+            end loop;
+            select b.until, b.problem, b.detail into expires, problem, detail
+            from private.begin_holds(buyer, held, lines, open_orders, replaced) as b;
+            expires := least(expires, pay_by);
+        end if;
         insert into public.payments (
             user_id, order_id, amount_cents, provider, fee_estimate_cents, provider_fee_cents, expires_at, status
         ) values (
             buyer, new_order, total, place_order.provider,
             private.processing_fee(place_order.provider, total, 'USD'),
-            case when place_order.provider = 'wallet' then 0 end,
-            least(now() + limits.payment_period, pay_by),
+            case when place_order.provider = 'wallet' then 0 end, expires,
             case
                 when place_order.provider = 'wallet' then 'processing' else 'requires_payment'
             end::public.payment_status
         ) returning id into new_payment;
     end if;
     -- Last: others wait for these rows. What is paid at once is locked as settlement does.
-    if total = 0 or place_order.provider = 'wallet' then
+    if pays_at_once then
         perform private.lock_orders(new_order || replaced);
     elsif replaced <> '{}' then
         perform private.lock_stock(new_order || replaced);
     end if;
-    if cardinality(held) > 0 then
+    if held <> '{}' then
         perform private.hold_lines(new_order, replaced);
+        -- That somebody else has it is said first.
+        if problem is not null then
+            perform private.fail(problem, detail);
+        end if;
     end if;
-    foreach attempt in array superseded loop
-        perform private.stop_payment(attempt, 'superseded');
+    for i in 1..cardinality(superseded) loop
+        perform private.stop_payment(superseded[i], 'superseded');
     end loop;
-    if cardinality(held) > 0 and total > 0 and place_order.provider <> 'wallet' then
-        update public.payments as p set expires_at = least(private.begin_holds(buyer, held), pay_by)
-        where p.id = new_payment;
-    end if;
 
     if total = 0 then
         if cardinality(private.deliverable_orders(array[new_order])) = 0 then
@@ -482,6 +592,9 @@ as $$
 declare
     given jsonb := nullif(address, 'null'::jsonb);
 begin
+    if given is null then
+        return null;
+    end if;
     perform private.require_keys(
         given, '{name,line1,line2,city,state,postal_code,country,phone}', 'invalid_checkout'
     );
@@ -506,15 +619,18 @@ create function public.checkout(
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
     buyer uuid := private.require_member();
     wanted jsonb := nullif(checkout.items, 'null'::jsonb);
     wanted_address jsonb := private.checked_address(checkout.shipping_address);
+    asked jsonb;
+    is_valid boolean;
     earlier jsonb;
     lines private.order_line[];
-    wrong private.order_line;
+    line private.order_line;
     new_order uuid;
 begin
     -- One checkout of a buyer at a time: a double click, two tabs, or the same key twice line up here.
@@ -544,51 +660,63 @@ begin
         if jsonb_typeof(wanted) <> 'array' then
             perform private.fail('invalid_checkout', 'items: not an array');
         end if;
-        perform private.require_keys(
-            w.line, '{item_id,option_id,quantity,offered_price_cents,details}', 'invalid_checkout'
-        )
-        from jsonb_array_elements(wanted) as w (line);
-        if exists (
-            select from jsonb_array_elements(wanted) as w
-            where
-                private.is_uuid(w ->> 'item_id') is not true
-                or private.is_uuid(w ->> 'option_id') is false
-                or coalesce(w ->> 'quantity', '1') !~ '^[0-9]{1,2}$'
-                or coalesce(w ->> 'offered_price_cents', '0') !~ '^[0-9]{1,8}$'
-                or jsonb_typeof(coalesce(nullif(w -> 'details', 'null'), '{}')) <> 'object'
-                or octet_length((w -> 'details')::text) > 16384
-        ) then
+        -- What is not well formed has no line.
+        select
+            coalesce(bool_and(c.line is not null), true),
+            coalesce(jsonb_agg(jsonb_build_object(
+                'item_id', (c.line ->> 'item_id')::uuid, 'option_id', (c.line ->> 'option_id')::uuid,
+                'quantity', coalesce((c.line ->> 'quantity')::integer, 1),
+                'offered_price_cents', (c.line ->> 'offered_price_cents')::bigint,
+                'details', coalesce(nullif(c.line -> 'details', 'null'), '{}')
+            ) order by w.no), '[]')
+        into is_valid, asked
+        from jsonb_array_elements(wanted) with ordinality as w (line, no)
+        cross join lateral (
+            select case
+                when
+                    jsonb_typeof(w.line) = 'object'
+                    and w.line - '{item_id,option_id,quantity,offered_price_cents,details}'::text[] = '{}'
+                    and private.is_uuid(w.line ->> 'item_id')
+                    and private.is_uuid(w.line ->> 'option_id') is not false
+                    and coalesce(w.line ->> 'quantity', '1') ~ '^[0-9]{1,2}$'
+                    and coalesce(w.line ->> 'offered_price_cents', '0') ~ '^[0-9]{1,8}$'
+                    and jsonb_typeof(coalesce(nullif(w.line -> 'details', 'null'), '{}')) = 'object'
+                    and coalesce(octet_length((w.line -> 'details')::text), 0) <= 16384
+                    then w.line
+            end as line
+            -- Looked at once for each line.
+            offset 0
+        ) as c;
+        if not is_valid then
+            perform private.require_keys(
+                w.line, '{item_id,option_id,quantity,offered_price_cents,details}', 'invalid_checkout'
+            )
+            from jsonb_array_elements(wanted) as w (line);
             perform private.fail(
                 'invalid_checkout', 'each item is {item_id, option_id?, quantity?, offered_price_cents?, details?}'
             );
         end if;
-        wanted := coalesce((
-            select jsonb_agg(jsonb_build_object(
-                'item_id', (w.line ->> 'item_id')::uuid, 'option_id', (w.line ->> 'option_id')::uuid,
-                'quantity', coalesce((w.line ->> 'quantity')::integer, 1),
-                'offered_price_cents', (w.line ->> 'offered_price_cents')::bigint,
-                'details', coalesce(nullif(w.line -> 'details', 'null'), '{}')
-            ) order by w.no)
-            from jsonb_array_elements(wanted) with ordinality as w (line, no)
-        ), '[]');
+        wanted := asked;
     end if;
 
     -- Where a retry ends: the order that was made, whatever has become of it.
-    earlier := private.claim_request(
-        buyer, 'checkout', checkout.idempotency_key,
-        jsonb_build_object(
-            'items', (
-                select jsonb_agg(
-                    w.line - 'shown_price_cents'
-                    order by w.line ->> 'item_id', w.line ->> 'option_id', (w.line -> 'details')::text
-                )
-                from jsonb_array_elements(wanted) as w (line)
-            ),
-            'provider', checkout.provider, 'shipping_address', wanted_address, 'notes', checkout.notes
-        )
-    );
-    if earlier is not null then
-        return private.order_summary((earlier ->> 'order_id')::uuid);
+    if checkout.idempotency_key is not null then
+        earlier := private.claim_request(
+            buyer, 'checkout', checkout.idempotency_key,
+            jsonb_build_object(
+                'items', (
+                    select jsonb_agg(
+                        w.line - 'shown_price_cents'
+                        order by w.line ->> 'item_id', w.line ->> 'option_id', (w.line -> 'details')::text
+                    )
+                    from jsonb_array_elements(wanted) as w (line)
+                ),
+                'provider', checkout.provider, 'shipping_address', wanted_address, 'notes', checkout.notes
+            )
+        );
+        if earlier is not null then
+            return private.order_summary((earlier ->> 'order_id')::uuid);
+        end if;
     end if;
     if checkout.provider is null or checkout.provider = 'paypal' then
         perform private.fail('provider_not_available', checkout.provider::text);
@@ -599,17 +727,18 @@ begin
         perform private.fail('too_many_items', jsonb_array_length(wanted)::text);
     end if;
 
-    lines := array(
-        select l from private.read_lines(buyer, wanted, private.country_of(wanted_address)) as l order by l.line_no
-    );
-    select l.* into wrong from unnest(lines) as l where l.problem is not null order by l.line_no limit 1;
-    if wrong.problem is not null then
-        perform private.fail(wrong.problem, wrong.detail);
-    end if;
+    lines := private.read_lines(buyer, wanted, private.country_of(wanted_address));
+    foreach line in array lines loop
+        if line.problem is not null then
+            perform private.fail(line.problem, line.detail);
+        end if;
+    end loop;
     new_order := private.place_order(buyer, lines, checkout.provider, wanted_address, checkout.notes);
-    perform private.answer_request(
-        buyer, 'checkout', checkout.idempotency_key, jsonb_build_object('order_id', new_order, 'items', wanted)
-    );
+    if checkout.idempotency_key is not null then
+        perform private.answer_request(
+            buyer, 'checkout', checkout.idempotency_key, jsonb_build_object('order_id', new_order, 'items', wanted)
+        );
+    end if;
     return private.order_summary(new_order);
 end
 $$;
@@ -640,6 +769,7 @@ create function public.checkout_payable(
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

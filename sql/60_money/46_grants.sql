@@ -93,6 +93,43 @@ comment on function private.grant_orders(uuid[]) is
 'Grants what each line of these orders bought, in their order, and ends their holds. 23505 when somebody got it in the '
 'same instant.';
 
+-- Whoever paid for the same and got nothing, because a refund failed after it was bought or held again, comes before
+-- the shop: the same owner by another line first, of one of a kind and of copies then whoever paid first.
+create function private.heirs_of(freed private.freed_piece[], besides uuid[] default '{}') returns uuid[]
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return array(
+        select distinct h.id
+        from unnest(freed) as r
+        cross join lateral (
+            select o.id
+            from public.purchases as o
+            inner join public.transactions as t
+                on t.order_item_id = o.order_item_id and t.refunded_cents < t.amount_total_cents
+            inner join public.profiles as f on f.id = o.owner_id and f.deleted_at is null
+            where
+                o.item_id = r.item_id and o.option_id is not distinct from r.option_id
+                and o.is_single = r.is_single
+                and (
+                    r.is_owned_once is null
+                    or o.is_owned_once = r.is_owned_once
+                    and (not r.is_owned_once or r.is_single or o.owner_id = r.owner_id)
+                )
+                and o.id <> all (besides) and o.revoked_reason in ('refunded', 'declined')
+            order by (o.owner_id = r.owner_id) desc nulls last, t.settled_at, t.id, o.id
+            limit r.pieces
+        ) as h
+        order by h.id
+    );
+end
+$$;
+comment on function private.heirs_of(private.freed_piece[], uuid[]) is
+'Revoked purchases, none of those besides, whose owners paid for what is free now and have neither it nor their money '
+'back. The items are locked.';
+
 create function private.free_purchases(ids uuid[], reason text) returns void
 language plpgsql
 set search_path = ''
@@ -113,32 +150,12 @@ begin
     loop
         perform private.take_stock(freed.item_id, freed.option_id, -freed.pieces);
     end loop;
-    -- Whoever paid for the same and got nothing, because a refund failed after it was bought again, comes before the
-    -- shop: the same owner by another line first, of one of a kind and of copies then whoever paid first.
-    heirs := array(
-        select distinct h.id
-        from (
-            select p.item_id, p.option_id, p.owner_id, p.is_single, p.is_owned_once, count(*) as pieces
-            from public.purchases as p
-            where p.id = any (ids) and not p.is_away
-            group by p.item_id, p.option_id, p.owner_id, p.is_single, p.is_owned_once
-        ) as r
-        cross join lateral (
-            select o.id
-            from public.purchases as o
-            inner join public.transactions as t
-                on t.order_item_id = o.order_item_id and t.refunded_cents < t.amount_total_cents
-            inner join public.profiles as f on f.id = o.owner_id and f.deleted_at is null
-            where
-                o.item_id = r.item_id and o.option_id is not distinct from r.option_id
-                and o.is_single = r.is_single and o.is_owned_once = r.is_owned_once
-                and (not r.is_owned_once or r.is_single or o.owner_id = r.owner_id)
-                and o.id <> all (ids) and o.revoked_reason in ('refunded', 'declined')
-            order by (o.owner_id = r.owner_id) desc, t.settled_at, t.id, o.id
-            limit r.pieces
-        ) as h
-        order by h.id
-    );
+    heirs := private.heirs_of(array(
+        select row(p.item_id, p.option_id, p.owner_id, p.is_single, p.is_owned_once, count(*))::private.freed_piece
+        from public.purchases as p
+        where p.id = any (ids) and not p.is_away
+        group by p.item_id, p.option_id, p.owner_id, p.is_single, p.is_owned_once
+    ), ids);
     perform private.dispatch_purchases('revoke', ids, reason);
     perform private.restore_purchases(heirs);
 end

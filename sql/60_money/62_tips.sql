@@ -255,11 +255,12 @@ create function public.send_tip(
 language plpgsql
 security definer
 set search_path = ''
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     sender uuid := private.require_member();
     earlier jsonb;
-    line private.order_line;
+    lines private.order_line[];
     new_order uuid;
 begin
     -- One checkout of a buyer at a time.
@@ -283,15 +284,15 @@ begin
     elsif private.can_see(send_tip.recipient_id) is not true then
         perform private.fail('user_not_found', send_tip.recipient_id::text);
     end if;
-    select l.* into strict line from private.read_lines(sender, jsonb_build_array(jsonb_build_object(
+    lines := private.read_lines(sender, jsonb_build_array(jsonb_build_object(
         'item_id', private.tip_jar_of(send_tip.recipient_id), 'quantity', 1,
         'offered_price_cents', send_tip.amount_cents,
         'details', jsonb_strip_nulls(jsonb_build_object('message', send_tip.message, 'item_id', send_tip.item_id))
-    ))) as l;
-    if line.problem is not null then
-        perform private.fail(line.problem, line.detail);
+    )));
+    if lines[1].problem is not null then
+        perform private.fail(lines[1].problem, lines[1].detail);
     end if;
-    new_order := private.place_order(sender, array[line], send_tip.provider, null, null);
+    new_order := private.place_order(sender, lines, send_tip.provider, null, null);
     perform private.answer_request(sender, 'send_tip', send_tip.idempotency_key, to_jsonb(new_order));
     return private.order_summary(new_order);
 end

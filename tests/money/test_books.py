@@ -329,6 +329,69 @@ def test_a_freed_piece_goes_to_whoever_paid_and_got_nothing(market: Market) -> N
     assert market.listed(item)
 
 
+GIVING_UP = ("by its buyer", "when time is up", "at the provider", "for another order", "undeliverable")
+
+
+@pytest.mark.parametrize("how", GIVING_UP)
+def test_a_piece_that_is_given_up_goes_to_whoever_paid_and_got_nothing(market: Market, how: str) -> None:
+    """A refund fails while the copy it gave back is held, not sold: when the hold ends its first buyer comes first."""
+    seller, first, second = market.sign_up(), market.sign_up(), market.sign_up()
+    item, _ = market.edition(seller, 2000, 2)
+    order = market.buy(first, item)
+    market.buy(market.sign_up(), item)
+    refund = market.refund(seller, market.line(order["order_id"]))
+    other = market.product(market.sign_up(), 2000)
+    held = market.checkout(second, item, other)
+    if how not in ("by its buyer", "when time is up"):
+        market.start(second, held["payment_id"])
+    market.provider_refund(order["payment_id"], 2000, ref=refund["provider_ref"], status="failed", ours=refund["id"])
+    assert not market.owns(first, item), "the other one may still pay"
+    assert market.one("select taken from public.catalog_items where id = %s", item) == 2
+    if how == "by its buyer":
+        market.rpc(second, "cancel_order", order_id=held["order_id"])
+    elif how == "when time is up":
+        market.rows("update public.payments set expires_at = now() where id = %s", held["payment_id"])
+        assert market.worker("select private.expire_unstarted_payments(10)") == 1
+    elif how == "at the provider":
+        assert market.cancel(held["payment_id"]) == "processed"
+    elif how == "for another order":
+        # It has only the other piece in common: the copy is not taken over, and free when the provider says so.
+        market.checkout(second, other)
+        assert not market.owns(first, item)
+        assert market.cancel(held["payment_id"]) == "processed"
+    else:
+        # The other piece is bought meanwhile, so the money goes back.
+        market.fund(second, 2000)
+        market.checkout(second, other, provider="wallet")
+        assert market.succeed(held["payment_id"]) == "processed"
+        assert market.status("orders", held["order_id"]) in ("cancelled", "refunded")
+    assert market.owns(first, item), "who paid comes before the shop"
+    assert market.numbers(item) == [1, 2]
+    assert market.one("select taken from public.catalog_items where id = %s", item) == 2
+    assert not market.listed(item)
+    assert not market.owns(second, item)
+
+
+def test_what_is_given_up_is_the_shops_when_nobody_waits_for_it(market: Market) -> None:
+    """A removal, a refund that stands and an account that left wait for nothing."""
+    seller, first, gone = market.sign_up(), market.sign_up(), market.sign_up()
+    item, _ = market.edition(seller, 2000, 3)
+    removed = market.buy(market.sign_up(), item)
+    market.rows("select private.revoke_line(%s, 'removed')", market.line(removed["order_id"]))
+    refunded = market.buy(first, item)
+    market.refund(seller, market.line(refunded["order_id"]))
+    left = market.buy(gone, item)
+    refund = market.refund(seller, market.line(left["order_id"]))
+    held = [market.checkout(buyer := market.sign_up(), item) | {"buyer": buyer} for _ in range(3)]
+    market.provider_refund(left["payment_id"], 2000, ref=refund["provider_ref"], status="failed", ours=refund["id"])
+    market.rows("update public.profiles set deleted_at = now() where id = %s", gone)
+    for order in held:
+        market.rpc(order["buyer"], "cancel_order", order_id=order["order_id"])
+    assert market.numbers(item) == []
+    assert market.one("select taken from public.catalog_items where id = %s", item) == 0
+    assert market.listed(item)
+
+
 # -- keys -------------------------------------------------------------------------------------------------------------
 
 

@@ -878,6 +878,34 @@ def test_an_agreement_is_paid_as_agreed(market: Market) -> None:
     assert market.status("payables", payable) == "returned"
 
 
+def test_an_award_is_bought_after_the_card_form_was_left_three_times(market: Market) -> None:
+    """A work of which there is one, off the shop meanwhile: each attempt left and ended, the last one paid."""
+    seller, winner = market.sign_up("standard"), market.sign_up()
+    work = market.artwork(seller, 5000)
+    market.member(seller, "update public.artworks set is_for_sale = false where id = %s", work)
+    award = market.agree(seller, winner, 3000, kind="artwork", item_id=work)
+    for end in ("left", "cancelled", "ran out"):
+        order = market.pay_agreed(winner, award)
+        if end != "left":
+            market.start(winner, order["payment_id"])
+        if end == "cancelled":
+            market.rpc(winner, "cancel_order", order_id=order["order_id"])
+        market.rows("update public.payments set expires_at = now() where id = %s", order["payment_id"])
+        if end == "left":
+            assert market.worker("select private.expire_unstarted_payments(10)") == 1
+        else:
+            assert market.cancel(order["payment_id"]) == "processed"
+        assert market.status("orders", order["order_id"]) == "cancelled"
+        assert market.status("payables", award) == "open"
+        with refused("item_sold"):
+            market.checkout(market.sign_up(), work)
+    order = market.pay_agreed(winner, award)
+    pay(market, winner, order)
+    assert market.owns(winner, work)
+    assert (market.status("payables", award), market.status("artworks", work)) == ("paid", "sold")
+    assert market.balances()["clearing:stripe"] == -3000, "paid once"
+
+
 @pytest.mark.parametrize("end", ["lapsed", "withdrawn"])
 def test_an_agreement_that_ended(market: Market, end: str) -> None:
     seller, buyer = market.sign_up(), market.sign_up()

@@ -29,7 +29,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(80);
+select plan(81);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.artwork(1, 5000) as artwork, pg_temp.artwork(1, 5000) as edition,
@@ -183,13 +183,19 @@ select results_eq(
     'values (1, 1, false)', 'sold is taken'
 );
 select is(pg_temp.take(2, item, two), null, 'a copy of a stock is bought again') from s;
-select private.revoke_line(p.order_item_id, 'refunded') from public.purchases as p, s where p.option_id = s.two;
+-- Removed, not refunded: its money stays, and nobody owes the right for it.
+select private.revoke_line(p.order_item_id, 'removed') from public.purchases as p, s where p.option_id = s.two;
 select is((select taken from public.catalog_options where id = two), 1, 'revoked it is free, the other is held') from s;
 
 -- the exclusive one ends the others
 update s set exclusive = pg_temp.option(item, 'Exclusive', 1, 'exclusive');
 select is(pg_temp.take(3, item, exclusive), 'item_reserved', 'not while somebody pays for another') from s;
 select private.stop_payment(p.id, 'expired') from public.payments as p where p.is_open order by p.id;
+select results_eq(
+    'select p.revoked_reason, o.taken from public.purchases as p '
+    'inner join public.catalog_options as o on o.id = p.option_id where o.title = ''Two''',
+    'values (''removed'', 0)', 'what is given up then is the shop''s: a removal gives nothing back to anybody'
+);
 select pg_temp.buy(2, item) from s;
 select is(pg_temp.take(3, item, exclusive), null, 'licences sold before do not matter') from s;
 select results_eq(
@@ -207,7 +213,7 @@ select results_eq(
 select is(pg_temp.take(4, item), 'item_sold', 'for everybody') from s;
 select ok(private.owns_item(pg_temp.id(2), item), 'who had one keeps it') from s;
 select is_empty('select * from ledger.audit()', 'the books agree');
-select private.revoke_line(p.order_item_id, 'refunded') from public.purchases as p, s where p.option_id = s.exclusive;
+select private.revoke_line(p.order_item_id, 'removed') from public.purchases as p, s where p.option_id = s.exclusive;
 select results_eq(
     'select is_exclusively_sold, is_listed from public.catalog_items where id = (select item from s)',
     'values (false, true)', 'taken back, it is in the shop again'
