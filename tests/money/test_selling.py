@@ -628,6 +628,22 @@ def test_payees_are_paid_from_a_wallet(market: Market) -> None:
     assert (market.wallet(buyer), market.wallet(one), market.wallet(other)) == ((2000, 0, 0), (0, 0, 0), (0, 0, 0))
 
 
+def test_who_earns_a_part_of_what_they_pay(market: Market) -> None:
+    """From the wallet or by card: the books are right before and after, the audit has nothing to say."""
+    (one, buyer), payees = band(market, 5000, 5000)
+    market.fund(buyer, 2000)
+    item = market.good(one, 2000, payees=payees, is_repeatable=True)
+    line = market.line(market.checkout(buyer, item, provider="wallet")["order_id"])
+    assert (market.wallet(one), market.wallet(buyer)) == ((0, 700, 0), (0, 700, 0))
+    market.check()
+    for cents in (999, None):
+        market.refund_part(line, cents)
+        market.check()
+    assert (market.wallet(one), market.wallet(buyer)) == ((0, 0, 0), (2000, 0, 0))
+    market.refund(one, market.line(market.buy(buyer, item)["order_id"]))
+    assert (market.wallet(one), market.wallet(buyer)) == ((0, 0, 44), (1956, 0, 0))
+
+
 # -- discounts and shipping -------------------------------------------------------------------------------------------
 
 
