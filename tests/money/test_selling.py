@@ -265,6 +265,22 @@ def test_late_money_for_a_licence_that_was_ended(market: Market, tiers: dict[str
     assert not market.owns(late, tiers["item"])
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["pending", "late"])
+def test_money_for_a_licence_ordered_before_there_was_an_exclusive_one(market: Market, ended: bool) -> None:
+    """Nothing was held for it, and nobody is the last to buy what somebody else gets afterwards."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    item = market.product(seller, 1000)
+    order = market.checkout(buyer, item)
+    market.start(buyer, order["payment_id"])
+    if ended:
+        market.cancel(order["payment_id"])
+    exclusive = market.license(seller, item, 5000, "exclusive")
+    market.buy(market.sign_up(), {"item_id": item, "option_id": exclusive})
+    assert market.succeed(order["payment_id"]) == "processed"
+    gone(market, order)
+    assert not market.owns(buyer, item)
+
+
 def test_late_money_for_the_exclusive_licence(market: Market, tiers: dict[str, Json]) -> None:
     """While somebody else is paying for another one it goes back; before and after, it is had."""
     late, other = market.sign_up(), market.sign_up()
