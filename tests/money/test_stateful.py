@@ -340,6 +340,8 @@ STATE = {
 }
 # The kinds of tests/money/goods.sql: earned at once, earned when it is done, the platform's.
 KINDS = ("good", "task", "pack")
+# Which of the lines that are there.
+PICKS = st.integers(0, 30)
 # Why an event may wait: everything else is a bug that the inbox would hide behind its retries.
 MAY_WAIT = "The provider's report needs an earlier one."
 
@@ -436,7 +438,8 @@ class Money(RuleBasedStateMachine):
         self.transfers: dict[str, tuple[int, str]] = {}
         # What was agreed and ended before it was paid.
         self.ended: dict[str, str] = {}
-        self.batched = 0
+        # What somebody wanted, by item and option.
+        self.wanted: dict[tuple[str, str | None], Thing] = {}
         self.people = 0
         self.admin = self.market.sign_up(role="admin")
         self.platform = self.market.platform()
@@ -725,6 +728,7 @@ class Money(RuleBasedStateMachine):
         twice: bool,
     ) -> Order | MultipleResults[Order]:
         lines: list[dict[str, Any]] = []
+        self.wanted |= {(thing.item, thing.option): thing for thing in wanted}
         for thing in wanted:
             line: dict[str, Any] = {"item_id": thing.item, "option_id": thing.option, "quantity": quantity}
             if thing.minimum is not None:
@@ -881,7 +885,6 @@ class Money(RuleBasedStateMachine):
             "select array_agg(id order by id) from private.webhook_events where status = 'pending'"
         )
         settled = self.market.worker("select private.settle_batch(%s::bigint[])", waiting or [])
-        self.batched += len(settled)
         if rest:
             for event in waiting or []:
                 if event not in settled:
@@ -975,119 +978,126 @@ class Money(RuleBasedStateMachine):
 
     # -- refunds ------------------------------------------------------------------------------------------------------
 
+    def line(self, pick: int, where: str) -> dict[str, Any] | None:
+        """One of the lines that are as wanted, by the order in which they were ordered."""
+        rows = self.market.rows(
+            "select i.id, i.seller_id, i.buyer_id, t.payment_id, s.id as parcel from public.order_items as i "
+            "join public.orders as o on o.id = i.order_id "
+            "left join public.transactions as t on t.order_item_id = i.id "
+            f"left join public.shipments as s on s.order_item_id = i.id where {where} "
+            "order by o.order_number, i.line_no, s.tracking_number"
+        )
+        return rows[pick % len(rows)] if rows else None
+
     @rule(
         target=refunds,
-        order=orders,
-        line=st.integers(1, 3),
+        pick=PICKS,
         by=st.sampled_from(["seller", "admin", "platform"]),
-        cents=st.sampled_from([None, None, 1, 25, 500, 1000, 2001]),
+        cents=st.sampled_from([None, None, None, 1, 25, 500, 1000, 2001]),
+        now=st.booleans(),
     )
     def ask_for_refund(
-        self, order: Order, line: int, by: str, cents: int | None
+        self, pick: int, by: str, cents: int | None, now: bool
     ) -> tuple[str, str] | MultipleResults[tuple[str, str]]:
         """By its seller or an admin at the seller's cost, or at the platform's."""
-        rows = self.market.rows(
-            "select i.id, i.seller_id from public.order_items as i "
-            "join public.transactions as t on t.order_item_id = i.id where i.order_id = %s and i.line_no = %s",
-            order.id,
-            line,
-        )
+        line = self.line(pick, "t.id is not null")
+        if line is None:
+            return multiple()
         with self.may_be_refused():
-            for row in rows:
-                if by == "platform":
-                    return self.at_platforms_cost(row["id"], cents), str(order.payment)
-                asking = row["seller_id"] if by == "seller" and row["seller_id"] != self.platform else self.admin
-                return str(self.market.request_refund(asking, row["id"], cents)["id"]), str(order.payment)
+            if by == "platform":
+                refund = self.at_platforms_cost(line["id"], cents)
+            else:
+                asking = line["seller_id"] if by == "seller" and line["seller_id"] != self.platform else self.admin
+                refund = str(self.market.request_refund(asking, line["id"], cents)["id"])
+            return self.asked(refund, line["payment_id"], now)
         return multiple()
+
+    def asked(self, refund: str, payment: str, now: bool) -> tuple[str, str]:
+        """A refund that was asked for; now: and made at once."""
+        if now:
+            self.send_refund((refund, payment), "succeeded", False)
+        return refund, payment
 
     def at_platforms_cost(self, line: str, cents: int | None) -> str:
         """As the acts of the kinds ask for it."""
         with self.connection.transaction():
             return self.market.refund_part(line, cents, "platform")
 
-    @rule(target=refunds, order=orders, line=st.integers(1, 3), late=st.booleans())
-    def step_back(self, order: Order, line: int, late: bool) -> tuple[str, str] | MultipleResults[tuple[str, str]]:
+    @rule(target=refunds, pick=PICKS, late=st.booleans(), now=st.booleans())
+    def step_back(self, pick: int, late: bool, now: bool) -> tuple[str, str] | MultipleResults[tuple[str, str]]:
         """Its buyer, in the free window or when it was not sent in time."""
-        rows = self.market.rows(
-            "select id from public.order_items where order_id = %s and line_no = %s", order.id, line
-        )
-        for row in rows:
-            if late:
-                self.market.rows(
-                    "update public.transactions set free_until = free_until - interval '99 years', "
-                    "ship_by = ship_by - interval '1 year' where order_item_id = %s",
-                    row["id"],
-                )
-            with self.may_be_refused():
-                return str(self.market.cancel_line(order.buyer, row["id"])["id"]), str(order.payment)
+        line = self.line(pick, "t.free_until is not null or t.ship_by is not null")
+        if line is None:
+            return multiple()
+        if late:
+            self.market.rows(
+                "update public.transactions set free_until = free_until - interval '99 years', "
+                "ship_by = ship_by - interval '1 year' where order_item_id = %s",
+                line["id"],
+            )
+        with self.may_be_refused():
+            refund = self.market.cancel_line(line["buyer_id"], line["id"])
+            return self.asked(str(refund["id"]), line["payment_id"], now)
         return multiple()
 
     # -- what was promised --------------------------------------------------------------------------------------------
 
-    @rule(order=orders)
-    def finish(self, order: Order) -> None:
-        """The tasks of an order are done, with everything else of what was agreed; a second time nothing happens."""
+    @rule(pick=PICKS)
+    def finish(self, pick: int) -> None:
+        """A task is done, with every other part of what was agreed; a second time nothing happens."""
+        line = self.line(pick, "i.kind = 'task'")
+        if line is None:
+            return
         lines = self.market.one(
             "select array_agg(i.id) from public.order_items as i "
             "left join public.payables as a on a.id = i.payable_id "
-            "where i.kind = 'task' and (i.order_id = %s or a.subject_id in (select o.subject_id "
-            "from public.order_items as j join public.payables as o on o.id = j.payable_id where j.order_id = %s))",
-            order.id,
-            order.id,
+            "where i.kind = 'task' and (i.id = %s or a.subject_id = (select o.subject_id "
+            "from public.order_items as j join public.payables as o on o.id = j.payable_id where j.id = %s))",
+            line["id"],
+            line["id"],
         )
         done = "select id, completed_at, release_at from public.transactions where order_item_id = any (%s::uuid[])"
-        self.market.finish(*(lines or []))
+        self.market.finish(*lines)
         before = self.market.rows(done, lines)
-        assert self.market.finish(*(lines or [])) == 0
+        assert self.market.finish(*lines) == 0
         assert self.market.rows(done, lines) == before
 
-    @rule(order=orders, line=st.integers(1, 3), tracked=st.booleans())
-    def ship(self, order: Order, line: int, tracked: bool) -> None:
-        for row in self.market.rows(
-            "select id, seller_id from public.order_items where order_id = %s and line_no = %s and is_shipped",
-            order.id,
-            line,
-        ):
+    @rule(pick=PICKS, tracked=st.booleans())
+    def ship(self, pick: int, tracked: bool) -> None:
+        line = self.line(pick, "i.is_shipped and (t.id is not null or i.charged_cents = 0)")
+        if line is not None:
             with self.may_be_refused():
                 self.market.rpc(
-                    row["seller_id"],
+                    line["seller_id"],
                     "ship_line",
-                    order_item_id=row["id"],
+                    order_item_id=line["id"],
                     carrier="DHL",
-                    tracking_number=f"AAAA{number()}" if tracked else None,
+                    tracking_number=f"AAAA{number():09}" if tracked else None,
                 )
 
     @rule(
-        order=orders,
+        pick=PICKS,
         who=st.sampled_from(["buyer", "seller", "carrier", "nobody"]),
         status=st.sampled_from(["in_transit", "delivered", "lost", "returned"]),
         hours=st.integers(-2, 2),
     )
-    def parcels_move(self, order: Order, who: str, status: str, hours: int) -> None:
+    def parcel_moves(self, pick: int, who: str, status: str, hours: int) -> None:
         """Its buyer has it, its seller has it again, the carrier says something, nobody says anything."""
-        for row in self.market.rows(
-            "select i.id as line, i.seller_id, s.id from public.order_items as i "
-            "join public.shipments as s on s.order_item_id = i.id where i.order_id = %s order by s.id",
-            order.id,
-        ):
-            with self.may_be_refused():
-                if who == "buyer":
-                    self.market.rpc(order.buyer, "confirm_delivery", order_item_id=row["line"])
-                elif who == "seller":
-                    self.market.rpc(row["seller_id"], "confirm_return", order_item_id=row["line"])
-                elif who == "carrier":
-                    self.market.worker(
-                        "select private.record_shipment(%s, %s, now() + %s * interval '1 hour')",
-                        row["id"],
-                        status,
-                        hours,
-                    )
-                else:
-                    self.market.rows(
-                        "update public.shipments set status_at = status_at - interval '15 days' where id = %s",
-                        row["id"],
-                    )
-                    self.market.worker("select private.assume_deliveries(100)")
+        line = self.line(pick, "s.id is not null")
+        if line is None:
+            return
+        with self.may_be_refused():
+            if who == "buyer":
+                self.market.rpc(line["buyer_id"], "confirm_delivery", order_item_id=line["id"])
+            elif who == "seller":
+                self.market.rpc(line["seller_id"], "confirm_return", order_item_id=line["id"])
+            elif who == "carrier":
+                report = "select private.record_shipment(%s, %s, now() + %s * interval '1 hour')"
+                self.market.worker(report, line["parcel"], status, hours)
+            else:
+                silence = "update public.shipments set status_at = status_at - interval '15 days' where id = %s"
+                self.market.rows(silence, line["parcel"])
+                self.market.worker("select private.assume_deliveries(100)")
 
     # -- the provider's side of refunds -------------------------------------------------------------------------------
 
@@ -1151,6 +1161,33 @@ class Money(RuleBasedStateMachine):
         if order.index(status) > order.index(refund.status) and refund.status in ("pending", "succeeded"):
             refund.status = status
         return self.report(refund, now)
+
+    @rule(target=orders, pick=PICKS, buyer=users, in_time=st.booleans())
+    def refund_fails_after_resale(self, pick: int, buyer: str, in_time: bool) -> Order | MultipleResults[Order]:
+        """What was given back is bought again, or is just being paid for, when its refund fails after all."""
+        made = [
+            refund
+            for charge in self.charges.values()
+            for refund in charge.refunds.values()
+            if refund.status == "succeeded" and charge.state == "succeeded"
+        ]
+        if not made:
+            return multiple()
+        refund = made[pick % len(made)]
+        self.report(refund, True)
+        lines = self.market.rows(
+            "select i.item_id, i.option_id from public.order_items as i "
+            "join public.transactions as t on t.order_item_id = i.id "
+            "where t.payment_id = %s and t.refunded_cents = t.amount_total_cents order by i.line_no",
+            refund.charge.payment,
+        )
+        wanted = [self.wanted.get((line["item_id"], line["option_id"])) for line in lines]
+        order = self.order(buyer, list({thing: None for thing in wanted if thing is not None}))
+        if in_time and isinstance(order, Order):
+            self.succeed_at_once(order)
+        refund.status = "failed"
+        self.report(refund, True)
+        return order
 
     def report(self, refund: Refund, now: bool) -> int:
         """refund.updated as it stands."""
@@ -1258,7 +1295,7 @@ def test_money_holds(connection: psycopg.Connection[Any]) -> None:
     run_state_machine_as_test(
         Money,
         settings=settings(
-            max_examples=int(EXAMPLES or 45),
+            max_examples=int(EXAMPLES or 36),
             stateful_step_count=STEPS,
             derandomize=EXAMPLES is None,
             deadline=None,
