@@ -96,7 +96,8 @@ $$;
 comment on function private.count_option_taken(uuid, integer) is
 'How many of an option''s stock are sold or held, counted anew; 0 without one. Under the item''s lock.';
 
--- What is limited now, or was when it was ordered. What an agreement delivers is held by the kind that agreed on it.
+-- What is limited now, or was when it was ordered; what was sold exclusively since has nothing left. What an agreement
+-- delivers is held by the kind that agreed on it.
 create view private.limited_lines with (security_invoker = true) as
 select
     i.id, i.order_id, i.item_id, i.option_id, case when i.is_counted then i.quantity else 1 end as pieces, i.is_held,
@@ -106,7 +107,9 @@ inner join public.catalog_items as c on c.id = i.item_id
 left join public.catalog_options as o on o.id = i.option_id
 left join private.holds as h
     on h.order_id = i.order_id and h.item_id = i.item_id and h.option_id is not distinct from i.option_id
-where i.payable_id is null and (i.is_held or c.stock is not null or o.stock is not null);
+where
+    i.payable_id is null
+    and (i.is_held or c.stock is not null or o.stock is not null or c.is_exclusively_sold);
 comment on view private.limited_lines is
 'Order lines that cannot be delivered without a hold, and the hold they have; pieces is how many they need.';
 

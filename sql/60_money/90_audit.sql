@@ -99,7 +99,14 @@ as $$
                 t.amount_fees_cents,
                 t.amount_commission_cents - t.refunded_commission_cents - t.refunded_fee_cents,
                 t.amount_tax_cents - t.refunded_tax_cents,
-                t.amount_seller_cents - t.refunded_seller_cents
+                -- Who earns a part of what they pay from their wallet has moved both.
+                t.amount_seller_cents - t.refunded_seller_cents - case
+                    when t.payment_processor = 'wallet' and exists (
+                        select from public.transaction_payees as y
+                        where y.transaction_id = t.id and y.payee_id = t.buyer_id
+                    ) then t.amount_total_cents - t.refunded_cents
+                    else 0
+                end
             ] as parts
         from public.transactions as t
     ) as t

@@ -134,14 +134,15 @@ class Market:
         self.member(seller, "update public.products set status = 'active' where id = %s", row["id"])
         return str(row["id"])
 
-    def artwork(self, seller: str, price_cents: int) -> str:
+    def artwork(self, seller: str, price_cents: int, is_physical: bool = False) -> str:
         """A one-of-a-kind artwork on sale."""
         (row,) = self.member(
             seller,
-            "insert into public.artworks (title, price_cents, category, image_url, status) "
-            "values (%s, %s, 'painting', 'https://example.com/a.jpg', 'published') returning id",
+            "insert into public.artworks (title, price_cents, category, image_url, status, is_physical) "
+            "values (%s, %s, 'painting', 'https://example.com/a.jpg', 'published', %s) returning id",
             f"Artwork {number()}",
             price_cents,
+            is_physical,
         )
         return str(row["id"])
 
@@ -232,9 +233,10 @@ class Market:
             )
         )
 
-    def pay_agreed(self, buyer: str, payable: str, provider: str = "stripe") -> Json:
-        """checkout_payable()."""
-        return self.rpc(buyer, "checkout_payable", payable_id=payable, provider=provider)
+    def pay_agreed(self, buyer: str, payable: str, provider: str = "stripe", country: str | None = None) -> Json:
+        """checkout_payable(), sent to a country."""
+        address = {"country": country} if country else None
+        return self.rpc(buyer, "checkout_payable", payable_id=payable, provider=provider, shipping_address=address)
 
     def ban(self, user: str) -> None:
         """As an operator with database rights would."""
@@ -246,10 +248,20 @@ class Market:
 
     # -- buying -------------------------------------------------------------------------------------------------------
 
-    def checkout(self, buyer: str, *items: str | Json, provider: str = "stripe", key: str | None = None) -> Json:
-        """checkout() of item ids or whole lines."""
+    def checkout(
+        self,
+        buyer: str,
+        *items: str | Json,
+        provider: str = "stripe",
+        key: str | None = None,
+        country: str | None = None,
+    ) -> Json:
+        """checkout() of item ids or whole lines, sent to a country."""
         lines = [{"item_id": item} if isinstance(item, str) else item for item in items]
-        return self.rpc(buyer, "checkout", items=lines, provider=provider, idempotency_key=key)
+        address = {"country": country} if country else None
+        return self.rpc(
+            buyer, "checkout", items=lines, provider=provider, idempotency_key=key, shipping_address=address
+        )
 
     def start(self, buyer: str, payment: str) -> str:
         """The worker opens the attempt at the provider; answers the PaymentIntent's id."""

@@ -265,6 +265,22 @@ def test_late_money_for_a_licence_that_was_ended(market: Market, tiers: dict[str
     assert not market.owns(late, tiers["item"])
 
 
+@pytest.mark.parametrize("ended", [False, True], ids=["pending", "late"])
+def test_money_for_a_licence_ordered_before_there_was_an_exclusive_one(market: Market, ended: bool) -> None:
+    """Nothing was held for it, and nobody is the last to buy what somebody else gets afterwards."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    item = market.product(seller, 1000)
+    order = market.checkout(buyer, item)
+    market.start(buyer, order["payment_id"])
+    if ended:
+        market.cancel(order["payment_id"])
+    exclusive = market.license(seller, item, 5000, "exclusive")
+    market.buy(market.sign_up(), {"item_id": item, "option_id": exclusive})
+    assert market.succeed(order["payment_id"]) == "processed"
+    gone(market, order)
+    assert not market.owns(buyer, item)
+
+
 def test_late_money_for_the_exclusive_licence(market: Market, tiers: dict[str, Json]) -> None:
     """While somebody else is paying for another one it goes back; before and after, it is had."""
     late, other = market.sign_up(), market.sign_up()
@@ -626,6 +642,22 @@ def test_payees_are_paid_from_a_wallet(market: Market) -> None:
     assert market.wallet(one) == market.wallet(other) == (0, 700, 0)
     market.refund_part(market.line(order["order_id"]), None)
     assert (market.wallet(buyer), market.wallet(one), market.wallet(other)) == ((2000, 0, 0), (0, 0, 0), (0, 0, 0))
+
+
+def test_who_earns_a_part_of_what_they_pay(market: Market) -> None:
+    """From the wallet or by card: the books are right before and after, the audit has nothing to say."""
+    (one, buyer), payees = band(market, 5000, 5000)
+    market.fund(buyer, 2000)
+    item = market.good(one, 2000, payees=payees, is_repeatable=True)
+    line = market.line(market.checkout(buyer, item, provider="wallet")["order_id"])
+    assert (market.wallet(one), market.wallet(buyer)) == ((0, 700, 0), (0, 700, 0))
+    market.check()
+    for cents in (999, None):
+        market.refund_part(line, cents)
+        market.check()
+    assert (market.wallet(one), market.wallet(buyer)) == ((0, 0, 0), (2000, 0, 0))
+    market.refund(one, market.line(market.buy(buyer, item)["order_id"]))
+    assert (market.wallet(one), market.wallet(buyer)) == ((0, 0, 44), (1956, 0, 0))
 
 
 # -- discounts and shipping -------------------------------------------------------------------------------------------
