@@ -407,23 +407,27 @@ begin
             and not private.has_sold_before(s.seller_id, limits.new_seller_period);
     end if;
 
-    with part as materialized (
+    with share as (
         select
-            s.id as sale_id, l.payee_id, l.share_bps, p.no,
-            case
-                when l.share_bps = 10000 then s.amount_seller_cents
-                else (private.split_cents(s.amount_seller_cents, p.shares))[p.no]
-            end as cents
+            s.id as sale_id, l.payee_id, l.share_bps, s.amount_seller_cents, row_number() over payees as no,
+            array_agg(l.share_bps::bigint) over payees as shares
         from unnest(sales) as s
         inner join unnest(lines) as l on l.order_item_id = s.order_item_id
         -- Ties of the largest remainder are broken by a hash, as in payee_legs().
-        cross join lateral (
-            select
-                array_agg(o.share_bps::bigint order by md5(s.id::text || o.payee_id)) as shares,
-                count(*) filter (where md5(s.id::text || o.payee_id) <= md5(s.id::text || l.payee_id)) as no
-            from unnest(lines) as o
-            where o.order_item_id = s.order_item_id
-        ) as p
+        window payees as (
+            partition by s.id order by md5(s.id::text || l.payee_id)
+            rows between unbounded preceding and unbounded following
+        )
+    ),
+
+    part as materialized (
+        select
+            s.sale_id, s.payee_id, s.share_bps, s.no,
+            case
+                when s.share_bps = 10000 then s.amount_seller_cents
+                else (private.split_cents(s.amount_seller_cents, s.shares))[s.no]
+            end as cents
+        from share as s
     ),
 
     payee as (

@@ -773,13 +773,15 @@ declare
 begin
     with event as (
         select e.id, e.payload #> '{data,object}' as object
-        from private.webhook_events as e
+        -- By key, not by all that are pending.
+        from unnest(settle_batch.ids) as u (id)
+        inner join private.webhook_events as e on e.id = u.id
         where
-            e.id = any (settle_batch.ids) and e.status = 'pending' and e.attempts = 0 and e.provider = 'stripe'
+            e.status = 'pending' and e.attempts = 0 and e.provider = 'stripe'
             and e.type = 'payment_intent.succeeded' and private.why_foreign(e) is null
             and jsonb_typeof(e.payload #> '{data,object}') = 'object'
         order by e.id
-        for no key update skip locked
+        for no key update of e skip locked
     ),
 
     named as (
@@ -813,36 +815,27 @@ begin
 
     -- At most one of a payment, and of several that buy the same for one owner, or pay one payable, the first:
     -- another finds it bought.
-    rival as (
-        select p.id, min(p.event_id) as event_id, bool_or(x.place > 1) as is_later
-        from paid as p
-        inner join public.payments as y on y.id = p.id
-        left join lateral (
-            select (
-                select count(distinct o.id) + 1
-                from paid as o
-                inner join public.payments as z on z.id = o.id
-                inner join public.order_items as j on j.order_id = z.order_id
-                where
-                    o.event_id < p.event_id and o.id <> p.id and j.buyer_id = i.buyer_id
-                    and (
-                        j.payable_id = i.payable_id
-                        or i.is_owned_once and j.item_id = i.item_id and j.option_id is not distinct from i.option_id
-                    )
-            ) as place
-            from public.order_items as i
-            where i.order_id = y.order_id and (i.is_owned_once or i.payable_id is not null)
-        ) as x on true
-        group by p.id
+    first as (
+        select distinct on (p.id) p.* from paid as p order by p.id, p.event_id
+    ),
+
+    line as (
+        select
+            f.event_id,
+            i.payable_id is not null and min(f.event_id) over (partition by i.buyer_id, i.payable_id) < f.event_id
+            or i.is_owned_once and min(f.event_id) over (
+                partition by i.buyer_id, i.item_id, i.option_id
+            ) < f.event_id as is_later
+        from first as f
+        inner join public.order_items as i on i.order_id = f.order_id
     )
 
     select
-        array_agg(r.event_id order by r.event_id), array_agg(r.id order by r.event_id),
-        array_agg(p.charge order by r.event_id), array_agg(p.order_id order by r.event_id)
+        array_agg(f.event_id order by f.event_id), array_agg(f.id order by f.event_id),
+        array_agg(f.charge order by f.event_id), array_agg(f.order_id order by f.event_id)
     into events, payments, charges, orders
-    from rival as r
-    inner join paid as p on p.id = r.id and p.event_id = r.event_id
-    where not coalesce(r.is_later, false);
+    from first as f
+    where f.event_id not in (select l.event_id from line as l where l.is_later);
     if events is null then
         return '{}';
     end if;
