@@ -50,7 +50,7 @@ create type private.line_payee as (
     share_bps integer
 );
 comment on type private.line_payee is
-'Somebody who earns a line, with their share in basis points; the shares of a line add up to 10000.';
+'Somebody who earns a line, each named once, with their share in basis points; the shares of a line add up to 10000.';
 
 insert into private.hooks (hook, parameters, returns, otherwise, needs, refusal, meaning) values
 ('check_option', 'options public.catalog_options[]', 'void',

@@ -79,14 +79,16 @@ begin
     select array_agg(g.id) into granted from granted_now as g;
     perform private.dispatch_purchases('grant', granted);
     -- What was held is sold now: taken stays as it is. Whoever paid let nothing run out.
-    with ended as (
-        delete from private.holds as h where h.order_id = any (orders) returning h.order_id, h.item_id
-    )
+    if exists (select from private.holds as h where h.order_id = any (orders)) then
+        with ended as (
+            delete from private.holds as h where h.order_id = any (orders) returning h.order_id, h.item_id
+        )
 
-    delete from private.hold_periods as h
-    using ended as e
-    inner join public.orders as o on o.id = e.order_id
-    where h.user_id = o.user_id and h.item_id = e.item_id;
+        delete from private.hold_periods as h
+        using ended as e
+        inner join public.orders as o on o.id = e.order_id
+        where h.user_id = o.user_id and h.item_id = e.item_id;
+    end if;
 end
 $$;
 comment on function private.grant_orders(uuid[]) is
@@ -251,6 +253,14 @@ begin
                     where
                         o.owner_id = p.owner_id and o.item_id = p.item_id
                         and o.option_id is not distinct from p.option_id and o.is_owned_once and o.revoked_at is null
+                )
+                -- What is exclusive comes back only if nobody bought, or is buying, beside it.
+                or exists (select from public.catalog_options as e where e.id = p.option_id and e.is_exclusive) and (
+                    exists (select from private.holds as h where h.item_id = p.item_id)
+                    or exists (
+                        select from public.purchases as o
+                        where o.item_id = p.item_id and o.revoked_at is null and o.purchased_at > p.revoked_at
+                    )
                 )
                 or not p.is_single and not p.is_away and exists (
                     select from public.catalog_items as c

@@ -155,9 +155,13 @@ begin
         returning id, user_id, type
     )
 
-    select count(*), array_agg(n.id) filter (where t.email = 'immediate') into told, mailed
-    from told_now as n
-    inner join private.notification_types as t on t.type = n.type;
+    select
+        count(*),
+        array_agg(n.id) filter (where n.type in (
+            select t.type from private.notification_types as t where t.email = 'immediate'
+        ))
+    into told, mailed
+    from told_now as n;
     if mailed is not null then
         perform private.mail_notification(n.id, n.user_id, n.type)
         from public.notifications as n

@@ -598,27 +598,27 @@ set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-    completed uuid[] := array(
-        select c.id from changed_to as c
-        inner join changed_from as b on b.id = c.id
-        where c.status = 'completed' and b.status in ('pending', 'processing', 'cancelled')
+    notices private.notice[] := array(
+        with completed as (
+            select c.id, c.user_id from changed_to as c
+            inner join changed_from as b on b.id = c.id
+            where c.status = 'completed' and b.status in ('pending', 'processing', 'cancelled')
+        )
+
+        select row('order', c.user_id, null, 'order', c.id, null)::private.notice from completed as c
+        union all
+        select row('purchase', s.seller_id, null, 'order_item', s.id, null)::private.notice
+        from (
+            select distinct on (i.order_id, i.seller_id) i.seller_id, i.id
+            from completed as c
+            inner join public.order_items as i on i.order_id = c.id
+            inner join private.kinds as k on k.kind = i.kind and k.is_browsable
+            order by i.order_id, i.seller_id, i.line_no
+        ) as s
     );
 begin
-    if completed <> '{}' then
-        perform private.notify_many(array(
-            select row('order', o.user_id, null, 'order', o.id, null)::private.notice
-            from public.orders as o
-            where o.id = any (completed)
-            union all
-            select row('purchase', s.seller_id, null, 'order_item', s.id, null)::private.notice
-            from (
-                select distinct on (i.order_id, i.seller_id) i.seller_id, i.id
-                from public.order_items as i
-                inner join private.kinds as k on k.kind = i.kind and k.is_browsable
-                where i.order_id = any (completed)
-                order by i.order_id, i.seller_id, i.line_no
-            ) as s
-        ));
+    if notices <> '{}' then
+        perform private.notify_many(notices);
     end if;
     return null;
 end

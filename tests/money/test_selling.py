@@ -297,6 +297,27 @@ def test_late_money_for_the_exclusive_licence(market: Market, tiers: dict[str, J
     assert market.status("orders", orders[1]["order_id"]) == "completed"
 
 
+@pytest.mark.parametrize("beside", ["sold", "being paid", "sold before"])
+def test_an_exclusive_licence_whose_refund_fails(market: Market, tiers: dict[str, Json], beside: str) -> None:
+    """It comes back unless somebody bought, or is buying, another licence meanwhile: people must settle that."""
+    owner, other = market.sign_up(), market.sign_up()
+    if beside == "sold before":
+        market.buy(other, tiers["personal"])
+    order = market.buy(owner, tiers["exclusive"])
+    refund = market.refund(tiers["seller"], market.line(order["order_id"]))
+    if beside == "sold":
+        market.buy(other, tiers["personal"])
+        market.rows(
+            "update public.purchases set purchased_at = purchased_at + interval '1 s' where owner_id = %s", other
+        )
+    elif beside == "being paid":
+        market.start(other, market.checkout(other, tiers["personal"])["payment_id"])
+    market.refund_arrives(refund["id"], "failed")
+    assert market.owns(owner, tiers["item"]) == (beside == "sold before")
+    recorded = market.one("select count(*) from public.audit_log where action = 'refund_failed_after_resale'")
+    assert recorded == (0 if beside == "sold before" else 1)
+
+
 def test_both_licences_are_owned_apart(market: Market, tiers: dict[str, Json]) -> None:
     buyer = market.sign_up()
     market.buy(buyer, tiers["personal"])
@@ -766,6 +787,20 @@ def test_all_that_a_line_granted_is_one_right(market: Market) -> None:
     assert [market.owns(buyer, item) for item in (album, *songs)] == [False, True, False, False]
     market.refund_arrives(refund["id"], "failed")
     assert all(market.owns(buyer, item) for item in (album, *songs))
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["bundle first", "item first"])
+def test_a_bundle_together_with_what_is_in_it(market: Market, first: bool) -> None:
+    """Bought in one order: the item is owned by its own line, and on top by the bundle's."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    songs = [market.product(seller, 500) for _ in range(2)]
+    album = market.good(seller, 1200, extras=songs)
+    order = market.buy(buyer, *([album, songs[0]] if first else [songs[0], album]))
+    assert all(market.owns(buyer, item) for item in (album, *songs))
+    market.refund(seller, market.line(order["order_id"], 2 if first else 1))
+    assert all(market.owns(buyer, item) for item in (album, *songs)), "the bundle has it, too"
+    market.refund(seller, market.line(order["order_id"], 1 if first else 2))
+    assert not any(market.owns(buyer, item) for item in (album, *songs))
 
 
 # -- earned when it is done -------------------------------------------------------------------------------------------

@@ -736,12 +736,6 @@ class Money(RuleBasedStateMachine):
             if thing.takes_discounts and discount is not None:
                 line["details"] = {"discount_cents": min(discount, thing.price * quantity)}
             lines += [line] * (2 if twice and thing.repeatable and not thing.extras else 1)
-        # Not a bundle together with what is in it.
-        granted = [
-            right for thing in wanted for right in ((thing.item, thing.option), *((e, None) for e in thing.extras))
-        ]
-        if any(granted.count((item, None)) > 1 for thing in wanted for item in thing.extras):
-            return multiple()
         with self.may_be_refused():
             answer = self.market.checkout(buyer, *lines, provider=provider, country="DE")
             return Order(answer["order_id"], buyer, answer["payment_id"], provider)
