@@ -31,7 +31,7 @@ from workers.jobs.queue import queue
 from workers.services import open_services
 from workers.settings import Settings
 
-EVENTS = 300
+EVENTS = 1000
 BUYERS = 60
 WORKERS = 4
 KILLS = 3
@@ -134,7 +134,10 @@ class World:
             )
             for no in range(8)
         ]  # fmt: skip
-        bundles = [market.good(sellers[no % 8], 2000, extras=[goods[no], goods[no + 8]]) for no in range(8)]
+        # Of what nobody buys by itself: first come, first served then.
+        bundles = [
+            market.good(sellers[no % 8], 2000, extras=[goods[8 + no], goods[8 + (no + 1) % 8]]) for no in range(8)
+        ]
         packs = [market.good(market.platform(), 1000 + no, "pack") for no in range(8)]
         for no in range(EVENTS - 60):
             lap, place = divmod(no, BUYERS)
