@@ -76,6 +76,25 @@ def test_what_is_set_aside_is_sold_by_its_option_only(market: Market) -> None:
     assert not market.listed(item)
 
 
+def test_29_numbers_follow_the_order_of_the_events(market: Market) -> None:
+    """In a group as one by one, and within a line as its units."""
+    item, _ = market.edition(market.sign_up(), 2000, 20)
+    buyers = [market.sign_up() for _ in range(5)]
+    orders = [market.checkout(buyer, {"item_id": item, "quantity": 4}) for buyer in buyers]
+    for buyer, order in zip(buyers, orders, strict=True):
+        market.start(buyer, order["payment_id"])
+    paid = list(zip(buyers, orders, strict=True))[::-1]
+    events = [
+        market.store("payment_intent.succeeded", market.intent(order["payment_id"], latest_charge=f"ch_{number()}"))
+        for _, order in paid
+    ]
+    assert sorted(market.worker("select private.settle_batch(%s::bigint[])", events)) == sorted(events)
+    copies = market.rows("select owner_id, unit, number from public.purchases where item_id = %s order by number", item)
+    assert [(row["owner_id"], row["unit"], row["number"]) for row in copies] == [
+        (buyer, unit, 4 * no + unit) for no, (buyer, _) in enumerate(paid) for unit in range(1, 5)
+    ]
+
+
 def test_29_an_edition_shrinks_to_what_is_sold_and_never_grows(market: Market) -> None:
     """Numbers go with it: none above the edition's size, none twice."""
     seller, buyers = market.sign_up(), [market.sign_up() for _ in range(3)]
