@@ -97,8 +97,9 @@ begin
     );
     for payee in
         with shares as (
-            -- Ties of the largest remainder are broken by a hash, so that nobody's place is the luckier one.
-            select p.*, row_number() over (order by md5(p.transaction_id::text || p.payee_id)) as no
+            -- Ties of the largest remainder are broken by a hash, so that nobody's place is the luckier one; of the line,
+            -- so that it is the same however the sale was settled.
+            select p.*, row_number() over (order by md5(sale.order_item_id::text || p.payee_id)) as no
             from public.transaction_payees as p
             where p.transaction_id = sale.id
         ),
@@ -415,7 +416,7 @@ begin
         inner join unnest(lines) as l on l.order_item_id = s.order_item_id
         -- Ties of the largest remainder are broken by a hash, as in payee_legs().
         window payees as (
-            partition by s.id order by md5(s.id::text || l.payee_id)
+            partition by s.id order by md5(s.order_item_id::text || l.payee_id)
             rows between unbounded preceding and unbounded following
         )
     ),
