@@ -116,7 +116,8 @@ comment on column public.products.minimum_price_cents is
 'missing one becomes price_cents.';
 comment on column public.products.technical_details is
 'Facts for people, an object: bpm, key, sample_rate, bit_depth and the like.';
-comment on column public.products.license_type is 'What buyers may do with it.';
+comment on column public.products.license_type is
+'What buyers may do with it; exclusive is an option''s only, see catalog_options.';
 comment on column public.products.license_text is 'Licence in words; required for custom.';
 comment on column public.products.license_version is
 'Counts the changes of the licence; kept by trigger. A buyer has the licence of their order line.';
@@ -169,6 +170,10 @@ begin
     end;
     if new.license_type = 'custom' and new.license_text is null then
         perform private.fail('license_text_required');
+    end if;
+    -- A product is sold any number of times; what is exclusive is an option with a stock of 1.
+    if new.license_type = 'exclusive' and (tg_op = 'INSERT' or old.license_type <> 'exclusive') then
+        perform private.fail('license_not_allowed', 'exclusive');
     end if;
     new.license_version := case
         when tg_op = 'INSERT' then 1
@@ -386,7 +391,7 @@ begin
         elsif char_length(option.details ->> 'license_text') > 20000
             or license = 'custom' and option.details ->> 'license_text' is null then
             perform private.fail('invalid_option', 'license_text');
-        elsif (license = 'exclusive') is distinct from option.is_exclusive and option.details ? 'license_type' then
+        elsif coalesce(license = 'exclusive', false) <> option.is_exclusive then
             perform private.fail('invalid_option', 'is_exclusive');
         end if;
     end loop;
@@ -461,6 +466,8 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('license_text_required', 'PT400', 'A custom licence needs its text.', 'Send license_text with license_type custom.'),
+('license_not_allowed', 'PT400', 'A product itself is not sold exclusively.',
+'It is sold any number of times. Add an option with is_exclusive, a stock of 1 and license_type exclusive.'),
 ('product_has_no_files', 'PT409', 'This product has no files.',
 'A product on sale needs at least one row in product_files: upload to the bucket product-files, add the row, then set '
 'status active. The last file of a product on sale or once ordered is only replaced: add the new one first.'),

@@ -11,9 +11,10 @@ declare
     chosen record;
 begin
     for chosen in
-        select p.kind, array_agg(p.id order by p.id) as ids
-        from public.purchases as p
-        where p.id = any (dispatch_purchases.ids)
+        -- What is granted first gets the first number.
+        select p.kind, array_agg(p.id order by case when hook = 'grant' then u.no end, p.id) as ids
+        from unnest(dispatch_purchases.ids) with ordinality as u (id, no)
+        inner join public.purchases as p on p.id = u.id
         group by p.kind
         order by p.kind
     loop
@@ -26,7 +27,7 @@ begin
 end
 $$;
 comment on function private.dispatch_purchases(text, uuid[], text) is
-'Calls the hook grant, revoke or restore of the kinds of these purchases.';
+'Calls the hook grant, revoke or restore of the kinds of these purchases; grant in the order given.';
 
 -- Grants what these orders bought. The orders are locked, and hold what they need.
 create function private.grant_orders(orders uuid[]) returns void

@@ -817,11 +817,12 @@ begin
     if sale.id is null then
         perform private.fail('sale_not_found');
     end if;
-    is_free := coalesce(sale.completed_at is null and sale.free_until > clock_timestamp(), false);
-    if sale.completed_at is not null or not is_free and (
-        (sale.ship_by > clock_timestamp()) is not false
+    is_free := coalesce(sale.free_until > clock_timestamp(), false);
+    -- What is sent comes back by a refund, also where the buyer was free to step back.
+    if
+        sale.completed_at is not null or not is_free and (sale.ship_by > clock_timestamp()) is not false
         or exists (select from public.shipments as s where s.order_item_id = sale.order_item_id)
-    ) then
+    then
         perform private.fail('cannot_cancel', sale.order_item_id::text);
     end if;
     made := private.refund_line(

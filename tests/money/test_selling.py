@@ -76,6 +76,52 @@ def test_what_is_set_aside_is_sold_by_its_option_only(market: Market) -> None:
     assert not market.listed(item)
 
 
+def test_29_numbers_follow_the_order_of_the_events(market: Market) -> None:
+    """In a group as one by one, and within a line as its units."""
+    item, _ = market.edition(market.sign_up(), 2000, 20)
+    buyers = [market.sign_up() for _ in range(5)]
+    orders = [market.checkout(buyer, {"item_id": item, "quantity": 4}) for buyer in buyers]
+    for buyer, order in zip(buyers, orders, strict=True):
+        market.start(buyer, order["payment_id"])
+    paid = list(zip(buyers, orders, strict=True))[::-1]
+    events = [
+        market.store("payment_intent.succeeded", market.intent(order["payment_id"], latest_charge=f"ch_{number()}"))
+        for _, order in paid
+    ]
+    assert sorted(market.worker("select private.settle_batch(%s::bigint[])", events)) == sorted(events)
+    copies = market.rows("select owner_id, unit, number from public.purchases where item_id = %s order by number", item)
+    assert [(row["owner_id"], row["unit"], row["number"]) for row in copies] == [
+        (buyer, unit, 4 * no + unit) for no, (buyer, _) in enumerate(paid) for unit in range(1, 5)
+    ]
+
+
+def test_29_an_edition_shrinks_to_what_is_sold_and_never_grows(market: Market) -> None:
+    """Numbers go with it: none above the edition's size, none twice."""
+    seller, buyers = market.sign_up(), [market.sign_up() for _ in range(3)]
+    item, _ = market.edition(seller, 2000, 5)
+    lines = [market.line(market.buy(buyer, item)["order_id"]) for buyer in buyers]
+    resize = "update public.artworks set edition_size = %s where id = %s"
+    market.refund(seller, lines[1])
+    for size in (6, 2, None):
+        with refused("edition_fixed"):
+            market.member(seller, resize, size, item)
+    held = market.checkout(market.sign_up(), {"item_id": item, "quantity": 2})
+    with refused("edition_fixed"):
+        market.member(seller, resize, 3, item)
+    market.rpc(
+        market.one("select user_id from public.orders where id = %s", held["order_id"]),
+        "cancel_order",
+        order_id=held["order_id"],
+    )
+    market.member(seller, resize, 3, item)
+    market.buy(buyers[0], item)
+    assert market.numbers(item) == [1, 2, 3]
+    with refused("item_sold"):
+        market.checkout(buyers[1], item)
+    with refused("edition_fixed", "artwork_sold"):
+        market.member(seller, resize, 4, item)
+
+
 def test_a_refunded_copy_is_sold_again_under_its_number(market: Market) -> None:
     seller = market.sign_up()
     item, _ = market.edition(seller, 2000, 3)
@@ -1053,6 +1099,32 @@ def test_what_is_gone_at_settlement_is_refunded(market: Market, how: str) -> Non
     assert market.one("select count(*) from private.holds") == 0
     if how in ("stock", "edition", "elsewhere"):
         assert not market.listed(item)
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "in a group"])
+def test_32_an_artwork_sold_elsewhere_while_somebody_pays(market: Market, together: bool) -> None:
+    """Its buyer has all of it back, nobody else waits for that, and it is not on sale again."""
+    seller, buyer, other = market.sign_up("standard"), market.sign_up(), market.sign_up()
+    item, plain = market.artwork(seller, 2000), market.product(seller, 1000)
+    orders = [market.checkout(buyer, item), market.checkout(other, plain)]
+    market.start(buyer, orders[0]["payment_id"])
+    market.start(other, orders[1]["payment_id"])
+    market.member(seller, "update public.artworks set is_for_sale = false where id = %s", item)
+    assert market.one("select private.end_holds(%s)", item) == 1
+    events = [
+        market.store("payment_intent.succeeded", market.intent(order["payment_id"], latest_charge=f"ch_{number()}"))
+        for order in orders
+    ]
+    if together:
+        assert market.worker("select private.settle_batch(%s::bigint[])", events) == [events[1]]
+        assert market.process(events[0]) == "processed"
+    else:
+        assert [market.process(event) for event in events] == ["processed", "processed"]
+    refund = gone(market, orders[0])
+    assert market.owns(other, plain)
+    market.refund_arrives(refund["id"])
+    assert (market.status("artworks", item), market.listed(item)) == ("published", False)
+    assert market.one("select count(*) from private.holds") == 0
 
 
 def test_gone_for_a_wallet_takes_nothing(market: Market) -> None:

@@ -1,4 +1,4 @@
-"""Money for what is sent: money.md's sharp cases 25, 26 and 27. Who may do what is in supabase/tests."""
+"""Money for what is sent: money.md's sharp cases 25, 26, 27 and 29. Who may do what is in supabase/tests."""
 
 from __future__ import annotations
 
@@ -234,6 +234,33 @@ def test_27_what_is_on_its_way_is_not_cancelled(market: Market, sale: Sale) -> N
         market.rpc(sale.buyer, "cancel_line", order_item_id=sale.line)
 
 
+def test_27_sending_it_ends_the_free_window(market: Market) -> None:
+    """Who may step back at the platform's cost does so before anything is sent."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    lines = []
+    for _ in range(2):
+        agreed = market.agree(
+            seller, buyer, 2000, kind="artwork", item_id=piece(market, seller), free_until="2999-01-01T00:00:00Z"
+        )
+        ordered = market.pay_agreed(buyer, agreed, country="US")
+        pay(market, buyer, ordered)
+        lines.append(market.line(ordered["order_id"]))
+    market.rpc(seller, "ship_line", order_item_id=lines[0])
+    with refused("cannot_cancel"):
+        market.cancel_line(buyer, lines[0])
+    assert market.cancel_line(buyer, lines[1])["fee_bearer"] == "platform"
+
+
+def test_27_a_charge_taken_back_after_it_was_sent_sells_nothing_again(market: Market, sale: Sale) -> None:
+    ship(market, sale)
+    market.decline(sale.order["payment_id"])
+    assert market.wallet(sale.seller) == (0, 0, 0)
+    assert not market.owns(sale.buyer, sale.item)
+    assert market.status("artworks", sale.item) == "sold"
+    market.rpc(sale.seller, "confirm_return", order_item_id=sale.line)
+    assert market.status("artworks", sale.item) == "archived"
+
+
 def test_27_what_comes_back_before_it_is_refunded_is_for_sale_again(market: Market, sale: Sale) -> None:
     ship(market, sale)
     market.rpc(sale.buyer, "confirm_delivery", order_item_id=sale.line)
@@ -262,3 +289,35 @@ def test_27_a_wallet_pays_for_what_is_sent_as_well(market: Market) -> None:
     assert market.wallet(seller) == (0, 2100, 0)
     years_pass(market)
     assert market.release() == 0
+
+
+# -- 29: copies that are sent ------------------------------------------------------------------------------------------
+
+
+def test_29_what_was_lost_keeps_its_number_what_is_back_frees_it(market: Market) -> None:
+    seller = market.sign_up("standard")
+    rate(market, seller, 700)
+    (row,) = market.member(
+        seller,
+        "insert into public.artworks (title, price_cents, category, image_url, status, is_physical, edition_size) "
+        "values ('Print', 2000, 'photography', 'https://example.com/a.jpg', 'published', true, 4) returning id",
+    )
+    item, lines = str(row["id"]), []
+    for _ in range(3):
+        buyer = market.sign_up()
+        ordered = order(market, buyer, item)
+        pay(market, buyer, ordered)
+        lines.append(market.line(ordered["order_id"]))
+    # The first is lost on its way and the second sent back; both are paid back.
+    for line, status in zip(lines, ("lost", "returned"), strict=False):
+        parcel = market.rpc(seller, "ship_line", order_item_id=line, carrier="DHL", tracking_number="AAAA")
+        report(market, parcel, status)
+        market.refund(seller, line)
+    assert market.numbers(item) == [3]
+    for _ in range(2):
+        pay(market, buyer, order(market, buyer, item))
+        buyer = market.sign_up()
+    assert market.numbers(item) == [2, 3, 4]
+    with refused("item_sold"):
+        order(market, buyer, item)
+    assert market.status("artworks", item) == "sold"

@@ -86,6 +86,31 @@ def test_28_a_refund_that_fails_opens_it_again(market: Market) -> None:
     assert market.wallet(artist) == (0, 67, 0)
 
 
+def test_28_a_part_given_back_leaves_it_open(market: Market) -> None:
+    sender, artist = market.sign_up(), market.sign_up()
+    line = pay(market, sender, tip(market, sender, artist, 100))
+    market.refund(artist, line, 99)
+    assert market.row(TIP, line)["closed_at"] is None
+    market.refund(artist, line)
+    assert market.row(TIP, line)["closed_at"] is not None
+
+
+def test_28_tips_to_two_in_one_order_are_a_line_each(market: Market) -> None:
+    """Each of at least what can be charged, and what is shared of it goes by the largest remainder."""
+    sender, artists = market.sign_up(), [market.sign_up(), market.sign_up()]
+    for artist in artists:
+        market.member(artist, "insert into public.tip_jars (suggested_cents) values (500)")
+    jars = [market.one("select id from public.tip_jars where seller_id = %s", artist) for artist in artists]
+    with refused("price_too_low"):
+        market.checkout(sender, *({"item_id": jar, "offered_price_cents": 25} for jar in jars))
+    order = market.buy(sender, *({"item_id": jar, "offered_price_cents": 50} for jar in jars))
+    # One charge of 100 costs 33: 17 of one and 16 of the other.
+    assert sorted(market.wallet(artist)[1] for artist in artists) == [33, 34]
+    assert [sale["amount_total_cents"] for sale in market.sales(order["order_id"])] == [50, 50]
+    assert market.one("select count(*) from public.tips where sender_id = %s", sender) == 2
+    assert market.one("select private.split_cents(5, '{5000,5000}')") == [3, 2]
+
+
 def test_28_several_at_once_are_several(market: Market) -> None:
     sender, artist = market.sign_up(), market.sign_up()
     ordered = [tip(market, sender, artist, 100 + extra) for extra in range(3)]

@@ -29,7 +29,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(81);
+select plan(82);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.artwork(1, 5000) as artwork, pg_temp.artwork(1, 5000) as edition,
@@ -84,6 +84,7 @@ from (values
         'select product, ''x'', 50, ''{"license_type": "exclusive"}'' from t --'),
     ('invalid_option', 'item_id, title, price_cents, stock, is_exclusive, details) '
         'select product, ''x'', 50, 1, true, ''{"license_type": "personal"}'' from t --'),
+    ('invalid_option', 'item_id, title, price_cents, stock, is_exclusive) select product, ''x'', 50, 1, true from t --'),
     -- what an edition wants
     ('invalid_option', 'item_id, title, price_cents, stock, is_set_aside) select edition, ''x'', 50, 1, true from t --'),
     ('invalid_option', 'item_id, title, price_cents, stock, is_set_aside, details) '

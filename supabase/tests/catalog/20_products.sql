@@ -28,7 +28,7 @@ end
 $$;
 grant execute on all functions in schema pg_temp to public;
 
-select plan(95);
+select plan(96);
 select pg_temp.sign_up(pg_temp.id(1), 'anna'), pg_temp.sign_up(pg_temp.id(2), 'bernd'),
     pg_temp.sign_up(pg_temp.id(3), 'chief');
 update public.profiles set role = 'admin' where id = pg_temp.id(3);
@@ -108,6 +108,8 @@ select is(pg_temp.code_of($$insert into public.products (title, license_type) va
     'license_text_required', 'a custom licence needs a text');
 select is(pg_temp.code_of($$insert into public.products (title, license_type, license_text) values ('x', 'custom',
     '  ')$$), 'license_text_required', 'a real one');
+select is(pg_temp.code_of($$insert into public.products (title, license_type) values ('x', 'exclusive')$$),
+    'license_not_allowed', 'what is sold again and again is not exclusive');
 select is(pg_temp.code_of($$insert into public.products (title, technical_details) values ('x', '[]')$$), '23514',
     'details are an object');
 select is(pg_temp.code_of($$insert into public.products (title, technical_details) values ('x',
