@@ -166,10 +166,13 @@ set search_path = ''
 as $$
 declare
     parcel public.shipments;
+    line uuid := (select s.order_item_id from public.shipments as s where s.id = record_shipment.shipment_id);
 begin
-    perform from public.transactions as t
-    where t.order_item_id = (select s.order_item_id from public.shipments as s where s.id = record_shipment.shipment_id)
-    for no key update;
+    -- What is back frees its stock, and orders and stocks come before sales.
+    if record_shipment.status = 'returned' then
+        perform private.lock_orders(array(select i.order_id from public.order_items as i where i.id = line));
+    end if;
+    perform from public.transactions as t where t.order_item_id = line for no key update;
     -- By rank, then by time: carriers report late and repeatedly. What was lost may turn up later.
     update public.shipments as s set
         status = record_shipment.status, status_at = record_shipment.at,
