@@ -149,6 +149,9 @@ begin
         where
             s.order_item_id = line.id and s.carrier is not distinct from by_whom
             and s.tracking_number is not distinct from number;
+    -- Its buyer is told of each.
+    elsif (select count(*) from public.shipments as s where s.order_item_id = line.id) > greatest(20, line.quantity) then
+        perform private.fail('too_many_parcels', line.id::text);
     end if;
     return parcel;
 end
@@ -156,7 +159,7 @@ $$;
 comment on function public.ship_line(uuid, text, text) is
 'Seller: a parcel of this line was sent; the buyer is told. The same carrier and number again answer the first. A '
 'tracked one counts as delivered delivery_assumed_after later if nothing else is heard. Errors: sale_not_found, '
-'line_refunded (also when it is on its way back); invalid_shipment (23514).';
+'line_refunded (also when it is on its way back), too_many_parcels; invalid_shipment (23514).';
 grant execute on function public.ship_line(uuid, text, text) to authenticated;
 
 create function private.record_shipment(shipment_id uuid, status public.shipment_status, at timestamptz) returns void
@@ -344,4 +347,6 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('line_refunded', 'PT409', 'This was refunded.',
 'There is nothing to ship any more: the buyer has the money back, or it is on its way. The detail is the line.'),
+('too_many_parcels', 'PT409', 'This was sent in too many parcels.',
+'At most 20 a line, and as many as it has pieces. The detail is the line.'),
 ('not_shipped', 'PT409', 'This was not shipped yet.', 'The detail is the line. Only what was shipped can arrive.');
