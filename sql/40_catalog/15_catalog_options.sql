@@ -64,7 +64,8 @@ comment on column public.catalog_options.taken is
 'Of a stock, how many are sold or held; changed under the item''s lock only. 0 without a stock.';
 comment on column public.catalog_options.is_exclusive is
 'Who buys it is the last to buy the item: nobody else can afterwards, in any option. What was sold before stays. While '
-'somebody pays for it nobody else can check out, and the other way round.';
+'somebody pays for it nobody else can check out, and the other way round. Said when it is made, and stays: its buyer '
+'was promised it.';
 comment on column public.catalog_options.is_set_aside is
 'Its stock is a part of the item''s that is bought by this option only: the artist''s proofs of an edition.';
 comment on column public.catalog_options.is_active is 'Whether it can be bought.';
@@ -128,11 +129,28 @@ $$;
 comment on function private.sells_item(uuid) is 'Whether the caller sells this item.';
 grant execute on function private.sells_item(uuid) to authenticated;
 
+create function private.lock_sold_item(item_id uuid) returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform from public.catalog_items as c
+    where c.id = lock_sold_item.item_id and c.seller_id = private.member_id()
+    for no key update;
+    return found;
+end
+$$;
+comment on function private.lock_sold_item(uuid) is
+'Whether the caller sells this item; then it is locked. For policies on what hangs on it: checkouts take the item first '
+'and its option second, so whoever changes an option does the same.';
+grant execute on function private.lock_sold_item(uuid) to authenticated;
+
 alter table public.catalog_options enable row level security;
 grant select on public.catalog_options to anon, authenticated, service_role;
 grant
 insert (item_id, title, price_cents, stock, is_exclusive, is_set_aside, is_active, position, details),
-update (title, price_cents, stock, is_exclusive, is_set_aside, is_active, position, details),
+update (title, price_cents, stock, is_set_aside, is_active, position, details),
 delete
 on public.catalog_options to authenticated;
 create policy catalog_options_select_anon on public.catalog_options for select to anon
@@ -144,10 +162,11 @@ using (
 );
 create policy catalog_options_insert on public.catalog_options for insert to authenticated
 with check (private.sells_item(item_id));
+-- A policy looks at a row before it is locked.
 create policy catalog_options_update on public.catalog_options for update to authenticated
-using (private.sells_item(item_id)) with check (private.sells_item(item_id));
+using (private.lock_sold_item(item_id)) with check (private.sells_item(item_id));
 create policy catalog_options_delete on public.catalog_options for delete to authenticated
-using (private.sells_item(item_id));
+using (private.lock_sold_item(item_id));
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('catalog_options', 'public.catalog_options',

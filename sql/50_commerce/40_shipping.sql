@@ -67,6 +67,24 @@ for each row execute function private.tidy_texts('name line required');
 create trigger touch_updated_at before update on public.shipping_rates
 for each row execute function private.touch_updated_at();
 
+-- Each line of a checkout looks at all of its seller's.
+create function private.check_shipping_rate() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if (select count(*) from public.shipping_rates as r where r.seller_id = new.seller_id) > 100 then
+        perform private.fail('too_many_shipping_rates');
+    end if;
+    return null;
+end
+$$;
+comment on function private.check_shipping_rate() is
+'Trigger: at most 100 rates a seller. Error: too_many_shipping_rates.';
+create trigger check_shipping_rate after insert on public.shipping_rates
+for each row execute function private.check_shipping_rate();
+
 alter table public.shipping_rates enable row level security;
 grant select on public.shipping_rates to anon, authenticated, service_role;
 grant insert (name, countries, price_cents, free_above_cents) on public.shipping_rates to authenticated;
@@ -123,6 +141,7 @@ insert into private.personal_data (section, relation, condition) values
 ('shipping_rates', 'public.shipping_rates', 't.seller_id = $1');
 
 insert into private.error_codes (code, sqlstate, message, description) values
+('too_many_shipping_rates', 'PT409', 'You have too many shipping rates.', 'At most 100. Put countries together.'),
 ('address_required', 'PT400', 'A shipping address is required.',
 'The detail names an item that is sent: give shipping_address with a country as a code of two letters (ISO 3166).'),
 ('shipping_not_available', 'PT409', 'The seller does not ship there.',

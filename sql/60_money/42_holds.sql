@@ -330,11 +330,13 @@ begin
                 line.item_id, line.option_id, line.pieces - coalesce(before, 0), new_order
             );
         end if;
-        -- The item is locked: whoever holds the exclusive option holds all of it.
+        -- The item is locked: whoever holds the exclusive option holds all of it. Not against themselves: what the
+        -- buyer's earlier orders hold of other options ends with them, or is paid by the same person.
         if problem is null and line.has_exclusive and exists (
             select from private.holds as h
             where
                 h.item_id = line.item_id and h.order_id is distinct from new_order
+                and (h.order_id = any (earlier)) is not true
                 and (
                     line.is_exclusive or h.option_id in (
                         select o.id from public.catalog_options as o where o.item_id = line.item_id and o.is_exclusive

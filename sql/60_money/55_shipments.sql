@@ -149,6 +149,9 @@ begin
         where
             s.order_item_id = line.id and s.carrier is not distinct from by_whom
             and s.tracking_number is not distinct from number;
+    -- Its buyer is told of each.
+    elsif (select count(*) from public.shipments as s where s.order_item_id = line.id) > greatest(20, line.quantity) then
+        perform private.fail('too_many_parcels', line.id::text);
     end if;
     return parcel;
 end
@@ -156,7 +159,7 @@ $$;
 comment on function public.ship_line(uuid, text, text) is
 'Seller: a parcel of this line was sent; the buyer is told. The same carrier and number again answer the first. A '
 'tracked one counts as delivered delivery_assumed_after later if nothing else is heard. Errors: sale_not_found, '
-'line_refunded (also when it is on its way back); invalid_shipment (23514).';
+'line_refunded (also when it is on its way back), too_many_parcels; invalid_shipment (23514).';
 grant execute on function public.ship_line(uuid, text, text) to authenticated;
 
 create function private.record_shipment(shipment_id uuid, status public.shipment_status, at timestamptz) returns void
@@ -166,10 +169,13 @@ set search_path = ''
 as $$
 declare
     parcel public.shipments;
+    line uuid := (select s.order_item_id from public.shipments as s where s.id = record_shipment.shipment_id);
 begin
-    perform from public.transactions as t
-    where t.order_item_id = (select s.order_item_id from public.shipments as s where s.id = record_shipment.shipment_id)
-    for no key update;
+    -- What is back frees its stock, and orders and stocks come before sales.
+    if record_shipment.status = 'returned' then
+        perform private.lock_orders(array(select i.order_id from public.order_items as i where i.id = line));
+    end if;
+    perform from public.transactions as t where t.order_item_id = line for no key update;
     -- By rank, then by time: carriers report late and repeatedly. What was lost may turn up later.
     update public.shipments as s set
         status = record_shipment.status, status_at = record_shipment.at,
@@ -341,4 +347,6 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('line_refunded', 'PT409', 'This was refunded.',
 'There is nothing to ship any more: the buyer has the money back, or it is on its way. The detail is the line.'),
+('too_many_parcels', 'PT409', 'This was sent in too many parcels.',
+'At most 20 a line, and as many as it has pieces. The detail is the line.'),
 ('not_shipped', 'PT409', 'This was not shipped yet.', 'The detail is the line. Only what was shipped can arrive.');

@@ -506,3 +506,46 @@ def test_everything_of_one_edition_at_once(database: Database, market: Market) -
     assert results["refunded"] == 8
     numbers = market.numbers(item)
     assert len(numbers) == len(set(numbers)) <= 30
+
+
+# -- sellers meanwhile ------------------------------------------------------------------------------------------------
+
+
+def test_a_series_that_changes_while_it_is_sold(database: Database, market: Market) -> None:
+    """Its seller takes the work before the series, as those do who buy: nobody waits in a circle."""
+    seller = market.sign_up()
+    item, series = market.edition(seller, 3000, 20, AP=40)
+
+    def buy(buyer: str) -> Job:
+        return lambda market: market.checkout(buyer, {"item_id": item, "option_id": series["AP"]})["status"]
+
+    def change(stock: int) -> Job:
+        query = "update public.catalog_options set stock = %s where id = %s returning stock"
+        return lambda market: market.member(seller, query, stock, series["AP"])[0]["stock"]
+
+    jobs = [job for no in range(25) for job in (buy(market.sign_up()), change(39 - no % 5))]
+    results = Counter(crowd(database, jobs))
+    assert results["pending"] == 25
+    assert results.keys() <= {"pending", "edition_fixed", 35, 36, 37, 38, 39}
+    assert market.one("select taken from public.catalog_options where id = %s", series["AP"]) == 25
+
+
+def test_what_comes_back_while_its_refund_arrives(database: Database, market: Market) -> None:
+    """Whoever is first: the refund is booked, and the piece is with its seller again."""
+    for _ in range(8):
+        seller, buyer = market.sign_up(), market.sign_up()
+        market.member(seller, "insert into public.shipping_rates (name, price_cents) values ('Everywhere', 700)")
+        item = market.artwork(seller, 2000, is_physical=True)
+        order = market.checkout(buyer, item, country="US")
+        market.start(buyer, order["payment_id"])
+        assert market.succeed(order["payment_id"]) == "processed"
+        line = market.line(order["order_id"])
+        market.rpc(seller, "ship_line", order_item_id=line)
+        refund = market.request_refund(seller, line)["id"]
+        jobs: list[Job] = [
+            lambda market, line=line, seller=seller: market.rpc(seller, "confirm_return", order_item_id=line),
+            lambda market, refund=refund: market.refund_arrives(refund),
+        ]
+        assert not any(together(database, jobs))
+        assert market.status("artworks", item) in ("archived", "published")
+        assert market.status("orders", order["order_id"]) == "refunded"

@@ -364,6 +364,52 @@ def test_an_exclusive_licence_whose_refund_fails(market: Market, tiers: dict[str
     assert recorded == (0 if beside == "sold before" else 1)
 
 
+@pytest.mark.parametrize("started", [False, True], ids=["left", "at the form"])
+@pytest.mark.parametrize(("first", "second"), list(permutations(["personal", "exclusive"])))
+def test_a_buyer_who_changes_their_mind(
+    market: Market, tiers: dict[str, Json], first: str, second: str, started: bool
+) -> None:
+    """Nobody is kept out by what they themselves held a moment ago; others are."""
+    buyer = market.sign_up()
+    earlier = market.checkout(buyer, tiers[first])
+    if started:
+        market.start(buyer, earlier["payment_id"])
+    later = market.checkout(buyer, tiers[second])
+    with refused("item_reserved"):
+        market.checkout(market.sign_up(), tiers["exclusive"])
+    pay(market, buyer, later)
+    assert market.status("orders", later["order_id"]) == "completed"
+    if started:
+        # The form was still open: then both are theirs.
+        assert market.succeed(earlier["payment_id"]) == "processed"
+        assert market.status("orders", earlier["order_id"]) == "completed"
+
+
+@pytest.mark.parametrize("when", ["while it is held", "after it was sold"])
+def test_an_exclusive_licence_stays_exclusive(market: Market, tiers: dict[str, Json], when: str) -> None:
+    """Its seller cannot make another one of it and sell the product again."""
+    seller, friend, buyer = tiers["seller"], market.sign_up(), market.sign_up()
+    sold_before = market.buy(friend, tiers["commercial"])
+    order = market.checkout(buyer, tiers["exclusive"])
+    market.start(buyer, order["payment_id"])
+    if when == "after it was sold":
+        assert market.succeed(order["payment_id"]) == "processed"
+    with refused("42501"):
+        market.member(
+            seller,
+            'update public.catalog_options set is_exclusive = false, details = \'{"license_type": "commercial"}\' '
+            "where id = %s",
+            tiers["exclusive"]["option_id"],
+        )
+    if when == "while it is held":
+        assert market.succeed(order["payment_id"]) == "processed"
+    again = market.license(seller, tiers["item"], 50000, "exclusive")
+    market.refund(seller, market.line(sold_before["order_id"]))
+    for line in (tiers["personal"], {"item_id": tiers["item"], "option_id": again}):
+        with refused("item_sold"):
+            market.checkout(market.sign_up(), line)
+
+
 def test_both_licences_are_owned_apart(market: Market, tiers: dict[str, Json]) -> None:
     buyer = market.sign_up()
     market.buy(buyer, tiers["personal"])

@@ -108,6 +108,25 @@ def test_each_line_of_each_seller_is_sent_by_their_rates(market: Market) -> None
 # -- 25: the number ---------------------------------------------------------------------------------------------------
 
 
+def test_a_seller_has_so_many_rates(market: Market, sale: Sale) -> None:
+    """What a checkout looks at for each line has an end."""
+    for _ in range(99):
+        rate(market, sale.seller, 900, "FR")
+    with refused("too_many_shipping_rates"):
+        rate(market, sale.seller, 900, "FR")
+
+
+def test_a_line_is_sent_in_so_many_parcels(market: Market, sale: Sale) -> None:
+    """The buyer is told of each."""
+    for parcel in range(20):
+        ship(market, sale, "UPS", f"NO{parcel:04}")
+    with refused("too_many_parcels"):
+        ship(market, sale, "UPS", "NO0020")
+    assert ship(market, sale, "UPS", "NO0019")["status"] == "shipped"
+    market.rpc(sale.buyer, "confirm_delivery", order_item_id=sale.line)
+    assert market.row(SALE, sale.line)["completed_at"] is not None
+
+
 def test_25_a_tracking_number_is_the_sellers_word(market: Market, sale: Sale) -> None:
     """Stored without what people put around it; a wrong check digit warns, and no number is refused for it."""
     right = ship(market, sale, "fedex", "9865 7878-8855")
