@@ -187,7 +187,8 @@ def _memory_of_batch(connection: psycopg.Connection, events: list[int]) -> int:
     watcher = threading.Thread(target=look)
     watcher.start()
     try:
-        settled = connection.execute("select private.settle_batch(%s::bigint[])", (events,)).fetchone()[0]  # type: ignore[index]
+        answer = connection.execute("select private.settle_batch(%s::bigint[])", (events,)).fetchone()
+        settled = answer[0]  # type: ignore[index]
     finally:
         done.set()
         watcher.join()

@@ -1,6 +1,6 @@
 -- What providers charge, and how one charge over several sellers is split to the cent.
--- Functions that checkout and settlement call are plpgsql even where one expression would do: it keeps their plans, while a SQL
--- function that cannot be inlined is planned at every call.
+-- Functions that checkout and settlement call are plpgsql even where one expression would do: it keeps their plans,
+-- while a SQL function that cannot be inlined is planned at every call.
 
 create type public.payment_provider as enum ('stripe', 'paypal', 'wallet');
 comment on type public.payment_provider is 'Who moves the money; wallet is the buyer''s own balance.';

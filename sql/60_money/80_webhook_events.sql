@@ -746,16 +746,16 @@ end
 $$;
 
 comment on function private.process_webhook_event(bigint, boolean) is
-'Applies one event: processed, ignored, retry (scheduled with backoff), held (a row it needs is somebody else''s: it is '
-'tried again in a job of its own, and has not failed), dead, or its status when already done. Never raises for what the '
-'event says. Others wait behind one that is not alone, so it waits for a moment only.';
+'Applies one event: processed, ignored, retry (scheduled with backoff), held (a row it needs is somebody else''s: it '
+'is tried again in a job of its own, and has not failed), dead, or its status when already done. Never raises for what '
+'the event says. Others wait behind one that is not alone, so it waits for a moment only.';
 grant execute on function private.process_webhook_event(bigint, boolean) to avenue_worker;
 
 -- Most events are a first success of a payment we asked for, and arrive in groups. They are settled together: one
 -- statement a table, one flush. Whatever is not as plain as that is left to process_webhook_event().
 --
--- One call is one group and all of it or nothing: what failed has to end with its transaction, or it would go on keeping
--- rows while the rest waits for others. Who calls splits what failed, and calls again (workers/jobs/events.py).
+-- One call is one group and all of it or nothing: what failed has to end with its transaction, or it would go on
+-- keeping rows while the rest waits for others. Who calls splits what failed, and calls again (workers/jobs/events.py).
 -- A group waits for less than it takes PostgreSQL to look for deadlocks, so nobody fails who meets it.
 create function private.settle_batch(ids bigint[], only_free boolean default false) returns bigint[]
 language plpgsql
@@ -936,8 +936,8 @@ end
 $$;
 
 comment on function private.settle_batch(bigint[], boolean) is
-'Settles those of these events that are the first try of a plain success, together, all or none; returns their ids. The '
-'others are untouched: process_webhook_event() says what becomes of each. Waits for nobody for long: 55P03 then, and '
+'Settles those of these events that are the first try of a plain success, together, all or none; returns their ids. '
+'The others are untouched: process_webhook_event() says what becomes of each. Waits for nobody for long: 55P03 then, and '
 'with only_free those whose rows somebody holds are left to jobs of their own, their ids returned too.';
 grant execute on function private.settle_batch(bigint[], boolean) to avenue_worker;
 
