@@ -142,8 +142,8 @@ begin
 end
 $$;
 comment on function private.lock_sold_item(uuid) is
-'Whether the caller sells this item; then it is locked. For policies on what hangs on it: checkouts take the item first '
-'and its option second, so whoever changes an option does the same.';
+'Whether the caller sells this item; then it is locked. For policies on what hangs on it: checkouts take the item '
+'first and its option second, so whoever changes an option does the same.';
 grant execute on function private.lock_sold_item(uuid) to authenticated;
 
 alter table public.catalog_options enable row level security;

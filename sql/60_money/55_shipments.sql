@@ -150,7 +150,9 @@ begin
             s.order_item_id = line.id and s.carrier is not distinct from by_whom
             and s.tracking_number is not distinct from number;
     -- Its buyer is told of each.
-    elsif (select count(*) from public.shipments as s where s.order_item_id = line.id) > greatest(20, line.quantity) then
+    elsif greatest(20, line.quantity) < (
+        select count(*) from public.shipments as s where s.order_item_id = line.id
+    ) then
         perform private.fail('too_many_parcels', line.id::text);
     end if;
     return parcel;

@@ -817,11 +817,14 @@ begin
     if sale.id is null then
         perform private.fail('sale_not_found');
     end if;
-    is_free := coalesce(sale.free_until > clock_timestamp(), false);
-    -- What is sent comes back by a refund, also where the buyer was free to step back.
+    is_free := coalesce(sale.completed_at is null and sale.free_until > clock_timestamp(), false);
     if
         sale.completed_at is not null or not is_free and (sale.ship_by > clock_timestamp()) is not false
-        or exists (select from public.shipments as s where s.order_item_id = sale.order_item_id)
+        -- What is sent comes back by a refund, also where the buyer was free to step back. What is back with the seller,
+        -- by their own word, is not sent.
+        or exists (
+            select from public.shipments as s where s.order_item_id = sale.order_item_id and s.status <> 'returned'
+        )
     then
         perform private.fail('cannot_cancel', sale.order_item_id::text);
     end if;
@@ -840,7 +843,7 @@ $$;
 comment on function public.cancel_line(uuid, text) is
 'Buyer: steps back from a line and gets everything back: at the platform''s cost until '
 'transactions.free_until, and when '
-'what is to be sent was not shipped by transactions.ship_by. Errors: sale_not_found, cannot_cancel, '
+'what is to be sent was not shipped by transactions.ship_by, or is back. Errors: sale_not_found, cannot_cancel, '
 'refund_amount_invalid when nothing is left or under way, idempotency_key_invalid, idempotency_key_reused.';
 grant execute on function public.cancel_line(uuid, text) to authenticated;
 

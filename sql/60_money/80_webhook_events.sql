@@ -814,7 +814,7 @@ begin
     ),
 
     -- At most one of a payment, and of several that buy the same for one owner, or pay one payable, the first:
-    -- another finds it bought.
+    -- another finds it bought. So does who was paid for after somebody bought the item exclusively.
     first as (
         select distinct on (p.id) p.* from paid as p order by p.id, p.event_id
     ),
@@ -825,9 +825,11 @@ begin
             i.payable_id is not null and min(f.event_id) over (partition by i.buyer_id, i.payable_id) < f.event_id
             or i.is_owned_once and min(f.event_id) over (
                 partition by i.buyer_id, i.item_id, i.option_id
-            ) < f.event_id as is_later
+            ) < f.event_id
+            or min(f.event_id) filter (where o.is_exclusive) over (partition by i.item_id) < f.event_id as is_later
         from first as f
         inner join public.order_items as i on i.order_id = f.order_id
+        left join public.catalog_options as o on o.id = i.option_id
     )
 
     select

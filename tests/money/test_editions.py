@@ -532,6 +532,13 @@ def test_a_series_that_changes_while_it_is_sold(database: Database, market: Mark
 
 def test_what_comes_back_while_its_refund_arrives(database: Database, market: Market) -> None:
     """Whoever is first: the refund is booked, and the piece is with its seller again."""
+
+    def confirm(seller: str, line: str) -> Job:
+        return lambda market: market.rpc(seller, "confirm_return", order_item_id=line)
+
+    def arrive(refund: str) -> Job:
+        return lambda market: market.refund_arrives(refund)
+
     for _ in range(8):
         seller, buyer = market.sign_up(), market.sign_up()
         market.member(seller, "insert into public.shipping_rates (name, price_cents) values ('Everywhere', 700)")
@@ -542,10 +549,7 @@ def test_what_comes_back_while_its_refund_arrives(database: Database, market: Ma
         line = market.line(order["order_id"])
         market.rpc(seller, "ship_line", order_item_id=line)
         refund = market.request_refund(seller, line)["id"]
-        jobs: list[Job] = [
-            lambda market, line=line, seller=seller: market.rpc(seller, "confirm_return", order_item_id=line),
-            lambda market, refund=refund: market.refund_arrives(refund),
-        ]
+        jobs = [confirm(seller, line), arrive(refund)]
         assert not any(together(database, jobs))
         assert market.status("artworks", item) in ("archived", "published")
         assert market.status("orders", order["order_id"]) == "refunded"

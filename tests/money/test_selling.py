@@ -327,6 +327,29 @@ def test_money_for_a_licence_ordered_before_there_was_an_exclusive_one(market: M
     assert not market.owns(buyer, item)
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["exclusive first", "exclusive last"])
+def test_a_group_with_an_exclusive_licence(market: Market, first: bool) -> None:
+    """Settled together or one by one, who was paid for after the exclusive one gets nothing."""
+    seller, buyer, last = market.sign_up(), market.sign_up(), market.sign_up()
+    item = market.product(seller, 1000)
+    plain = market.checkout(buyer, item)
+    market.start(buyer, plain["payment_id"])
+    exclusive = market.checkout(last, {"item_id": item, "option_id": market.license(seller, item, 5000, "exclusive")})
+    market.start(last, exclusive["payment_id"])
+    events = [
+        market.store("payment_intent.succeeded", market.intent(order["payment_id"]))
+        for order in ((exclusive, plain) if first else (plain, exclusive))
+    ]
+    settled = market.worker("select private.settle_batch(%s::bigint[])", events)
+    assert settled == (events[:1] if first else events)
+    for event in events[len(settled) :]:
+        assert market.process(event) == "processed"
+    assert market.status("orders", exclusive["order_id"]) == "completed"
+    if first:
+        gone(market, plain)
+    assert market.owns(buyer, item) is not first
+
+
 def test_late_money_for_the_exclusive_licence(market: Market, tiers: dict[str, Json]) -> None:
     """While somebody else is paying for another one it goes back; before and after, it is had."""
     late, other = market.sign_up(), market.sign_up()

@@ -280,6 +280,22 @@ def test_27_a_charge_taken_back_after_it_was_sent_sells_nothing_again(market: Ma
     assert market.status("artworks", sale.item) == "archived"
 
 
+def test_27_what_never_arrived_and_is_back_is_cancelled(market: Market, sale: Sale) -> None:
+    """A seller who says that it came back keeps nobody's money."""
+    ship(market, sale)
+    market.rpc(sale.seller, "confirm_return", order_item_id=sale.line)
+    with refused("cannot_cancel"):
+        market.cancel_line(sale.buyer, sale.line)
+    market.rows("update public.transactions set ship_by = now() where order_item_id = %s", sale.line)
+    again = ship(market, sale, "UPS", "SENTAGAIN")
+    with refused("cannot_cancel"):
+        market.cancel_line(sale.buyer, sale.line)
+    report(market, again, "returned")
+    market.refund_arrives(market.cancel_line(sale.buyer, sale.line)["id"])
+    assert market.row(SALE, sale.line)["refunded_cents"] == 2700
+    assert market.listed(sale.item)
+
+
 def test_27_what_comes_back_before_it_is_refunded_is_for_sale_again(market: Market, sale: Sale) -> None:
     ship(market, sale)
     market.rpc(sale.buyer, "confirm_delivery", order_item_id=sale.line)
