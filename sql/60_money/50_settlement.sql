@@ -97,8 +97,8 @@ begin
     );
     for payee in
         with shares as (
-            -- Ties of the largest remainder are broken by a hash, so that nobody's place is the luckier one; of the line,
-            -- so that it is the same however the sale was settled.
+            -- Ties of the largest remainder are broken by a hash, so that nobody's place is the luckier one. It is the
+            -- line's, so that it is the same however the sale was settled.
             select p.*, row_number() over (order by md5(sale.order_item_id::text || p.payee_id)) as no
             from public.transaction_payees as p
             where p.transaction_id = sale.id

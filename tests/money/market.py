@@ -187,8 +187,9 @@ class Market:
         )
 
     def make_kinds(self) -> None:
-        """Goods of tests/money/goods.sql: good (earned at once), task (when it is done), pack (the platform's). Again does
-        no harm, as tests that commit share a database.
+        """Goods of tests/money/goods.sql: good (earned at once), task (when it is done), pack (the platform's).
+
+        Again does no harm, as tests that commit share a database.
         """
         if self.one("select to_regclass('public.goods')") is not None:
             return
