@@ -70,6 +70,7 @@ def test_a_file_gives_the_right_picture_or_says_why_not(loop: asyncio.Runner, po
     else:
         picture = loop.run(pool.decode(case.data, ALL))
         assert (picture.width, picture.height, picture.animated) == (*case.size, case.animated)
+        assert picture.fingerprint_on_black is None or None in case.colors
         assert [copy.name for copy in picture.derivatives] == [size.name for size in ALL]
         for copy, size in zip(picture.derivatives, ALL, strict=True):
             image = opened(copy.data)

@@ -153,9 +153,13 @@ def test_a_picture_nobody_waits_for_any_more_frees_the_child() -> None:
     with_pool(test)
 
 
-def test_more_memory_than_allowed_is_too_large() -> None:
+# Python's own way of saying it, and that of a decoder.
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+def test_more_memory_than_allowed_is_too_large(kind: str) -> None:
+    large = pictures.saved(Image.new("RGB", (6000, 4000), pictures.RED), kind)
+
     async def test(pool: Pool) -> None:
-        assert await refusal(pool.decode(LARGE, SMALL)) == "too_large"
+        assert await refusal(pool.decode(large, SMALL)) == "too_large"
         # What it holds may be in pieces, so it is not used again.
         assert pool.processes == {}
         assert (await pool.decode(PICTURE, SMALL)).width == pictures.WIDTH

@@ -203,7 +203,7 @@ def _is_animated(image: Image.Image) -> bool:
 
 def _turn_upright(image: Image.Image) -> bool:
     """Apply the orientation the file names; whether width and height changed places."""
-    # Of HEIC the decoder has applied the container's; EXIF's says the same again.
+    # Of HEIC the decoder has applied the container's, and taken away EXIF's, which says the same again.
     if image.format == "HEIF":
         return False
     try:
@@ -288,14 +288,12 @@ def _over(image: Image.Image, ground: tuple[int, int, int]) -> Image.Image:
 def _derivative(image: Image.Image, size: Size) -> Derivative:
     copy = image.copy()
     copy.thumbnail((size.edge, size.edge), Image.Resampling.LANCZOS)
-    # Places of homes, names of owners, the uncropped thumbnail: nothing that came with the file goes out with ours.
-    copy.info = {}
     file = BytesIO()
+    # Places of homes, names of owners, the uncropped thumbnail: nothing that came with the file goes out with ours.
+    nothing = {"exif": b"", "xmp": b"", "icc_profile": b""}
     if size.format == "JPEG":
         jpeg = _over(copy, WHITE)
-        jpeg.info = {}
-        nothing = {"exif": b"", "xmp": b"", "icc_profile": b"", "comment": b""}
-        jpeg.save(file, "JPEG", quality=QUALITY, optimize=True, progressive=True, **nothing)
+        jpeg.save(file, "JPEG", quality=QUALITY, optimize=True, progressive=True, **nothing, comment=b"")
     else:
-        copy.save(file, "WEBP", quality=QUALITY, exif=b"", xmp=b"", icc_profile=b"")
+        copy.save(file, "WEBP", quality=QUALITY, **nothing)
     return Derivative(size.name, size.format, copy.width, copy.height, file.getvalue())
