@@ -1,0 +1,1 @@
+"""Pictures: foreign files in, finished copies out."""
