@@ -165,6 +165,15 @@ using (
     or (select private.is_admin())
 );
 
+-- Who gives nothing writes to nobody: a tip's words reach whom it is for once it is paid.
+create policy order_items_unpaid_tips on public.order_items as restrictive for select to authenticated
+using (
+    kind <> 'tip_jar'
+    or buyer_id = (select private.member_id())
+    or (select private.is_admin())
+    or exists (select from public.tips as t where t.order_item_id = order_items.id)
+);
+
 create function private.tip_jar_check_line(ids uuid[], lines private.wanted_line[]) returns setof private.line_facts
 language plpgsql
 stable

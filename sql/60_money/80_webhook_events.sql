@@ -939,8 +939,8 @@ $$;
 
 comment on function private.settle_batch(bigint[], boolean) is
 'Settles those of these events that are the first try of a plain success, together, all or none; returns their ids. '
-'The others are untouched: process_webhook_event() says what becomes of each. Waits for nobody for long: 55P03 then, and '
-'with only_free those whose rows somebody holds are left to jobs of their own, their ids returned too.';
+'The others are untouched: process_webhook_event() says what becomes of each. Waits for nobody for long: 55P03 then, '
+'and with only_free those whose rows somebody holds are left to jobs of their own, their ids returned too.';
 grant execute on function private.settle_batch(bigint[], boolean) to avenue_worker;
 
 create function private.enqueue_due_webhook_events() returns integer

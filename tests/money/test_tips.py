@@ -59,6 +59,17 @@ def test_28_the_fee_of_a_tip_that_goes_back_is_its_recipients(market: Market) ->
     assert market.wallet(artist) == (0, 0, 33)
 
 
+def test_28_the_words_of_a_tip_arrive_once_it_is_paid(market: Market) -> None:
+    """Nobody writes to strangers for nothing."""
+    sender, artist = market.sign_up(), market.sign_up()
+    ordered = tip(market, sender, artist, 100)
+    seen = "select details from public.order_items where seller_id = auth.uid()"
+    assert market.member(artist, seen) == []
+    assert len(market.member(sender, "select id from public.order_items")) == 1
+    pay(market, sender, ordered)
+    assert len(market.member(artist, seen)) == 1
+
+
 @pytest.mark.parametrize("order", ["reported", "reversed"])
 def test_28_a_charge_taken_back_closes_the_tip(market: Market, order: str) -> None:
     sender, artist = market.sign_up(), market.sign_up()
