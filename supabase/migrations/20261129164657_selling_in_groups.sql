@@ -1817,8 +1817,8 @@ begin
     );
     for payee in
         with shares as (
-            -- Ties of the largest remainder are broken by a hash, so that nobody's place is the luckier one; of the line,
-            -- so that it is the same however the sale was settled.
+            -- Ties of the largest remainder are broken by a hash, so that nobody's place is the luckier one. It is the
+            -- line's, so that it is the same however the sale was settled.
             select p.*, row_number() over (order by md5(sale.order_item_id::text || p.payee_id)) as no
             from public.transaction_payees as p
             where p.transaction_id = sale.id
@@ -2748,7 +2748,7 @@ begin
     ),
 
     -- At most one of a payment, and of several that buy the same for one owner, or pay one payable, the first:
-    -- another finds it bought.
+    -- another finds it bought. So does who was paid for after somebody bought the item exclusively.
     first as (
         select distinct on (p.id) p.* from paid as p order by p.id, p.event_id
     ),
@@ -2759,9 +2759,11 @@ begin
             i.payable_id is not null and min(f.event_id) over (partition by i.buyer_id, i.payable_id) < f.event_id
             or i.is_owned_once and min(f.event_id) over (
                 partition by i.buyer_id, i.item_id, i.option_id
-            ) < f.event_id as is_later
+            ) < f.event_id
+            or min(f.event_id) filter (where o.is_exclusive) over (partition by i.item_id) < f.event_id as is_later
         from first as f
         inner join public.order_items as i on i.order_id = f.order_id
+        left join public.catalog_options as o on o.id = i.option_id
     )
 
     select
@@ -3218,11 +3220,14 @@ begin
     if sale.id is null then
         perform private.fail('sale_not_found');
     end if;
-    is_free := coalesce(sale.free_until > clock_timestamp(), false);
-    -- What is sent comes back by a refund, also where the buyer was free to step back.
+    is_free := coalesce(sale.completed_at is null and sale.free_until > clock_timestamp(), false);
     if
         sale.completed_at is not null or not is_free and (sale.ship_by > clock_timestamp()) is not false
-        or exists (select from public.shipments as s where s.order_item_id = sale.order_item_id)
+        -- What is sent comes back by a refund, also where the buyer was free to step back. What is back with the seller,
+        -- by their own word, is not sent.
+        or exists (
+            select from public.shipments as s where s.order_item_id = sale.order_item_id and s.status <> 'returned'
+        )
     then
         perform private.fail('cannot_cancel', sale.order_item_id::text);
     end if;
@@ -3554,7 +3559,9 @@ begin
             s.order_item_id = line.id and s.carrier is not distinct from by_whom
             and s.tracking_number is not distinct from number;
     -- Its buyer is told of each.
-    elsif (select count(*) from public.shipments as s where s.order_item_id = line.id) > greatest(20, line.quantity) then
+    elsif greatest(20, line.quantity) < (
+        select count(*) from public.shipments as s where s.order_item_id = line.id
+    ) then
         perform private.fail('too_many_parcels', line.id::text);
     end if;
     return parcel;
@@ -3602,6 +3609,16 @@ create policy catalog_options_update on public.catalog_options
     to authenticated
     using (private.lock_sold_item(item_id))
     with check (private.sells_item(item_id));
+
+create policy order_items_unpaid_tips on public.order_items
+    as restrictive
+    for select
+    to authenticated
+    using
+        (((kind <> 'tip_jar'::text) or (buyer_id = ( select private.member_id() as member_id)) or ( select
+        private.is_admin() as is_admin) or (exists ( select
+   from public.tips t
+  where (t.order_item_id = order_items.id)))));
 
 comment on column public.catalog_options.is_exclusive is 'Who buys it is the last to buy the item: nobody else can afterwards, in any option. What was sold before stays. While somebody pays for it nobody else can check out, and the other way round. Said when it is made, and stays: its buyer was promised it.';
 
@@ -3651,6 +3668,8 @@ comment on function private.settle_payments(uuid[], text[], boolean) is 'Settles
 comment on function private.tell_orders() is 'Trigger on orders: tells the buyer and each seller of what is completed, once for all orders of a statement.';
 
 comment on function private.why_foreign(private.webhook_events) is 'Why an authentic event is not about our objects; null when it is. Only account.* and payout.* may be of a connected account.';
+
+comment on function public.cancel_line(uuid, text) is 'Buyer: steps back from a line and gets everything back: at the platform''s cost until transactions.free_until, and when what is to be sent was not shipped by transactions.ship_by, or is back. Errors: sale_not_found, cannot_cancel, refund_amount_invalid when nothing is left or under way, idempotency_key_invalid, idempotency_key_reused.';
 
 comment on function public.ship_line(uuid, text, text) is 'Seller: a parcel of this line was sent; the buyer is told. The same carrier and number again answer the first. A tracked one counts as delivered delivery_assumed_after later if nothing else is heard. Errors: sale_not_found, line_refunded (also when it is on its way back), too_many_parcels; invalid_shipment (23514).';
 
