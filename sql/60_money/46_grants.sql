@@ -57,12 +57,13 @@ begin
         )
         select
             i.id, u.item_id, u.option_id, u.unit, i.kind, i.buyer_id, i.buyer_id,
-            -- What comes on top does not matter to whoever has it, or buys it here as well.
+            -- What comes on top does not matter to whoever has it, or buys it here as well. Of several orders that
+            -- settle together the later ones would find it owned: that is a 23505, and they settle apart.
             i.is_owned_once and not (
                 u.is_extra and (
                     private.owns_item(i.buyer_id, u.item_id)
                     or row_number() over (
-                        partition by i.buyer_id, u.item_id
+                        partition by i.order_id, u.item_id
                         order by u.is_extra, array_position(orders, i.order_id), i.line_no, u.unit
                     ) > 1
                 )

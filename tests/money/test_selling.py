@@ -918,6 +918,23 @@ def test_a_bundle_together_with_what_is_in_it(market: Market, first: bool) -> No
     assert not any(market.owns(buyer, item) for item in (album, *songs))
 
 
+def test_a_bundle_and_what_is_in_it_in_two_orders_of_a_group(market: Market) -> None:
+    """They settle apart, as one by one: what is in the bundle is owned then, and its money goes back."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    song = market.product(seller, 500)
+    orders = [market.checkout(buyer, item) for item in (market.good(seller, 1200, extras=[song]), song)]
+    events = []
+    for no, order in enumerate(orders):
+        market.start(buyer, order["payment_id"])
+        intent = market.intent(order["payment_id"], latest_charge=f"ch_{no}")
+        events.append(market.store("payment_intent.succeeded", intent))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        market.worker("select private.settle_batch(%s::bigint[])", events)
+    assert [market.process(event) for event in events] == ["processed", "processed"]
+    assert market.status("orders", orders[0]["order_id"]) == "completed"
+    gone(market, orders[1])
+
+
 # -- earned when it is done -------------------------------------------------------------------------------------------
 
 
