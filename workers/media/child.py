@@ -14,6 +14,9 @@ from typing import Any, BinaryIO
 
 from workers.media.wire import frame, read_head
 
+# What went wrong may hold a piece of the file, of any length.
+DETAIL_CHARACTERS = 500
+
 
 def main() -> None:
     """Answer until the input ends. The first argument holds the limits."""
@@ -29,23 +32,22 @@ def main() -> None:
         limits = Limits(**json.loads(sys.argv[1]))
         _give_up_rights(limits.memory_bytes, answers.fileno())
     except Exception as error:
-        _answer(answers, frame({"broken": repr(error)}))
+        _answer(answers, frame({"broken": repr(error)[:DETAIL_CHARACTERS]}))
         return
     _answer(answers, frame({"ready": True, "heif": heif}))
     while (head := read_head(sys.stdin.buffer)) is not None:
         _limit_time(limits.cpu_seconds)
-        data = sys.stdin.buffer.read(head["length"])
-        sizes = [Size(**size) for size in head["sizes"]]
         try:
-            picture = decode.decode(data, sizes, limits)
+            data = sys.stdin.buffer.read(head["length"])
+            picture = decode.decode(data, [Size(**size) for size in head["sizes"]], limits)
         except Refused as error:
-            _answer(answers, frame({"refused": error.word, "detail": error.detail}))
+            _answer(answers, frame({"refused": error.word, "detail": error.detail[:DETAIL_CHARACTERS]}))
         except MemoryError:
             _answer(answers, frame({"refused": "too_large", "detail": "out of memory", "last": True}))
             return
         except Exception as error:
             # A mistake of ours, not of the file: no word for the owner, a failed job for us.
-            _answer(answers, frame({"broken": repr(error)}))
+            _answer(answers, frame({"broken": repr(error)[:DETAIL_CHARACTERS]}))
         else:
             _answer(answers, _as_frame(picture))
             del picture
