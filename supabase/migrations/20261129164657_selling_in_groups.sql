@@ -2,10 +2,10 @@
 -- event alone, a checkout and the notices of orders take fewer statements, with plans that stay. What is free again,
 -- sold or only held, goes to whoever paid for it and got nothing. An exclusive licence is an option that stays one, and
 -- comes back after a failed refund only if nobody bought beside it. Sellers have at most 100 shipping rates, a line at
--- most 20 parcels.
+-- most 20 parcels. Words of a tip that is not paid are not shown to whom it is for.
 --
 -- Before the workers of this version start: settle_batch() answers for one group and leaves splitting it to them.
--- squawk-ignore-file ban-drop-function, require-concurrent-index-creation, require-concurrent-index-deletion
+-- squawk-ignore-file ban-drop-function, ban-drop-view, require-concurrent-index-creation, require-concurrent-index-deletion
 
 -- Whoever waits for a lock makes all others wait behind it: give up soon instead, and run again.
 set lock_timeout = '10s';
