@@ -39,7 +39,7 @@ _ARTWORK = (
     "title slug description image_url thumbnail_url price_cents original_price_cents category tags dimensions "
     "file_size_bytes status is_featured is_for_sale edition_size is_physical"
 )
-_OPTION = "title price_cents stock is_exclusive is_set_aside is_active position details"
+_OPTION = "title price_cents stock is_set_aside is_active position details"
 _RATE = "name countries price_cents free_above_cents"
 _JAR = "suggested_cents minimum_cents is_open"
 _ARTIST = "artist_name genre banner_image_url website social_links hourly_rate_cents"
@@ -73,7 +73,7 @@ EXPECTED = {
     # catalog
     "profile_counts": Rules(EVERYBODY),
     "catalog_items": Rules(SHOP_WINDOW),
-    "catalog_options": Rules(SHOP_WINDOW, update=_OPTION, insert=f"{_OPTION} item_id", delete="owner"),
+    "catalog_options": Rules(SHOP_WINDOW, update=_OPTION, insert=f"{_OPTION} item_id is_exclusive", delete="owner"),
     "products": Rules(SHOP_WINDOW, update=_PRODUCT, insert=f"{_PRODUCT} product_type", delete="owner"),
     "product_approvals": Rules("owner admin"),
     "product_files": Rules(
