@@ -4,6 +4,8 @@
 -- comes back after a failed refund only if nobody bought beside it. Sellers have at most 100 shipping rates, a line at
 -- most 20 parcels. Words of a tip that is not paid are not shown to whom it is for.
 --
+-- Nothing is rewritten or lost. purchases cannot be written while one partial index is built; orders, shipping_rates,
+-- catalog_options and order_items are locked for a moment (triggers, policies).
 -- Before the workers of this version start: settle_batch() answers for one group and leaves splitting it to them.
 -- squawk-ignore-file ban-drop-function, ban-drop-view, require-concurrent-index-creation, require-concurrent-index-deletion
 
