@@ -332,7 +332,7 @@ class Money:
             raise SystemExit(f"settle: {failed} events did not settle")
         return EVENTS / float(taken[0])
 
-    def _settle_round(self, seconds: int = 3, most_per_second: int = 500) -> float:
+    def _settle_round(self, seconds: int = 3, most_per_second: int = 1000) -> float:
         self._fill((seconds + WARM_UP) * most_per_second)
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("delete from jobs.procrastinate_jobs where status = 'todo'")

@@ -49,7 +49,8 @@ with (fillfactor = 70);
 
 create index payments_user_id_created_at_idx on public.payments (user_id, created_at desc);
 create index payments_order_id_idx on public.payments (order_id);
-create index payments_open_idx on public.payments (expires_at)
+-- What is open is little; most ask for what one buyer has.
+create index payments_open_idx on public.payments (user_id, expires_at)
 where is_open;
 create index payments_fee_unknown_idx on public.payments (succeeded_at)
 where provider_fee_cents is null and succeeded_at is not null and provider <> 'wallet';

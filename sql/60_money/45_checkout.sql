@@ -430,9 +430,9 @@ comment on function private.begin_holds(uuid, uuid[], private.order_line[], uuid
 'are the buyer''s orders that go on holding; what the replaced ones among them hold of the same goes over.';
 
 create function private.place_order(
-    buyer uuid, lines private.order_line[], provider public.payment_provider, shipping_address jsonb, notes text,
+    new_order uuid, buyer uuid, lines private.order_line[], provider public.payment_provider, shipping_address jsonb, notes text,
     pay_by timestamptz default null
-) returns uuid
+) returns jsonb
 language plpgsql
 set search_path = ''
 as $$
@@ -449,8 +449,8 @@ declare
     expires timestamptz;
     problem text;
     detail text;
-    new_order uuid := gen_random_uuid();
     new_payment uuid;
+    answer jsonb;
     open_orders uuid[];
     superseded uuid[] := '{}';
     replaced uuid[] := '{}';
@@ -540,11 +540,15 @@ begin
             end::public.payment_status
         ) returning id into new_payment;
     end if;
-    -- Last: others wait for these rows. What is paid at once is locked as settlement does.
+    -- Last: others wait for these rows, so that what is answered is read before. What is paid at once is locked as
+    -- settlement does.
     if pays_at_once then
         perform private.lock_orders(new_order || replaced);
-    elsif replaced <> '{}' then
-        perform private.lock_stock(new_order || replaced);
+    else
+        answer := private.order_summary(new_order);
+        if replaced <> '{}' then
+            perform private.lock_stock(new_order || replaced);
+        end if;
     end if;
     if held <> '{}' then
         perform private.hold_lines(new_order, replaced);
@@ -571,18 +575,16 @@ begin
         end if;
         perform private.settle_payment(new_payment);
     end if;
-    return new_order;
+    return coalesce(answer, private.order_summary(new_order));
 end
 $$;
 
 comment on function private.place_order(
-    uuid, private.order_line[], public.payment_provider, jsonb, text, timestamptz
+    uuid, uuid, private.order_line[], public.payment_provider, jsonb, text, timestamptz
 ) is
-'Makes the order of these lines and its payment; free and wallet ones complete at once. Takes the place of '
-'the buyer''s '
-'own open attempts at the same. Errors: amount_out_of_range, item_reserved, item_sold, item_not_available, '
-'hold_paused, '
-'too_many_holds, insufficient_funds.';
+'Makes the order of these lines, under the id it is given, and its payment, and answers what checkout() does; free and '
+'wallet ones complete at once. Takes the place of the buyer''s own open attempts at the same. Errors: '
+'amount_out_of_range, item_reserved, item_sold, item_not_available, hold_paused, too_many_holds, insufficient_funds.';
 
 create function private.checked_address(address jsonb) returns jsonb
 language plpgsql
@@ -631,7 +633,7 @@ declare
     earlier jsonb;
     lines private.order_line[];
     line private.order_line;
-    new_order uuid;
+    new_order uuid := gen_random_uuid();
 begin
     -- One checkout of a buyer at a time: a double click, two tabs, or the same key twice line up here.
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || buyer, 0));
@@ -733,13 +735,12 @@ begin
             perform private.fail(line.problem, line.detail);
         end if;
     end loop;
-    new_order := private.place_order(buyer, lines, checkout.provider, wanted_address, checkout.notes);
     if checkout.idempotency_key is not null then
         perform private.answer_request(
             buyer, 'checkout', checkout.idempotency_key, jsonb_build_object('order_id', new_order, 'items', wanted)
         );
     end if;
-    return private.order_summary(new_order);
+    return private.place_order(new_order, buyer, lines, checkout.provider, wanted_address, checkout.notes);
 end
 $$;
 
@@ -778,7 +779,7 @@ declare
     earlier jsonb;
     agreed public.payables;
     item public.catalog_items;
-    new_order uuid;
+    new_order uuid := gen_random_uuid();
 begin
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || buyer, 0));
     if not private.is_note(private.tidy_body(checkout_payable.notes)) then
@@ -816,8 +817,11 @@ begin
     if item.requires_shipping and private.country_of(wanted_address) is null then
         perform private.fail('address_required', agreed.item_id::text);
     end if;
-    new_order := private.place_order(
-        buyer,
+    perform private.answer_request(
+        buyer, 'checkout_payable', checkout_payable.idempotency_key, to_jsonb(new_order)
+    );
+    return private.place_order(
+        new_order, buyer,
         array[row(
             1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
             agreed.details, agreed.amount_cents, 1, 0, agreed.shipping_cents, agreed.seller_tier, agreed.commission_bps,
@@ -825,10 +829,6 @@ begin
         )::private.order_line],
         checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
     );
-    perform private.answer_request(
-        buyer, 'checkout_payable', checkout_payable.idempotency_key, to_jsonb(new_order)
-    );
-    return private.order_summary(new_order);
 end
 $$;
 

@@ -270,7 +270,7 @@ declare
     sender uuid := private.require_member();
     earlier jsonb;
     lines private.order_line[];
-    new_order uuid;
+    new_order uuid := gen_random_uuid();
 begin
     -- One checkout of a buyer at a time.
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || sender, 0));
@@ -301,9 +301,8 @@ begin
     if lines[1].problem is not null then
         perform private.fail(lines[1].problem, lines[1].detail);
     end if;
-    new_order := private.place_order(sender, lines, send_tip.provider, null, null);
     perform private.answer_request(sender, 'send_tip', send_tip.idempotency_key, to_jsonb(new_order));
-    return private.order_summary(new_order);
+    return private.place_order(new_order, sender, lines, send_tip.provider, null, null);
 end
 $$;
 

@@ -4,7 +4,7 @@
 -- comes back after a failed refund only if nobody bought beside it. Sellers have at most 100 shipping rates, a line at
 -- most 20 parcels. Words of a tip that is not paid are not shown to whom it is for.
 --
--- Nothing is rewritten or lost. purchases cannot be written while one partial index is built; orders, shipping_rates,
+-- Nothing is rewritten or lost. purchases and payments cannot be written while a partial index of each is built; orders, shipping_rates,
 -- catalog_options and order_items are locked for a moment (triggers, policies).
 -- Before the workers of this version start: settle_batch() answers for one group and leaves splitting it to them.
 -- squawk-ignore-file ban-drop-function, ban-drop-view, require-concurrent-index-creation, require-concurrent-index-deletion
@@ -24,6 +24,8 @@ drop trigger tell_purchase on public.orders;
 
 drop view private.limited_lines;
 
+drop index public.payments_open_idx;
+
 drop function private.active_plan(uuid, public.plan_family);
 
 drop function private.answer_request(uuid, text, text, jsonb);
@@ -35,6 +37,10 @@ drop function private.lock_wallets(uuid[]);
 drop function private.order_summary(uuid);
 
 drop function private.process_webhook_event(bigint);
+
+drop function private.place_order(
+    uuid, private.order_line[], public.payment_provider, jsonb, text, timestamptz
+);
 
 drop function private.processing_fee(public.payment_provider, bigint, text);
 
@@ -1959,7 +1965,83 @@ begin
 end
 $function$;
 
-create or replace function private.place_order (
+create or replace function private.take_stock (
+    taken_item uuid,
+    taken_option uuid,
+    pieces integer,
+    taker uuid default null::uuid
+)
+    returns text
+    language plpgsql
+    set search_path to ''
+    set plan_cache_mode to 'force_generic_plan'
+    AS $function$
+declare
+    item public.catalog_items;
+    option public.catalog_options;
+    aside bigint := 0;
+begin
+    -- The lock is the statement that takes, where nothing else has to be known. Those who take stand in line here: each
+    -- then finds the row free and as it is, while who waits for a row has to look for its newest version.
+    if pieces > 0 then
+        perform pg_advisory_xact_lock(hashtextextended('take:' || taken_item, 0));
+    end if;
+    update public.catalog_items as c set taken = c.taken + case when c.stock > 1 then pieces else 0 end
+    where c.id = taken_item and (pieces < 0 or c.is_buyable and (c.taken + pieces <= c.stock) is not false)
+    returning * into item;
+    if item.id is null then
+        select * into item from public.catalog_items as c where c.id = taken_item;
+        select * into option from public.catalog_options as o where o.id = taken_option;
+        return case
+            when item.is_buyable and exists (
+                select from private.holds as h
+                left join public.catalog_options as o on o.id = h.option_id
+                where
+                    h.item_id = taken_item and h.order_id is distinct from taker
+                    and case
+                        when option.is_set_aside then h.option_id = taken_option else o.is_set_aside is not true
+                    end
+            ) then 'item_reserved'
+            when item.is_buyable or item.is_unique or item.is_sold_out then 'item_sold'
+            else 'item_not_available'
+        end;
+    end if;
+    if taken_option is not null then
+        update public.catalog_options as o set taken = o.taken + case when o.stock is null then 0 else pieces end
+        where o.id = taken_option and (pieces < 0 or (o.taken + pieces <= o.stock) is not false)
+        returning * into option;
+        if option.id is null then
+            return case
+                when exists (
+                    select from private.holds as h
+                    where h.option_id = taken_option and h.order_id is distinct from taker
+                ) then 'item_reserved'
+                else 'item_sold'
+            end;
+        end if;
+    end if;
+    if pieces > 0 and item.stock > 1 and option.is_set_aside is not true then
+        select coalesce(sum(o.stock - o.taken), 0) into aside from public.catalog_options as o
+        where o.item_id = taken_item and o.is_set_aside;
+        if item.taken + aside > item.stock then
+            return case
+                when exists (
+                    select from private.holds as h
+                    left join public.catalog_options as o on o.id = h.option_id
+                    where
+                        h.item_id = taken_item and h.order_id is distinct from taker
+                        and o.is_set_aside is not true
+                ) then 'item_reserved'
+                else 'item_sold'
+            end;
+        end if;
+    end if;
+    return null;
+end
+$function$;
+
+create function private.place_order (
+    new_order uuid,
     buyer uuid,
     lines private.order_line[],
     provider public.payment_provider,
@@ -1967,7 +2049,7 @@ create or replace function private.place_order (
     notes text,
     pay_by timestamp with time zone default null::timestamp with time zone
 )
-    returns uuid
+    returns jsonb
     language plpgsql
     set search_path to ''
     AS $function$
@@ -1984,8 +2066,8 @@ declare
     expires timestamptz;
     problem text;
     detail text;
-    new_order uuid := gen_random_uuid();
     new_payment uuid;
+    answer jsonb;
     open_orders uuid[];
     superseded uuid[] := '{}';
     replaced uuid[] := '{}';
@@ -2075,11 +2157,15 @@ begin
             end::public.payment_status
         ) returning id into new_payment;
     end if;
-    -- Last: others wait for these rows. What is paid at once is locked as settlement does.
+    -- Last: others wait for these rows, so that what is answered is read before. What is paid at once is locked as
+    -- settlement does.
     if pays_at_once then
         perform private.lock_orders(new_order || replaced);
-    elsif replaced <> '{}' then
-        perform private.lock_stock(new_order || replaced);
+    else
+        answer := private.order_summary(new_order);
+        if replaced <> '{}' then
+            perform private.lock_stock(new_order || replaced);
+        end if;
     end if;
     if held <> '{}' then
         perform private.hold_lines(new_order, replaced);
@@ -2106,7 +2192,7 @@ begin
         end if;
         perform private.settle_payment(new_payment);
     end if;
-    return new_order;
+    return coalesce(answer, private.order_summary(new_order));
 end
 $function$;
 
@@ -3269,7 +3355,7 @@ declare
     earlier jsonb;
     lines private.order_line[];
     line private.order_line;
-    new_order uuid;
+    new_order uuid := gen_random_uuid();
 begin
     -- One checkout of a buyer at a time: a double click, two tabs, or the same key twice line up here.
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || buyer, 0));
@@ -3371,13 +3457,12 @@ begin
             perform private.fail(line.problem, line.detail);
         end if;
     end loop;
-    new_order := private.place_order(buyer, lines, checkout.provider, wanted_address, checkout.notes);
     if checkout.idempotency_key is not null then
         perform private.answer_request(
             buyer, 'checkout', checkout.idempotency_key, jsonb_build_object('order_id', new_order, 'items', wanted)
         );
     end if;
-    return private.order_summary(new_order);
+    return private.place_order(new_order, buyer, lines, checkout.provider, wanted_address, checkout.notes);
 end
 $function$;
 
@@ -3401,7 +3486,7 @@ declare
     earlier jsonb;
     agreed public.payables;
     item public.catalog_items;
-    new_order uuid;
+    new_order uuid := gen_random_uuid();
 begin
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || buyer, 0));
     if not private.is_note(private.tidy_body(checkout_payable.notes)) then
@@ -3439,8 +3524,11 @@ begin
     if item.requires_shipping and private.country_of(wanted_address) is null then
         perform private.fail('address_required', agreed.item_id::text);
     end if;
-    new_order := private.place_order(
-        buyer,
+    perform private.answer_request(
+        buyer, 'checkout_payable', checkout_payable.idempotency_key, to_jsonb(new_order)
+    );
+    return private.place_order(
+        new_order, buyer,
         array[row(
             1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
             agreed.details, agreed.amount_cents, 1, 0, agreed.shipping_cents, agreed.seller_tier, agreed.commission_bps,
@@ -3448,10 +3536,6 @@ begin
         )::private.order_line],
         checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
     );
-    perform private.answer_request(
-        buyer, 'checkout_payable', checkout_payable.idempotency_key, to_jsonb(new_order)
-    );
-    return private.order_summary(new_order);
 end
 $function$;
 
@@ -3473,7 +3557,7 @@ declare
     sender uuid := private.require_member();
     earlier jsonb;
     lines private.order_line[];
-    new_order uuid;
+    new_order uuid := gen_random_uuid();
 begin
     -- One checkout of a buyer at a time.
     perform pg_advisory_xact_lock(hashtextextended('checkout:' || sender, 0));
@@ -3504,9 +3588,8 @@ begin
     if lines[1].problem is not null then
         perform private.fail(lines[1].problem, lines[1].detail);
     end if;
-    new_order := private.place_order(sender, lines, send_tip.provider, null, null);
     perform private.answer_request(sender, 'send_tip', send_tip.idempotency_key, to_jsonb(new_order));
-    return private.order_summary(new_order);
+    return private.place_order(new_order, sender, lines, send_tip.provider, null, null);
 end
 $function$;
 
@@ -3589,6 +3672,9 @@ create view private.limited_lines with (security_invoker=true) AS  SELECT i.id,
      LEFT JOIN private.holds h ON (((h.order_id = i.order_id) AND (h.item_id = i.item_id) AND (NOT (h.option_id IS DISTINCT FROM i.option_id)))))
   WHERE ((i.payable_id IS NULL) AND (i.is_held OR (c.stock IS NOT NULL) OR (o.stock IS NOT NULL) OR c.is_exclusively_sold));
 
+create index payments_open_idx on public.payments using btree (user_id, expires_at)
+    where is_open;
+
 create index purchases_refunded_idx on public.purchases using btree (item_id)
     where (revoked_reason = ANY (ARRAY['refunded'::text, 'declined'::text]));
 
@@ -3649,6 +3735,9 @@ comment on function private.lock_wallets(uuid[], boolean) is 'Locks wallets in t
 comment on function private.notify_many(private.notice[]) is 'Tells each recipient, unless they are gone, banned or do not want it; how many were told. As it is: what collapses, or names an actor whom the recipient may not want to hear of, goes through notify().';
 
 comment on function private.order_summary(uuid) is 'What checkout answers: the order, its payment and where to start it.';
+
+comment on function private.place_order(uuid, uuid, private.order_line[], public.payment_provider, jsonb, text, timestamp
+    with time zone) is 'Makes the order of these lines, under the id it is given, and its payment, and answers what checkout() does; free and wallet ones complete at once. Takes the place of the buyer''s own open attempts at the same. Errors: amount_out_of_range, item_reserved, item_sold, item_not_available, hold_paused, too_many_holds, insufficient_funds.';
 
 comment on function private.process_webhook_event(bigint, boolean) is 'Applies one event: processed, ignored, retry (scheduled with backoff), held (a row it needs is somebody else''s: it is tried again in a job of its own, and has not failed), dead, or its status when already done. Never raises for what the event says. Others wait behind one that is not alone, so it waits for a moment only.';
 

@@ -102,8 +102,8 @@ def test_started_and_run_out_is_cancelled_at_the_provider_first(
     ordered = order(buyer, artwork)
     attempt = start(buyer, ordered)
     run_out(database, ordered)
-    # The provider does not answer: nobody else may have the item while the buyer could still pay.
-    simulator.fault("POST /v1/payment_intents/*/cancel", "error", times=3)
+    # The provider does not answer, however often: nobody else may have the item while the buyer could still pay.
+    simulator.fault("POST /v1/payment_intents/*/cancel", "error", times=1000)
     run_job(database, "cancel_expired_payments")
     assert outcome(buyer, ordered)[0] == "pending"
     assert code_of(other.api.rpc("checkout", items=[{"item_id": artwork}])) == "item_reserved"
