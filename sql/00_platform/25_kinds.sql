@@ -17,7 +17,7 @@ create table private.kinds (
     constraint kinds_pkey primary key (kind),
     constraint kinds_relation_key unique (relation),
     constraint kinds_kind_check check (kind ~ '^[a-z]+(_[a-z]+)*$'),
-    constraint kinds_proceeds_check check (proceeds in ('seller', 'platform')),
+    constraint kinds_proceeds_check check (proceeds in ('seller', 'platform', 'credits')),
     constraint kinds_commission_check check (commission in ('plan', 'none')),
     constraint kinds_earned_check check (earned in ('at_payment', 'at_completion'))
 );
@@ -36,7 +36,8 @@ comment on column private.kinds.is_browsable is
 comment on column private.kinds.is_repeatable is
 'Of what is sold: whether the same buyer buys it again and again. The item''s own column decides, this is its default.';
 comment on column private.kinds.proceeds is
-'Of what is sold: who earns. seller, or platform: sold by the system profile, all of it revenue.';
+'Of what is sold: who earns. seller; platform: sold by the system profile, all of it revenue; credits: sold by the '
+'system profile too, but what was paid stays the buyer''s, as credits (70_studio/10_credits).';
 comment on column private.kinds.commission is 'Of what is sold: by the seller''s plan, or none.';
 comment on column private.kinds.earned is
 'Of what is sold: at_payment, or at_completion: nothing is released before complete_lines() says that it is done. What '

@@ -3,7 +3,9 @@
 
 create type ledger.journal_kind as enum (
     'sale', 'unapplied', 'fee_adjustment', 'release', 'refund', 'refund_reversal',
-    'payout_requested', 'payout_completed', 'payout_failed', 'payout_returned', 'adjustment', 'correction'
+    'payout_requested', 'payout_completed', 'payout_failed', 'payout_returned', 'adjustment', 'correction',
+    'credits_granted', 'credits_held', 'credits_captured', 'credits_returned', 'credits_expired', 'credits_taken_back',
+    'credits_repaid'
 );
 comment on type ledger.journal_kind is 'What happened; docs/money.md, Legs, lists the legs of each.';
 
@@ -21,18 +23,19 @@ create table ledger.accounts (
                 'clearing:stripe', 'clearing:paypal', 'fees:stripe', 'fees:paypal', 'revenue', 'tax_payable',
                 'payouts_in_transit', 'refunds_payable', 'promotions', 'bank'
             )
-            else code in ('pending', 'available', 'debt')
+            else code in ('pending', 'available', 'debt', 'credits', 'credits_held', 'credits_debt')
         end
     )
 );
 
 comment on table ledger.accounts is
 'Chart of accounts. Accounts store no balance: the platform''s are part of every sale and would be a queue; a user''s '
-'balance is the wallets row.';
+'balances are the rows of wallets and credit_balances.';
 comment on column ledger.accounts.owner_id is
 'The user, or the all-zero uuid for the platform. No foreign key: books outlive accounts.';
 comment on column ledger.accounts.code is
-'User: pending, available, debt (negative: owed to us). Platform: clearing:<provider> (money at the provider, '
+'User: pending, available, debt (negative: owed to us); credits (can be spent on photo jobs), credits_held (for jobs '
+'under way), credits_debt (negative: taken back after they were spent). Platform: clearing:<provider> (money at the provider, '
 'negative), fees:<provider>, revenue, tax_payable, payouts_in_transit, refunds_payable (taken but not deliverable), '
 'promotions, bank (what the platform paid or received outside the providers; positive: paid).';
 
@@ -117,14 +120,16 @@ declare
     journal_id bigint;
     balanced boolean;
     owners uuid[];
+    credit_owners uuid[];
     posted integer;
 begin
     -- A refused post leaves nothing behind: every check comes before or aborts the transaction.
     select
         sum(l.amount_cents) = 0 and bool_and(abs(l.amount_cents) between 1 and 999999999999) and count(*) >= 2
         and count(*) = count(l.amount_cents),
-        array_agg(distinct l.owner_id) filter (where l.owner_id is not null)
-    into balanced, owners
+        array_agg(distinct l.owner_id) filter (where l.owner_id is not null and l.account not like 'credits%'),
+        array_agg(distinct l.owner_id) filter (where l.account like 'credits%')
+    into balanced, owners, credit_owners
     from unnest(legs) as l;
     if idempotency_key is null or balanced is not true then
         perform private.fail('unbalanced_journal', idempotency_key);
@@ -168,13 +173,17 @@ begin
             )
         where w.user_id = any (owners);
     end if;
+    if credit_owners is not null then
+        perform private.move_credits(legs, credit_owners);
+    end if;
     return journal_id;
 end
 $$;
 
 comment on function ledger.post(ledger.journal_kind, text, ledger.leg[], uuid, text, text, timestamptz) is
-'Posts one journal and moves the users'' wallets with it; returns the journal''s id. The same idempotency key returns '
-'the first journal unchanged. Errors: unbalanced_journal, unknown_account; 23514 when a wallet would fall below zero.';
+'Posts one journal and moves the users'' wallets and credits with it; returns the journal''s id. The same idempotency '
+'key returns the first journal unchanged. Errors: unbalanced_journal, unknown_account; 23514 when a balance would fall '
+'below zero.';
 
 create type ledger.posting as (
     idempotency_key text,
@@ -207,7 +216,10 @@ begin
     select
         min(coalesce(g.key, 'a leg without a key')) filter (where not coalesce(g.is_balanced, false)), count(*),
         sum(g.legs),
-        (select array_agg(distinct p.owner_id) from unnest(postings) as p where p.owner_id is not null)
+        (
+            select array_agg(distinct p.owner_id) from unnest(postings) as p
+            where p.owner_id is not null and p.account not like 'credits%'
+        )
     into wrong, wanted, expected, owners
     from (
         select
@@ -272,6 +284,18 @@ begin
         ) as s
         -- Said twice so that the wallets are read by key, however few there are.
         where w.user_id = any (owners) and w.user_id = s.owner_id;
+    end if;
+    if exists (select from unnest(postings) as p where p.account like 'credits%') then
+        perform private.move_credits(
+            array(
+                select row(p.owner_id, p.account, p.amount_cents)::ledger.leg from unnest(postings) as p
+                where p.idempotency_key = any (keys)
+            ),
+            array(
+                select distinct p.owner_id from unnest(postings) as p
+                where p.idempotency_key = any (keys) and p.account like 'credits%'
+            )
+        );
     end if;
     return coalesce(cardinality(keys), 0);
 end
@@ -373,7 +397,9 @@ begin
     from ledger.accounts as a
     inner join ledger.entries as e on e.account_id = a.id
     inner join ledger.journal as j on j.id = e.journal_id
-    where a.owner_id = member and (before_journal is null or j.id < before_journal)
+    where
+        a.owner_id = member and a.code in ('available', 'pending', 'debt')
+        and (before_journal is null or j.id < before_journal)
     group by j.id
     order by j.id desc
     limit private.page_size(max_rows, 50, 200);
@@ -381,8 +407,8 @@ end
 $$;
 
 comment on function public.wallet_statement(bigint, integer) is
-'The caller''s ledger entries, newest first; page with the last journal_id. Changes in cents; debt rises when '
-'positive.';
+'What moved the caller''s wallet, newest first; page with the last journal_id. Changes in cents; debt rises when '
+'positive. Credits: credit_statement().';
 grant execute on function public.wallet_statement(bigint, integer) to authenticated;
 
 insert into ledger.accounts (owner_id, code)

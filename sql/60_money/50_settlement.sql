@@ -354,14 +354,14 @@ begin
         insert into public.transactions (
             buyer_id, seller_id, kind, related_id, order_item_id, payment_id,
             amount_total_cents, amount_fees_cents, amount_tax_cents, amount_commission_cents, amount_seller_cents,
-            currency, commission_bps, seller_tier, payment_processor, payment_method,
+            amount_credits_cents, currency, commission_bps, seller_tier, payment_processor, payment_method,
             stripe_payment_intent_id, stripe_charge_id, paypal_order_id, paypal_transaction_id,
             release_at, completed_at, free_until, ship_by, release_journal_id
         )
         select
             i.buyer_id, i.seller_id, i.kind, i.item_id, i.id, p.id,
-            i.charged_cents, f.fee, i.tax_cents, s.commission, s.seller,
-            i.currency, i.commission_bps, i.seller_tier, p.provider,
+            i.charged_cents, f.fee, i.tax_cents, s.commission - c.credits, s.seller, c.credits, i.currency, i.commission_bps,
+            i.seller_tier, p.provider,
             case p.provider when 'stripe' then 'card' when 'paypal' then 'paypal' else 'wallet_balance' end,
             case when p.provider = 'stripe' then p.provider_ref end, case when p.provider = 'stripe' then u.charge end,
             case when p.provider = 'paypal' then p.provider_ref end, case when p.provider = 'paypal' then u.charge end,
@@ -394,6 +394,9 @@ begin
             i.charged_cents, i.tax_cents, case when f.is_platforms then 0 else i.shipping_cents end, f.fee,
             case when f.is_platforms then 10000 else i.commission_bps end
         ) as s
+        cross join lateral (
+            select case when k.proceeds = 'credits' then i.charged_cents - i.tax_cents else 0 end as credits
+        ) as c
         returning *
     )
 
@@ -451,14 +454,17 @@ begin
             ),
             (null, 'fees:' || s.payment_processor, s.amount_fees_cents, 2),
             (null, 'tax_payable', s.amount_tax_cents, 3),
-            (null, 'revenue', s.amount_commission_cents, 4)
+            (null, 'revenue', s.amount_commission_cents, 4),
+            (s.buyer_id, 'credits', s.amount_credits_cents, 5)
         ) as m (owner_id, account, cents, leg_no)
         union all
-        select p.sale_id, p.payee_id, 'pending', p.cents, 4 + p.no from part as p
+        select p.sale_id, p.payee_id, 'pending', p.cents, 5 + p.no from part as p
     ) as l
     where l.cents <> 0;
     if postings is not null then
         perform ledger.post_many('sale', postings, 'USD');
+        perform private.repay_credits(s.buyer_id)
+        from (select distinct u.buyer_id from unnest(sales) as u where u.amount_credits_cents > 0) as s;
     end if;
     with applied as (
         update public.payments as p set

@@ -80,11 +80,12 @@ create table public.refund_lines (
     commission_cents bigint not null,
     seller_cents bigint not null,
     fee_cents bigint not null default 0,
+    credits_cents bigint not null default 0,
     constraint refund_lines_pkey primary key (refund_id, transaction_id),
     constraint refund_lines_refund_id_fkey foreign key (refund_id) references public.refunds (id),
     constraint refund_lines_transaction_id_fkey foreign key (transaction_id) references public.transactions (id),
     constraint refund_lines_split_check check (
-        amount_cents = tax_cents + commission_cents + fee_cents + seller_cents
+        amount_cents = tax_cents + commission_cents + fee_cents + seller_cents + credits_cents
     )
 );
 
@@ -97,6 +98,7 @@ comment on column public.refund_lines.tax_cents is 'Part from tax, cents.';
 comment on column public.refund_lines.commission_cents is 'Part from the platform, cents.';
 comment on column public.refund_lines.fee_cents is 'Part of the provider''s fee that the platform bears, cents.';
 comment on column public.refund_lines.seller_cents is 'Part from the seller, cents.';
+comment on column public.refund_lines.credits_cents is 'Credits taken back for it, cents.';
 
 -- Before every other trigger, see tidy_texts().
 create trigger _tidy_texts
@@ -180,10 +182,10 @@ comment on function private.create_refund(uuid, uuid, bigint, text, public.refun
 -- Shares of the running total, so that parts and rest add up to the whole to the cent, in any order and with any of
 -- them taken back (docs/money.md, sharp case 11). What was refunded at the platform's cost has a running total of its
 -- own: the platform bears the fee of it and takes its loss, a negative commission, back into the same sum; of the rest
--- that loss stays what it was. All of what the platform sold is the platform's.
+-- that loss stays what it was. All of what the platform sold is the platform's, or its buyer's credits.
 create function private.split_refund(
     sale public.transactions, amount_cents bigint, fee_bearer text default 'seller',
-    out tax bigint, out commission bigint, out fee bigint, out seller bigint
+    out tax bigint, out commission bigint, out fee bigint, out seller bigint, out credits bigint
 )
 language plpgsql
 immutable
@@ -196,10 +198,16 @@ declare
         + case when fee_bearer = 'platform' then amount_cents else 0 end;
 begin
     tax := (sale.amount_tax_cents * refunded * 2 + whole) / (whole * 2) - sale.refunded_tax_cents;
+    credits := 0;
     if private.is_platform(sale.seller_id) then
         fee := 0;
         seller := 0;
         commission := amount_cents - tax;
+        -- The fee, which the provider keeps, was the platform's loss from the first.
+        if sale.amount_credits_cents > 0 then
+            credits := commission;
+            commission := 0;
+        end if;
         return;
     end if;
     commission := (greatest(sale.amount_commission_cents, 0) * refunded * 2 + whole) / (whole * 2)
@@ -215,7 +223,7 @@ $$;
 
 comment on function private.split_refund(public.transactions, bigint, text) is
 'Divides the next refund of a sale (cents, at most what is left of it; negative to take back as much) into tax, '
-'commission, the fee where the platform bears it, and the sellers'' part.';
+'commission, the fee where the platform bears it, the sellers'' part, and credits.';
 
 -- Takes a succeeded refund into the books: each line gives back its part of what was agreed at purchase.
 create function private.book_refund(refund_id uuid) returns void
@@ -291,7 +299,7 @@ begin
             sale := target.sale;
             part := target.part;
             continue when part = 0;
-            select refund.id, sale.id, part, s.tax, s.commission, s.seller, s.fee into line
+            select refund.id, sale.id, part, s.tax, s.commission, s.seller, s.fee, s.credits into line
             from private.split_refund(sale, part, refund.fee_bearer) as s;
             insert into public.refund_lines select line.*;
             perform private.apply_refund_line(line, refund.fee_bearer);
@@ -299,7 +307,9 @@ begin
                 'refund', 'refund:' || refund.id || ':' || sale.id,
                 private.moving_legs(array[
                     ledger.leg(null, 'tax_payable', -line.tax_cents),
-                    ledger.leg(null, 'revenue', -line.commission_cents - line.fee_cents)
+                    ledger.leg(null, 'revenue', -line.commission_cents - line.fee_cents),
+                    -- Taken from the buyer's credits before: see follow_credit_purchase().
+                    ledger.leg(null, 'refunds_payable', -line.credits_cents)
                 ]) || private.payee_legs(sale.id) || case
                     when paid.provider = 'wallet' and not refund.paid_outside
                         then private.credit_legs(paid.user_id, part)
@@ -332,6 +342,7 @@ begin
         refunded_commission_cents = t.refunded_commission_cents + line.commission_cents,
         refunded_fee_cents = t.refunded_fee_cents + line.fee_cents,
         refunded_seller_cents = t.refunded_seller_cents + line.seller_cents,
+        refunded_credits_cents = t.refunded_credits_cents + line.credits_cents,
         free_refunded_cents = t.free_refunded_cents + case
             when apply_refund_line.fee_bearer = 'platform' then line.amount_cents else 0
         end,
@@ -424,7 +435,7 @@ begin
     end if;
     for line in select * from public.refund_lines as l where l.refund_id = refund.id order by l.transaction_id loop
         select * into strict sale from public.transactions as t where t.id = line.transaction_id for no key update;
-        select refund.id, sale.id, -line.amount_cents, s.tax, s.commission, s.seller, s.fee into line
+        select refund.id, sale.id, -line.amount_cents, s.tax, s.commission, s.seller, s.fee, s.credits into line
         from private.split_refund(sale, -line.amount_cents, refund.fee_bearer) as s;
         perform private.apply_refund_line(line, refund.fee_bearer);
         perform ledger.post(
@@ -432,7 +443,8 @@ begin
             private.moving_legs(array[
                 ledger.leg(null, money_account, line.amount_cents),
                 ledger.leg(null, 'tax_payable', -line.tax_cents),
-                ledger.leg(null, 'revenue', -line.commission_cents - line.fee_cents)
+                ledger.leg(null, 'revenue', -line.commission_cents - line.fee_cents),
+                ledger.leg(null, 'refunds_payable', -line.credits_cents)
             ]) || private.payee_legs(line.transaction_id),
             refund.id, paid.currency
         );

@@ -15,7 +15,10 @@ as $$
             a.owner_id,
             coalesce(sum(s.balance) filter (where a.code = 'available'), 0) as available,
             coalesce(sum(s.balance) filter (where a.code = 'pending'), 0) as pending,
-            coalesce(-sum(s.balance) filter (where a.code = 'debt'), 0) as debt
+            coalesce(-sum(s.balance) filter (where a.code = 'debt'), 0) as debt,
+            coalesce(sum(s.balance) filter (where a.code = 'credits'), 0) as credits,
+            coalesce(sum(s.balance) filter (where a.code = 'credits_held'), 0) as credits_held,
+            coalesce(-sum(s.balance) filter (where a.code = 'credits_debt'), 0) as credits_debt
         from ledger.accounts as a
         left join sums as s on s.account_id = a.id
         where a.owner_id <> '00000000-0000-0000-0000-000000000000'
@@ -46,6 +49,24 @@ as $$
     where
         (w.balance_available_cents, w.balance_pending_cents, w.debt_cents)
         is distinct from (b.available, b.pending, b.debt)
+    union all
+    select
+        '2 credits equal their entries and lots', 'owner ' || b.owner_id,
+        format(
+            'entries %s/%s/%s, balance %s/%s/%s, lots %s/%s', b.credits, b.credits_held, b.credits_debt,
+            c.available_cents, c.held_cents, c.debt_cents, l.remaining, l.held
+        )
+    from balances as b
+    left join private.credit_balances as c on c.user_id = b.owner_id
+    cross join lateral (
+        select coalesce(sum(o.remaining_cents), 0) as remaining, coalesce(sum(o.held_cents), 0) as held
+        from public.credit_lots as o
+        where o.user_id = b.owner_id
+    ) as l
+    where
+        (coalesce(c.available_cents, 0), coalesce(c.held_cents, 0), coalesce(c.debt_cents, 0))
+        is distinct from (b.credits, b.credits_held, b.credits_debt)
+        or (l.remaining, l.held) is distinct from (b.credits, b.credits_held)
     union all
     select '2 entries have a wallet', 'owner ' || b.owner_id, format('%s/%s/%s', b.available, b.pending, b.debt)
     from balances as b
@@ -188,8 +209,17 @@ as $$
         where a.code = 'refunds_payable'
     ) as s
     cross join (
-        select coalesce(sum(p.amount_cents - p.refunded_cents), 0) as open from public.payments as p
-        where exists (select from ledger.journal as j where j.kind = 'unapplied' and j.source_id = p.id)
+        select coalesce(sum(w.cents), 0) as open
+        from (
+            select p.amount_cents - p.refunded_cents as cents from public.payments as p
+            where exists (select from ledger.journal as j where j.kind = 'unapplied' and j.source_id = p.id)
+            union all
+            -- Credits that were taken back before their money goes.
+            select l.taken_back_cents + l.owed_cents - t.refunded_credits_cents
+            from public.credit_lots as l
+            inner join public.transactions as t on t.order_item_id = l.order_item_id
+            where l.category = 'paid'
+        ) as w
     ) as o
     where s.balance <> o.open
     union all
@@ -206,6 +236,15 @@ as $$
             then exists (select from public.refunds as r where r.id = j.source_id and r.reversed_at is not null)
         when 'release' then exists (select from public.transaction_payees as t where t.release_journal_id = j.id)
         when 'adjustment' then j.memo is not null
+        when 'credits_held' then exists (select from public.photo_jobs as o where o.id = j.source_id)
+        when 'credits_returned' then exists (select from public.photo_job_items as i where i.id = j.source_id)
+        when 'credits_captured' then
+            exists (select from public.photo_job_items as i where i.id = j.source_id)
+            or exists (select from public.credit_lots as l where l.id = j.source_id)
+        when 'credits_granted' then exists (select from public.credit_lots as l where l.id = j.source_id)
+        when 'credits_expired' then exists (select from public.credit_lots as l where l.id = j.source_id)
+        when 'credits_taken_back' then exists (select from public.credit_lots as l where l.id = j.source_id)
+        when 'credits_repaid' then exists (select from public.credit_lots as l where l.id = j.source_id)
         when 'correction' then exists (
             select from public.book_corrections as c
             where c.id = j.source_id and c.status = 'approved' and c.decided_by <> c.proposed_by
