@@ -104,6 +104,9 @@ create table public.profiles (
     deleted_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
+    -- Pictures come on a later page, which makes them refer to media.
+    avatar_media_id uuid,
+    banner_media_id uuid,
     constraint profiles_pkey primary key (id),
     constraint profiles_username_check check (private.is_username(username::text)),
     constraint profiles_display_name_check check (char_length(display_name) between 1 and 80),
@@ -805,7 +808,7 @@ grant execute on function public.set_profile_visibility(public.profile_visibilit
 create trigger touch_updated_at
 before update of
 username, display_name, full_name, bio, avatar_url, banner_url, smart_link, website_url, experience_level, role,
-profile_visibility, is_partner_account, deleted_at
+profile_visibility, is_partner_account, deleted_at, avatar_media_id, banner_media_id
 on public.profiles
 for each row execute function private.touch_updated_at();
 
@@ -863,7 +866,8 @@ grant execute on function public.set_role(uuid, public.user_role) to authenticat
 alter table public.profiles enable row level security;
 grant select on public.profiles to anon, authenticated, service_role;
 grant update (
-    username, display_name, full_name, bio, avatar_url, banner_url, smart_link, website_url, experience_level
+    username, display_name, full_name, bio, avatar_url, banner_url, smart_link, website_url, experience_level,
+    avatar_media_id, banner_media_id
 ) on public.profiles to authenticated;
 
 create policy profiles_select_anon on public.profiles for select to anon

@@ -100,11 +100,12 @@ $$;
 comment on function private.drop_verification_of_profile() is
 'Trigger on profiles: an artist under another name, handle or picture has to be verified again.';
 
-create trigger drop_artist_verification after update of username, display_name, full_name, avatar_url on public.profiles
+create trigger drop_artist_verification
+after update of username, display_name, full_name, avatar_url, avatar_media_id on public.profiles
 for each row
 when (
-    (old.username::text, old.display_name, old.full_name, old.avatar_url)
-    is distinct from (new.username::text, new.display_name, new.full_name, new.avatar_url)
+    (old.username::text, old.display_name, old.full_name, old.avatar_url, old.avatar_media_id)
+    is distinct from (new.username::text, new.display_name, new.full_name, new.avatar_url, new.avatar_media_id)
 )
 execute function private.drop_verification_of_profile();
 

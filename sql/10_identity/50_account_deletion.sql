@@ -155,8 +155,8 @@ begin
     -- Ends membership and hides everything; what else there is follows, see follow_account().
     update public.profiles as p set
         username = 'deleted-' || left(encode(sha256(uuid_send(p.id)), 'hex'), 22),
-        display_name = null, full_name = null, bio = null, avatar_url = null, banner_url = null, smart_link = null,
-        website_url = null, experience_level = null, role = 'member', profile_visibility = 'members_only',
+        display_name = null, full_name = null, bio = null, avatar_url = null, banner_url = null,
+        avatar_media_id = null, banner_media_id = null, smart_link = null, website_url = null, experience_level = null, role = 'member', profile_visibility = 'members_only',
         is_partner_account = false, deleted_at = now()
     where p.id = erase_account.user_id and p.deleted_at is null;
 end

@@ -53,10 +53,13 @@ create table public.catalog_items (
     published_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
+    image_media_id uuid,
     constraint catalog_items_pkey primary key (id),
     constraint catalog_items_kind_slug_key unique (kind, slug),
     constraint catalog_items_kind_fkey foreign key (kind) references private.kinds (kind),
     constraint catalog_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
+    constraint catalog_items_image_media_id_fkey foreign key (image_media_id)
+    references public.media (id) on delete set null,
     constraint catalog_items_price_cents_check check (private.is_price(price_cents)),
     constraint catalog_items_minimum_price_cents_check check (
         minimum_price_cents is null or private.is_price(minimum_price_cents) and minimum_price_cents <= price_cents
@@ -83,6 +86,7 @@ create index catalog_items_price_cents_id_idx on public.catalog_items (price_cen
 create index catalog_items_popularity_id_idx on public.catalog_items (popularity desc, id desc) where is_listed;
 -- Without a condition: a seller sees drafts too, last in this order.
 create index catalog_items_seller_id_published_at_idx on public.catalog_items (seller_id, published_at desc, id desc);
+create index catalog_items_image_media_id_idx on public.catalog_items (image_media_id) where image_media_id is not null;
 create index catalog_items_featured_idx on public.catalog_items (seller_id, id) where is_featured;
 create index catalog_items_tags_idx on public.catalog_items using gin (tags) where is_listed;
 create index catalog_items_search_idx on public.catalog_items using gin (search) where is_listed;
@@ -99,6 +103,7 @@ comment on column public.catalog_items.kind is 'Which kind it is of: product, ar
 comment on column public.catalog_items.title is 'Title to show.';
 comment on column public.catalog_items.slug is 'Address part, unique per kind.';
 comment on column public.catalog_items.thumbnail_url is 'Picture to show in lists.';
+comment on column public.catalog_items.image_media_id is 'The picture its copies are of; null for one from outside.';
 comment on column public.catalog_items.price_cents is 'Price, cents; 0 is free. Suggested price when name-your-price.';
 comment on column public.catalog_items.minimum_price_cents is
 'Lowest accepted price when buyers name it, cents; 0 lets it go free. Null: the price is fixed.';
@@ -246,6 +251,20 @@ end
 $$;
 comment on function private.sync_catalog_item() is
 'Generic trigger of every kind: keeps the item''s registry row and its seller''s counters.';
+
+create function private.sync_catalog_picture() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    update public.catalog_items as c set image_media_id = new.image_media_id
+    where c.id = new.id and c.image_media_id is distinct from new.image_media_id;
+    return null;
+end
+$$;
+comment on function private.sync_catalog_picture() is
+'Trigger of kinds with an image_media_id, after sync_catalog_item: the registry row shows the same picture.';
 
 -- How much of each kind a profile shows.
 create table public.profile_counts (

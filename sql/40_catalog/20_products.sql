@@ -39,6 +39,7 @@ create table public.products (
     is_approved boolean not null default true,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
+    image_media_id uuid,
     constraint products_pkey primary key (id),
     constraint products_slug_key unique (slug),
     constraint products_seller_id_fkey foreign key (seller_id) references public.profiles (id),
@@ -100,7 +101,7 @@ comment on column public.products.slug is
 comment on column public.products.description is 'Rich text, at most 20,000 characters.';
 comment on column public.products.product_type is 'Fixed when created.';
 comment on column public.products.source_webinar_id is 'The webinar it records; written by the conversion only.';
-comment on column public.products.thumbnail_url is 'Picture for lists, http(s) only.';
+comment on column public.products.thumbnail_url is 'Address of the picture for lists, http(s) only: from outside, or of the small copy of image_media_id.';
 comment on column public.products.preview_images is 'Pictures of the product page, http(s) only.';
 comment on column public.products.preview_audio_url is 'Audio preview, http(s) only.';
 comment on column public.products.preview_video_url is 'Video preview, http(s) only.';
@@ -223,6 +224,12 @@ for each row execute function private.sync_catalog_item();
 create trigger touch_updated_at before update on public.products
 for each row execute function private.touch_updated_at();
 
+select private.make_media_column(
+    'public.products', 'image_media_id', 'product', 'seller_id', '{"thumbnail_url": "small"}'
+);
+create trigger sync_catalog_picture after insert or update on public.products
+for each row execute function private.sync_catalog_picture();
+
 -- What admins said about a product: for the seller and the admins, hence not on the product's public row.
 create table public.product_approvals (
     product_id uuid not null,
@@ -309,12 +316,12 @@ grant
 insert (
     title, slug, description, product_type, thumbnail_url, preview_images, preview_audio_url, preview_video_url,
     price_cents, allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text,
-    category_id, tags, genre_tags, status, is_featured
+    category_id, tags, genre_tags, status, is_featured, image_media_id
 ),
 update (
     title, slug, description, thumbnail_url, preview_images, preview_audio_url, preview_video_url, price_cents,
     allow_name_your_price, minimum_price_cents, technical_details, license_type, license_text, category_id, tags,
-    genre_tags, status, is_featured
+    genre_tags, status, is_featured, image_media_id
 ),
 delete
 on public.products to authenticated;

@@ -17,7 +17,7 @@ create table public.artworks (
     title text not null,
     slug text not null default '',
     description text,
-    image_url public.http_url not null,
+    image_url public.http_url,
     thumbnail_url public.http_url,
     price_cents bigint not null,
     original_price_cents bigint,
@@ -36,6 +36,7 @@ create table public.artworks (
     updated_at timestamptz not null default now(),
     is_hidden boolean not null default false,
     hidden_reason text,
+    image_media_id uuid,
     constraint artworks_pkey primary key (id),
     constraint artworks_slug_key unique (slug),
     constraint artworks_seller_id_fkey foreign key (seller_id) references public.profiles (id),
@@ -52,7 +53,8 @@ create table public.artworks (
     constraint artworks_edition_size_check check (edition_size between 2 and 10000),
     constraint artworks_dimensions_check check (char_length(dimensions) between 1 and 100),
     constraint artworks_file_size_bytes_check check (file_size_bytes >= 0),
-    constraint artworks_sold_at_check check ((status = 'sold') = (sold_at is not null))
+    constraint artworks_sold_at_check check ((status = 'sold') = (sold_at is not null)),
+    constraint artworks_image_check check (status <> 'published' or num_nonnulls(image_url, image_media_id) > 0)
 );
 
 create index artworks_seller_id_created_at_idx on public.artworks (seller_id, created_at desc);
@@ -68,6 +70,8 @@ comment on constraint artworks_edition_size_check on public.artworks is
 'invalid_edition: An edition has 2 to 10,000 copies.';
 comment on constraint artworks_file_size_bytes_check on public.artworks is
 'invalid_file_size: A file size is 0 or more.';
+comment on constraint artworks_image_check on public.artworks is
+'picture_missing: A published artwork has a picture.';
 comment on constraint artworks_original_price_cents_check on public.artworks is
 'invalid_price: An original price is above the price, at most 99999999 cents.';
 comment on constraint artworks_price_cents_check on public.artworks is
@@ -88,8 +92,8 @@ comment on column public.artworks.title is 'Title, one line of at most 255 chara
 comment on column public.artworks.slug is
 'Address part, unique; made from the title when missing. A taken one gets an ending.';
 comment on column public.artworks.description is 'At most 20,000 characters.';
-comment on column public.artworks.image_url is 'The picture, http(s) only.';
-comment on column public.artworks.thumbnail_url is 'Smaller picture for lists, http(s) only.';
+comment on column public.artworks.image_url is 'Address of the picture, http(s) only: from outside, or of the large copy of image_media_id.';
+comment on column public.artworks.thumbnail_url is 'Address of a smaller picture for lists, likewise.';
 comment on column public.artworks.price_cents is 'Price, cents: 0 is free, else 50 to 99999999. Orders keep theirs.';
 comment on column public.artworks.original_price_cents is
 'Price before a discount, cents, to show it crossed out; above price_cents.';
@@ -237,6 +241,29 @@ for each row execute function private.sync_catalog_item();
 
 create trigger touch_updated_at before update on public.artworks
 for each row execute function private.touch_updated_at();
+
+select private.make_media_column(
+    'public.artworks', 'image_media_id', 'artwork', 'seller_id', '{"image_url": "large", "thumbnail_url": "small"}'
+);
+create trigger sync_catalog_picture after insert or update on public.artworks
+for each row execute function private.sync_catalog_picture();
+
+create function private.withdraw_artworks() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    update public.artworks as a set status = 'draft'
+    where a.image_media_id = new.id and a.status = 'published' and a.image_url is null;
+    return null;
+end
+$$;
+comment on function private.withdraw_artworks() is
+'Trigger on media: a work that was published before its picture was ready is a draft again when there is none.';
+create trigger withdraw_artworks after update on public.media
+for each row when (old.status = 'pending' and new.status = 'failed')
+execute function private.withdraw_artworks();
 
 -- Nobody's to read: whether a work was on show before it was sold is its seller's business.
 create table private.artworks_before_sale (
@@ -476,11 +503,11 @@ grant select on public.artworks to anon, authenticated, service_role;
 grant
 insert (
     title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags,
-    dimensions, file_size_bytes, status, is_featured, is_for_sale, edition_size, is_physical
+    dimensions, file_size_bytes, status, is_featured, is_for_sale, edition_size, is_physical, image_media_id
 ),
 update (
     title, slug, description, image_url, thumbnail_url, price_cents, original_price_cents, category, tags,
-    dimensions, file_size_bytes, status, is_featured, is_for_sale, edition_size, is_physical
+    dimensions, file_size_bytes, status, is_featured, is_for_sale, edition_size, is_physical, image_media_id
 ),
 delete
 on public.artworks to authenticated;
@@ -508,7 +535,7 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 ('public.artworks', 'status', null, 'archived', 'kept from the start'),
 ('public.artworks', 'status', 'draft', 'published', 'by its seller'),
 ('public.artworks', 'status', 'draft', 'archived', 'by its seller, or the seller left'),
-('public.artworks', 'status', 'published', 'draft', 'by its seller'),
+('public.artworks', 'status', 'published', 'draft', 'by its seller, or its picture failed'),
 ('public.artworks', 'status', 'published', 'archived', 'by its seller, or the seller left'),
 ('public.artworks', 'status', 'archived', 'draft', 'by its seller'),
 ('public.artworks', 'status', 'archived', 'published', 'by its seller'),

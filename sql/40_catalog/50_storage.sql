@@ -1,5 +1,6 @@
 -- Stored files. Public buckets are served to everybody by address; writing is for members, in the folder that carries
--- their id. product-files and attachments are private: what an item or a message refers to neither changes nor goes.
+-- their id. product-files, attachments and uploads are private: what an item, a message or a picture that is being made
+-- refers to neither changes nor goes. Copies of pictures are the workers' alone (30_media).
 -- Policies ask when a request begins; the trigger guard_object asks again when its row is written, which may be much
 -- later (a slow upload, a signed upload link) and by Storage's own role.
 
@@ -191,12 +192,13 @@ begin
             select from public.product_files as f where f.path = is_pinned.name and f.taken_down_at is null
         )
         when 'attachments' then private.is_sent_attachment(is_pinned.name)
+        when 'uploads' then private.is_taken_upload(is_pinned.name)
         else false
     end;
 end
 $$;
 comment on function private.is_pinned(text, text) is
-'Whether an item or a message refers to the stored object, which therefore stays as it is.';
+'Whether an item, a message or a pending picture refers to the stored object, which therefore stays as it is.';
 grant execute on function private.is_pinned(text, text) to authenticated;
 
 create function private.reads_or_lists() returns boolean
@@ -219,7 +221,7 @@ grant execute on function private.reads_or_lists() to authenticated;
 -- public buckets by address needs no policy, and without one nobody can list strangers' files.
 create policy avenue_objects_select on storage.objects for select to authenticated
 using (
-    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments')
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'uploads')
     and (
         private.is_own_path(name)
         and (
@@ -235,7 +237,7 @@ using (
 );
 create policy avenue_objects_insert on storage.objects for insert to authenticated
 with check (
-    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments')
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'uploads')
     and private.is_own_path(name)
     and private.bucket_takes(bucket_id, metadata)
     and (bucket_id <> 'attachments' or private.may_attach(name))
@@ -248,7 +250,7 @@ with check (
 );
 create policy avenue_objects_delete on storage.objects for delete to authenticated
 using (
-    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments')
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'uploads')
     and private.is_own_path(name)
     and not private.is_pinned(bucket_id, name)
 );
@@ -276,11 +278,11 @@ begin
         )
     then
         -- An error, not a skipped row: Storage then drops the new bytes and keeps the old ones.
-        raise insufficient_privilege using message = 'This file was sold or sent and does not change.';
+        raise insufficient_privilege using message = 'This file was sold, sent or taken and does not change.';
     end if;
     -- A member's, whoever writes the row.
     if new.owner_id is not null
-        and new.bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments')
+        and new.bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'uploads')
     then
         -- Held until the row is there: an account that ends just now finds the file and erases it.
         perform from public.profiles as p

@@ -25,6 +25,7 @@ create table public.articles (
     search tsvector not null default '',
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
+    thumbnail_media_id uuid,
     constraint articles_pkey primary key (id),
     constraint articles_slug_key unique (slug),
     constraint articles_author_id_fkey foreign key (author_id) references public.profiles (id) on delete cascade,
@@ -70,7 +71,7 @@ comment on column public.articles.slug is
 'Address part, unique; made from the title when missing. A taken one gets an ending.';
 comment on column public.articles.content is 'Rich text, at most 200,000 characters. Render it sanitised.';
 comment on column public.articles.excerpt is 'Teaser, at most 1,000 characters.';
-comment on column public.articles.thumbnail_url is 'Picture to show in lists, http(s) only.';
+comment on column public.articles.thumbnail_url is 'Address of the picture for lists, http(s) only: from outside, or of the medium copy of thumbnail_media_id.';
 comment on column public.articles.category is 'Section, at most 80 characters; authors choose.';
 comment on column public.articles.tags is 'At most 20 lower-case tags.';
 comment on column public.articles.views_count is 'Views; folded from events, never written on reading.';
@@ -138,8 +139,13 @@ for each row execute function private.check_article();
 
 -- Counters and moderation do not make an article look edited.
 create trigger touch_updated_at
-before update of title, slug, content, excerpt, thumbnail_url, category, tags, is_published on public.articles
+before update of title, slug, content, excerpt, thumbnail_url, category, tags, is_published, thumbnail_media_id
+on public.articles
 for each row execute function private.touch_updated_at();
+
+select private.make_media_column(
+    'public.articles', 'thumbnail_media_id', 'article', 'author_id', '{"thumbnail_url": "medium"}'
+);
 
 select private.make_follow_author('public.articles', 'author_id', 15);
 
@@ -203,10 +209,10 @@ grant execute on function public.search_articles(text, timestamptz, uuid, intege
 
 alter table public.articles enable row level security;
 grant select on public.articles to anon, authenticated, service_role;
-grant insert (title, slug, content, excerpt, thumbnail_url, category, tags, is_published) on public.articles
-to authenticated;
-grant update (title, slug, content, excerpt, thumbnail_url, category, tags, is_published) on public.articles
-to authenticated;
+grant insert (title, slug, content, excerpt, thumbnail_url, category, tags, is_published, thumbnail_media_id)
+on public.articles to authenticated;
+grant update (title, slug, content, excerpt, thumbnail_url, category, tags, is_published, thumbnail_media_id)
+on public.articles to authenticated;
 grant delete on public.articles to authenticated;
 
 create policy articles_select_anon on public.articles for select to anon
