@@ -472,7 +472,7 @@ $$;
 comment on function private.follow_credit_refund() is
 'Trigger: credits that are to be given back cannot be spent meanwhile, see follow_credit_purchase().';
 
-create trigger follow_credit_refund after insert or update of status on public.refunds
+create trigger follow_credit_refund after insert or update of status, booked_at, reversed_at on public.refunds
 for each row execute function private.follow_credit_refund();
 
 -- Packs: what the platform sells.
@@ -908,7 +908,8 @@ begin
         where l.id in (
             select d.id from public.credit_lots as d
             where
-                d.expires_at between now() and now() + (select s.credits_expiry_notice from private.settings as s)
+                d.expires_at > now()
+                and d.expires_at <= now() + (select s.credits_expiry_notice from private.settings as s)
                 and d.remaining_cents > 0 and d.noted_at is null
             order by d.expires_at
             limit max_rows

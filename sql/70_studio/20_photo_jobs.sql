@@ -33,7 +33,7 @@ alter table private.photo_discounts enable row level security;
 create table public.photo_jobs (
     id uuid not null default gen_random_uuid(),
     user_id uuid not null,
-    prompt text not null,
+    prompt text,
     photo_count integer not null,
     cost_cents bigint not null,
     status text not null default 'pending',
@@ -56,7 +56,7 @@ create table public.photo_jobs (
     constraint photo_jobs_user_id_client_key_key unique (user_id, client_key),
     constraint photo_jobs_user_id_fkey foreign key (user_id) references public.profiles (id),
     constraint photo_jobs_retry_of_fkey foreign key (retry_of) references public.photo_jobs (id),
-    constraint photo_jobs_prompt_check check (char_length(prompt) <= 2000),
+    constraint photo_jobs_prompt_check check (char_length(prompt) between 1 and 2000),
     constraint photo_jobs_group_name_check check (char_length(group_name) between 1 and 140),
     constraint photo_jobs_client_key_check check (char_length(client_key) between 1 and 200),
     constraint photo_jobs_cost_check check (cost_cents between 0 and private.highest_amount_cents()),
@@ -86,7 +86,7 @@ comment on table public.photo_jobs is
 'Jobs of the photo studio. Owner and admins read, everybody signed in the platform''s demo jobs; made by '
 'create_photo_job(), the owner writes group_name.';
 comment on column public.photo_jobs.user_id is 'Whose; the platform''s are demo jobs.';
-comment on column public.photo_jobs.prompt is 'What is wanted, at most 2,000 characters; empty once the account ended.';
+comment on column public.photo_jobs.prompt is 'What is wanted, at most 2,000 characters; null once the account ended.';
 comment on column public.photo_jobs.photo_count is 'Photos: the rows of photo_job_items.';
 comment on column public.photo_jobs.cost_cents is 'What all of them cost, credits in cents; fixed when it was made.';
 comment on column public.photo_jobs.status is
@@ -141,7 +141,7 @@ create table public.photo_job_items (
 )
 with (fillfactor = 70);
 
-create index photo_job_items_queue_idx on public.photo_job_items (queued_at, id) where status = 'queued';
+create index photo_job_items_queue_idx on public.photo_job_items (queued_at, job_id, position) where status = 'queued';
 create index photo_job_items_open_idx on public.photo_job_items (sent_at) where status in ('sent', 'unknown');
 create index photo_job_items_input_media_id_idx on public.photo_job_items (input_media_id);
 create index photo_job_items_result_media_id_idx on public.photo_job_items (result_media_id);
@@ -449,6 +449,10 @@ begin
             made.id
         );
     end if;
+    -- What is used is kept for its time from now; most was uploaded just before.
+    update public.media as m set expires_at = now() + s.photo_input_kept
+    from private.settings as s
+    where m.id = any (media) and m.expires_at < now() + s.photo_input_kept - interval '1 day';
     perform private.enqueue('send_photos', '{}');
     return made;
 end
@@ -692,14 +696,17 @@ begin
     end if;
     select * into first_photo from public.photo_job_items as i
     where i.job_id = photo_queue_position.job_id and i.status = 'queued'
-    order by i.queued_at, i.id
+    order by i.position
     limit 1;
     if first_photo.id is null then
         return 0;
     end if;
     return 1 + (
         select count(*) from public.photo_job_items as i
-        where i.status = 'queued' and (i.queued_at, i.id) < (first_photo.queued_at, first_photo.id)
+        where
+            i.status = 'queued'
+            and (i.queued_at, i.job_id, i.position)
+            < (first_photo.queued_at, first_photo.job_id, first_photo.position)
     );
 end
 $$;
@@ -813,7 +820,7 @@ begin
         where i.id in (
             select q.id from public.photo_job_items as q
             where q.status = 'queued' and q.available_at <= now() and q.input_media_id is not null
-            order by q.queued_at, q.id
+            order by q.queued_at, q.job_id, q.position
             limit max_rows
             for no key update skip locked
         )
@@ -832,7 +839,7 @@ begin
     from attempts as a
     inner join claimed as c on c.id = a.item_id
     inner join public.photo_jobs as j on j.id = c.job_id
-    order by c.queued_at, c.id;
+    order by c.queued_at, c.job_id, c.position;
 end
 $$;
 comment on function private.claim_photos(text, integer) is
@@ -952,11 +959,11 @@ begin
     then
         perform private.fail('event_rejected', 'verdict');
     end if;
-    select a, j.user_id into attempt, owner
-    from private.photo_attempts as a
-    inner join public.photo_job_items as i on i.id = a.item_id
+    select * into attempt from private.photo_attempts as a where a.id = settle_photo.attempt_id;
+    select j.user_id into owner
+    from public.photo_job_items as i
     inner join public.photo_jobs as j on j.id = i.job_id
-    where a.id = settle_photo.attempt_id;
+    where i.id = attempt.item_id;
     if owner is null then
         perform private.fail('event_rejected', 'attempt ' || settle_photo.attempt_id);
     end if;
@@ -1106,7 +1113,7 @@ begin
     perform private.return_photos(j.id)
     from public.photo_jobs as j
     where j.user_id = erase_photo_jobs.user_id and j.status in ('pending', 'processing');
-    update public.photo_jobs as j set prompt = '', group_name = null, client_key = null
+    update public.photo_jobs as j set prompt = null, group_name = null, client_key = null
     where j.user_id = erase_photo_jobs.user_id;
 end
 $$;

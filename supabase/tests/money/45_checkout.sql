@@ -268,7 +268,7 @@ select is_empty(
         'private.expire_unstarted_payments(integer)',
     'private.payments_to_reconcile(integer)', 'private.stop_payment(uuid,text)',
         'private.deliver_orders(uuid[])',
-        'private.place_order(uuid,private.order_line[],public.payment_provider,jsonb,text,timestamptz)']) as f
+        'private.place_order(uuid,uuid,private.order_line[],public.payment_provider,jsonb,text,timestamptz)']) as f
     where has_function_privilege(r, f, 'execute')$$, 'clients call none of the workers'' functions'
 );
 select is_empty($$select * from ledger.audit()$$, 'the books are right');
