@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from workers.db import Database
 from workers.mail import Mailer
+from workers.media.pool import Pool
 from workers.providers import PaymentProvider
 from workers.providers.stripe import StripeProvider
 from workers.settings import Settings
@@ -15,13 +16,16 @@ from workers.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The process's connections to the outside. mailer: None without a mail server."""
+    """The process's connections to the outside. pictures: has no processes until there is one to decode. mailer: None
+    without a mail server.
+    """
 
     settings: Settings
     db: Database
     storage: Storage
     providers: dict[str, PaymentProvider]
     settlement: Settlement
+    pictures: Pool
     mailer: Mailer | None = None
 
     @property
@@ -67,4 +71,6 @@ async def open_services(
         stack.push_async_callback(storage.close)
         stripe = _stripe_provider(settings)
         stack.push_async_callback(stripe.close)
-        yield Services(settings, db, storage, {stripe.name: stripe}, settlement, Mailer.from_settings(settings))
+        pictures = await stack.enter_async_context(Pool(settings.picture_processes))
+        mailer = Mailer.from_settings(settings)
+        yield Services(settings, db, storage, {stripe.name: stripe}, settlement, pictures, mailer)

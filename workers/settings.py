@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     )
 
     job_concurrency: int = Field(default=4, ge=1, description="Jobs one worker process runs at the same time.")
+    picture_processes: int = Field(
+        default=1, ge=1, description="Pictures one worker process decodes at the same time, each in up to 600 MiB."
+    )
     stalled_seconds: float = Field(
         default=30, gt=0, description="A worker silent for so long is dead; its jobs are started again."
     )

@@ -10,10 +10,16 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
+# A large file on a slow line.
+TRANSFER_SECONDS = 120
 # Few enough for one call to end within the timeout on a busy server; Storage itself deletes 500 at once.
 REMOVE_BATCH = 100
 # What a path may hold as it is (RFC 3986); not every server decodes these when they come encoded.
 PATH_SAFE = "/:@!$&'()*+,;="
+
+
+class TooLarge(Exception):
+    """An object is larger than the caller takes."""
 
 
 class StorageUnavailable(Exception):
@@ -28,11 +34,11 @@ def key_headers(secret_key: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """An object, and the name people know it by."""
+    """An object, and the name people know it by: it is downloaded under that, without one it is shown."""
 
     bucket: str
     path: str
-    name: str
+    name: str = ""
 
 
 class Storage:
@@ -70,8 +76,48 @@ class Storage:
         token = httpx.URL(signed).params.get("token") if signed else None
         if not token:
             raise StorageUnavailable("no token in the answer")
-        query = urlencode({"token": token, "download": file.name})
+        query = urlencode({"token": token, "download": file.name} if file.name else {"token": token})
         return f"{self._public_url}/storage/v1{path}?{query}"
+
+    def public_address(self, bucket: str, path: str) -> str:
+        """Where everybody reads an object of a public bucket."""
+        return f"{self._public_url}/storage/v1/object/public/{quote(bucket)}/{quote(path, safe=PATH_SAFE)}"
+
+    async def download(self, bucket: str, path: str, limit: int) -> bytes | None:
+        """An object of at most `limit` bytes, None when it is missing. Raises TooLarge."""
+        address = f"/object/{quote(bucket)}/{quote(path, safe=PATH_SAFE)}"
+        data = bytearray()
+        try:
+            async with self._client.stream("GET", address, timeout=TRANSFER_SECONDS) as response:
+                if response.is_error:
+                    await response.aread()
+                    if _is_missing(response):
+                        return None
+                response.raise_for_status()
+                # As it is sent, whatever the announced length: the limit is on memory.
+                async for piece in response.aiter_bytes():
+                    data += piece
+                    if len(data) > limit:
+                        raise TooLarge(f"{bucket}/{path}")
+        except httpx.HTTPError as error:
+            raise StorageUnavailable(f"GET {address}: {error!r}") from error
+        return bytes(data)
+
+    async def upload(
+        self, bucket: str, path: str, data: bytes, content_type: str, cache_seconds: int, *, replace: bool = False
+    ) -> None:
+        """Store an object; with `replace` also where there is one."""
+        address = f"/object/{quote(bucket)}/{quote(path, safe=PATH_SAFE)}"
+        headers = {
+            "content-type": content_type,
+            "cache-control": f"max-age={cache_seconds}",
+            "x-upsert": str(replace).lower(),
+        }
+        try:
+            response = await self._client.post(address, content=data, headers=headers, timeout=TRANSFER_SECONDS)
+            response.raise_for_status()
+        except httpx.HTTPError as error:
+            raise StorageUnavailable(f"POST {address}: {error!r}") from error
 
     async def remove(self, bucket: str, paths: list[str]) -> None:
         """Delete objects; ones already gone are no error."""

@@ -1,7 +1,7 @@
 """What runs when."""
 
 from workers import logs
-from workers.jobs import audit, events, mail, payments, payouts, refunds, upkeep  # noqa: F401  registers their tasks
+from workers.jobs import audit, events, mail, media, payments, payouts, refunds, upkeep  # noqa: F401  registers their tasks
 from workers.jobs.queue import queue
 from workers.settings import Settings
 
@@ -29,6 +29,10 @@ def crons(settings: Settings) -> dict[str, str]:
         "resume_erasures": "23 * * * *",
         "resume_account_changes": "* * * * *",
         "erase_unsent_attachments": "53 4 * * *",
+        "resume_media": "* * * * *",
+        "erase_uploads": "*/10 * * * *",
+        "expire_media": "27 * * * *",
+        "erase_stray_copies": "43 4 * * *",
         "update_trending_tags": "*/15 * * * *",
         "deliver_mails": _every(settings.mail_sweep_seconds),
         "prepare_digests": "7 * * * *",

@@ -6,7 +6,7 @@ import psycopg
 from procrastinate.jobs import Status
 
 from workers import logs
-from workers.db import Function
+from workers.erasing import erase_files
 from workers.jobs.queue import queue, task
 from workers.metrics import COUNTER_DRIFT
 from workers.services import Services
@@ -50,7 +50,7 @@ async def expire_refund_requests(services: Services) -> None:
 @task("erase_user_files")
 async def erase_user_files(services: Services, user_id: str) -> None:
     """Delete what a deleted account uploaded, as far as the database says: files that buyers own stay."""
-    await _erase(services, "user_files_to_erase", UUID(user_id))
+    await erase_files(services, "user_files_to_erase", UUID(user_id), ERASE_BATCH)
 
 
 @task("advance_account")
@@ -75,20 +75,7 @@ async def resume_account_changes(services: Services) -> None:
 @task("erase_unsent_attachments", retry=False)
 async def erase_unsent_attachments(services: Services) -> None:
     """Delete attachments that were never sent or whose message was deleted for everyone."""
-    await _erase(services, "unsent_attachments")
-
-
-async def _erase(services: Services, function: Function, *arguments: UUID) -> None:
-    """Delete the files a function names, until it names none."""
-    before: list[tuple[str, str]] = []
-    while rows := await services.db.rows(function, *arguments, ERASE_BATCH):
-        files = [(row["bucket"], row["path"]) for row in rows]
-        if files == before:
-            raise StorageUnavailable(f"{len(files)} files are still there after they were deleted")
-        before = files
-        for bucket in {bucket for bucket, _ in files}:
-            await services.storage.remove(bucket, [path for owner, path in files if owner == bucket])
-        log.info("files erased", by=function, of=[str(argument) for argument in arguments], count=len(files))
+    await erase_files(services, "unsent_attachments", ERASE_BATCH)
 
 
 @task("resume_erasures", retry=False)

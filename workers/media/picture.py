@@ -31,6 +31,8 @@ class Size:
     format: Format = "WEBP"
 
 
+# For who paid for pixels; not for the web.
+FULL = Size("full", 4096)
 # Web sizes and the thumbnail.
 SIZES = (Size("large", 2048), Size("medium", 1024), Size("small", 512), Size("thumbnail", 256))
 
