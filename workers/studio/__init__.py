@@ -1,0 +1,1 @@
+"""Photo studios: one protocol, one small module each."""
