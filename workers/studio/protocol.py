@@ -3,8 +3,8 @@
 Three things a caller may hear, and what each is good for:
 
 - a `Status` that is final: the verdict. Only this settles a photo.
-- `StudioUnknown`: the prediction may have been created. Ask find(), never guess, never submit again before it answered.
-- `StudioUnavailable`: nothing was created, or nobody can say how it stands. Try again later; it is no verdict on a photo.
+- `StudioUnknown`: the prediction may have been created. Ask find(), never guess, never submit again before that.
+- `StudioUnavailable`: nothing was created, or nobody can say how it stands. Try again; it is no verdict on a photo.
 
 A timeout is never a failure: what nobody can say about a photo until its deadline is the caller's to decide.
 """
