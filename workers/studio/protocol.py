@@ -116,10 +116,11 @@ class StudioProvider(Protocol):
         Raises StudioUnknown when it may have been created (no answer, 5xx), StudioUnavailable when surely not.
         """
 
-    async def find(self, attempt_id: UUID) -> Status | None:
+    async def find(self, attempt_id: UUID, submitted_at: datetime | None = None) -> Status | None:
         """The prediction of an attempt whose submit() did not say; None: there is none, it may be submitted again.
 
-        Ask no sooner than FIND_AFTER_SECONDS after submit() ended. Raises StudioUnavailable when nobody can say.
+        Ask no sooner than FIND_AFTER_SECONDS after submit() ended. submitted_at: when it began, so that less has to
+        be searched. Raises StudioUnavailable when nobody can say.
         """
 
     async def get_status(self, ref: str) -> Status:
