@@ -12,16 +12,21 @@ MASK_EDGE = 192
 # How far a shade may be from that of the picture's rim and still be background; and how unlike each other its
 # four sides may be, before there is no background that one could tell.
 NEAR, UNEVEN = 40, 36
+TONES: dict[str, int] = {"white_background": 255, "grey_background": 200, "black_background": 0}
 
 
 def edited(image: Image.Image, edits: Sequence[Edit]) -> Image.Image:
     """The picture (RGB or RGBA) after these edits, in the order of EDITS. Raises ValueError for any other word."""
+    tone, mask = 0, None
     if unknown := set(edits) - set(EDITS):
         raise ValueError(f"no such edit: {sorted(unknown)}")
     for word in EDITS:
-        if word in edits:
+        if word in edits and word not in TONES:
             image = _DONE_BY[word](image)
-    return image
+        elif word in edits:
+            # Where it is shows before the colors change; it is laid last, so that it has the tone that was asked for.
+            tone, mask = TONES[word], _background(image)
+    return image if mask is None else _on(tone, image, mask)
 
 
 def _cropped(width: int, height: int) -> Callable[[Image.Image], Image.Image]:
@@ -34,19 +39,17 @@ def _cropped(width: int, height: int) -> Callable[[Image.Image], Image.Image]:
     return crop
 
 
-def _on_background(tone: int) -> Callable[[Image.Image], Image.Image]:
-    def lay(image: Image.Image) -> Image.Image:
-        ground = Image.new("RGB", image.size, (tone, tone, tone))
-        if image.mode == "RGBA":
-            ground.paste(image.convert("RGB"), mask=image.getchannel("A"))
-            return ground
-        return Image.composite(ground, image, _background(image))
-
-    return lay
+def _on(tone: int, image: Image.Image, background: Image.Image) -> Image.Image:
+    return Image.composite(Image.new("RGB", image.size, (tone, tone, tone)), image.convert("RGB"), background)
 
 
 def _background(image: Image.Image) -> Image.Image:
-    """255 where the background is: what looks like the rim and hangs together with it. Empty where the rim is busy."""
+    """255 where the background is: what is see-through, or else what looks like the rim and hangs together with it.
+
+    Empty where the rim is busy.
+    """
+    if image.mode == "RGBA":
+        return ImageChops.invert(image.getchannel("A"))
     small = image.copy()
     small.thumbnail((MASK_EDGE, MASK_EDGE), Image.Resampling.BOX)
     rim = Image.new("L", small.size, 255)
@@ -105,9 +108,6 @@ _DONE_BY: dict[str, Callable[[Image.Image], Image.Image]] = {
     "square": _cropped(1, 1),
     "portrait": _cropped(4, 5),
     "landscape": _cropped(3, 2),
-    "white_background": _on_background(255),
-    "grey_background": _on_background(200),
-    "black_background": _on_background(0),
     "auto": _colors(lambda image: ImageOps.autocontrast(image, cutoff=0.5, preserve_tone=True)),
     "brighter": _colors(_exposed(0.7)),
     "darker": _colors(_exposed(1.4)),

@@ -9,7 +9,7 @@ Format = Literal["WEBP", "JPEG"]
 Refusal = Literal["unreadable", "too_large", "unsupported_format"]
 REFUSALS: tuple[str, ...] = get_args(Refusal)
 
-# What can be done to a picture before copies are made of it, in the order it is done; at most one of each line.
+# What can be done to a picture before copies are made of it, in this order; at most one of each line.
 # fmt: off
 Edit = Literal[
     "square", "portrait", "landscape",
