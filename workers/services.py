@@ -6,16 +6,19 @@ from dataclasses import dataclass
 
 from workers.db import Database
 from workers.mail import Mailer
+from workers.media.pool import Pool
 from workers.providers import PaymentProvider
 from workers.providers.stripe import StripeProvider
 from workers.settings import Settings
 from workers.settling import Settlement
 from workers.storage import Storage
+from workers.studio import open_studio
+from workers.studio.protocol import StudioProvider
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The process's connections to the outside. mailer: None without a mail server."""
+    """The process's connections to the outside. mailer: None without a mail server. studio: edits photos."""
 
     settings: Settings
     db: Database
@@ -23,6 +26,7 @@ class Services:
     providers: dict[str, PaymentProvider]
     settlement: Settlement
     mailer: Mailer | None = None
+    studio: StudioProvider | None = None
 
     @property
     def stripe(self) -> PaymentProvider:
@@ -67,4 +71,8 @@ async def open_services(
         stack.push_async_callback(storage.close)
         stripe = _stripe_provider(settings)
         stack.push_async_callback(stripe.close)
-        yield Services(settings, db, storage, {stripe.name: stripe}, settlement, Mailer.from_settings(settings))
+        mailer = Mailer.from_settings(settings)
+        # Its children are started when there is a photo, so it costs a process nothing that never has one.
+        studio = open_studio(settings, await stack.enter_async_context(Pool()))
+        stack.push_async_callback(studio.close)
+        yield Services(settings, db, storage, {stripe.name: stripe}, settlement, mailer, studio)
