@@ -12,12 +12,14 @@ from workers.providers.stripe import StripeProvider
 from workers.settings import Settings
 from workers.settling import Settlement
 from workers.storage import Storage
+from workers.studio import open_studio
+from workers.studio.protocol import StudioProvider
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The process's connections to the outside. pictures: has no processes until there is one to decode. mailer: None
-    without a mail server.
+    """The process's connections to the outside. pictures: has no processes until there is one to decode. studio: edits
+    photos. mailer: None without a mail server.
     """
 
     settings: Settings
@@ -26,6 +28,7 @@ class Services:
     providers: dict[str, PaymentProvider]
     settlement: Settlement
     pictures: Pool
+    studio: StudioProvider
     mailer: Mailer | None = None
 
     @property
@@ -72,5 +75,7 @@ async def open_services(
         stripe = _stripe_provider(settings)
         stack.push_async_callback(stripe.close)
         pictures = await stack.enter_async_context(Pool(settings.picture_processes))
+        studio = open_studio(settings, pictures)
+        stack.push_async_callback(studio.close)
         mailer = Mailer.from_settings(settings)
-        yield Services(settings, db, storage, {stripe.name: stripe}, settlement, pictures, mailer)
+        yield Services(settings, db, storage, {stripe.name: stripe}, settlement, pictures, studio, mailer)

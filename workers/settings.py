@@ -1,7 +1,8 @@
 """The one settings object. Every field is read from the environment with the prefix AVENUE_."""
 
+import base64
 from email.utils import parseaddr
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
@@ -73,6 +74,23 @@ class Settings(BaseSettings):
         default=60, ge=1, description="Pause before the second attempt of a mail; doubled each time, up to an hour."
     )
 
+    studio_provider: Literal["builtin", "http"] = Field(
+        default="builtin", description="Who edits photos: this machine, or a prediction API like Replicate's."
+    )
+    studio_api_base: str | None = Field(default=None, description="The API's host, such as https://api.replicate.com.")
+    studio_api_token: SecretStr | None = None
+    studio_webhook_secrets: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        default=(), description="Comma separated signing secrets (whsec_…), so that one can be rotated."
+    )
+    studio_version: str | None = Field(default=None, description="The model that does the work, as the API names it.")
+    studio_input_name: str = Field(default="image", min_length=1, description="What the model calls the photo.")
+    studio_micros_per_output: int = Field(
+        default=0, ge=0, description="What a picture costs us, in millionths of a dollar."
+    )
+    studio_micros_per_second: int = Field(
+        default=0, ge=0, description="What a second of computing costs us, in millionths of a dollar."
+    )
+
     http_host: str = "127.0.0.1"
     http_port: int = 8000
     metrics_port: int | None = Field(
@@ -93,7 +111,9 @@ class Settings(BaseSettings):
     log_format: str = Field(default="json", pattern="^(json|console)$")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
-    @field_validator("stripe_webhook_secrets", "cors_origins", "redirect_origins", mode="before")
+    @field_validator(
+        "stripe_webhook_secrets", "studio_webhook_secrets", "cors_origins", "redirect_origins", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         # A secret pasted with a trailing newline is the classic reason for "no signatures found".
@@ -101,12 +121,12 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("supabase_url", "public_url", "workers_url", "site_url", "stripe_api_base")
+    @field_validator("supabase_url", "public_url", "workers_url", "site_url", "stripe_api_base", "studio_api_base")
     @classmethod
     def _without_trailing_slash(cls, value: str | None) -> str | None:
         return value.strip().rstrip("/") or None if value is not None else None
 
-    @field_validator("stripe_secret_key", "secret_key", "jwt_secret")
+    @field_validator("stripe_secret_key", "secret_key", "jwt_secret", "studio_api_token")
     @classmethod
     def _without_whitespace(cls, value: SecretStr | None) -> SecretStr | None:
         return SecretStr(value.get_secret_value().strip()) if value is not None else None
@@ -114,6 +134,7 @@ class Settings(BaseSettings):
     @field_validator(
         *("jwks_url", "jwt_secret", "public_url", "stripe_api_base", "admin_database_url"),
         *("smtp_url", "mail_from", "site_url", "secret_key", "workers_url"),
+        *("studio_api_base", "studio_api_token", "studio_version"),
         mode="before",
     )
     @classmethod
@@ -139,7 +160,33 @@ class Settings(BaseSettings):
             raise ValueError("AVENUE_MAIL_FROM must be an address, or Name <address>")
         return self
 
-    @field_validator("workers_url")
+    @model_validator(mode="after")
+    def _studio_is_whole(self) -> Self:
+        needed = {
+            "AVENUE_STUDIO_API_BASE": self.studio_api_base,
+            "AVENUE_STUDIO_API_TOKEN": self.studio_api_token,
+            "AVENUE_STUDIO_VERSION": self.studio_version,
+            # The provider calls back; without a secret nobody could tell its calls from others.
+            "AVENUE_STUDIO_WEBHOOK_SECRETS": self.studio_webhook_secrets,
+            "AVENUE_WORKERS_URL": self.workers_url,
+        }
+        if self.studio_provider == "http" and (missing := [name for name, value in needed.items() if not value]):
+            raise ValueError(f"AVENUE_STUDIO_PROVIDER=http needs {', '.join(missing)}")
+        return self
+
+    @field_validator("studio_webhook_secrets")
+    @classmethod
+    def _signing_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for secret in value:
+            try:
+                known = base64.b64decode(secret.get_secret_value().removeprefix("whsec_") + "==", validate=True)
+            except ValueError:
+                known = b""
+            if not known:
+                raise ValueError("each must be whsec_ and Base64")
+        return value
+
+    @field_validator("workers_url", "studio_api_base")
     @classmethod
     def _base_url(cls, value: str | None) -> str | None:
         url = urlsplit(value or "https://x")

@@ -94,7 +94,7 @@ class Simulator:
         if fault and mode == "error":
             return JSONResponse(fault.body, fault.status, {"Request-Id": "req_" + uuid4().hex[:14]})
         if fault and mode == "hang":
-            await _until_gone(request, fault.seconds)
+            await until_gone(request, fault.seconds)
             return Cut()
         status, body, headers = await self._answer(
             request, raw, fault.seconds if fault and mode == "delay_before" else 0
@@ -364,7 +364,7 @@ def _fingerprint(raw: bytes) -> str:
     return urlencode(sorted(parse_qsl(raw.decode(errors="replace"), keep_blank_values=True)))
 
 
-async def _until_gone(request: Request, seconds: float) -> None:
+async def until_gone(request: Request, seconds: float) -> None:
     for _ in range(int(seconds * 20)):
         if await request.is_disconnected():
             return

@@ -39,7 +39,7 @@ def main() -> None:
         _limit_time(limits.cpu_seconds)
         try:
             data = sys.stdin.buffer.read(head["length"])
-            picture = decode.decode(data, [Size(**size) for size in head["sizes"]], limits)
+            picture = decode.decode(data, [Size(**size) for size in head["sizes"]], limits, head["edits"])
         except Refused as error:
             _answer(answers, frame({"refused": error.word, "detail": error.detail[:DETAIL_CHARACTERS]}))
         except MemoryError:

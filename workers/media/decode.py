@@ -27,7 +27,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from workers.media.picture import HASH_BITS, SIZES, Derivative, Limits, Picture, Refused, Size
+from workers.media.edit import edited
+from workers.media.picture import HASH_BITS, SIZES, Derivative, Edit, Limits, Picture, Refused, Size
 
 # How a file of a format we read begins: one that does and cannot be read is broken, any other is none of ours.
 SIGNATURES: dict[str, Callable[[bytes], object]] = {
@@ -52,7 +53,6 @@ NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706
 # What is left (32-bit integers, floats, Lab) has no range that says what is white.
 MODES = (*GREY16, "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
 
-QUALITY = 80
 # Below this standard deviation of 256 shades, a fingerprint says only how the noise fell.
 FLAT = 3
 
@@ -81,8 +81,10 @@ def add_heif() -> bool:
     return True
 
 
-def decode(data: bytes, sizes: Sequence[Size] = SIZES, limits: Limits | None = None) -> Picture:
-    """Read the picture and make the copies. Raises Refused, or MemoryError."""
+def decode(
+    data: bytes, sizes: Sequence[Size] = SIZES, limits: Limits | None = None, edits: Sequence[Edit] = ()
+) -> Picture:
+    """Read the picture, edit it and make the copies. Raises Refused, or MemoryError."""
     limits = limits or Limits()
     if len(data) > limits.file_bytes:
         raise Refused("too_large", f"{len(data)} bytes")
@@ -99,7 +101,7 @@ def decode(data: bytes, sizes: Sequence[Size] = SIZES, limits: Limits | None = N
         # Whatever a decoder says about a foreign file, from struct.error to RecursionError.
         raise Refused("unreadable", repr(error)) from error
     image.thumbnail((max(size.edge for size in sizes),) * 2, Image.Resampling.LANCZOS)
-    image = _without_idle_alpha(image)
+    image = _without_idle_alpha(edited(image, edits))
     on_white = _over(image, WHITE)
     return Picture(
         source_format=source,
@@ -293,7 +295,7 @@ def _derivative(image: Image.Image, size: Size) -> Derivative:
     nothing = {"exif": b"", "xmp": b"", "icc_profile": b""}
     if size.format == "JPEG":
         jpeg = _over(copy, WHITE)
-        jpeg.save(file, "JPEG", quality=QUALITY, optimize=True, progressive=True, **nothing, comment=b"")
+        jpeg.save(file, "JPEG", quality=size.quality, optimize=True, progressive=True, **nothing, comment=b"")
     else:
-        copy.save(file, "WEBP", quality=QUALITY, **nothing)
+        copy.save(file, "WEBP", quality=size.quality, **nothing)
     return Derivative(size.name, size.format, copy.width, copy.height, file.getvalue())

@@ -9,6 +9,21 @@ Format = Literal["WEBP", "JPEG"]
 Refusal = Literal["unreadable", "too_large", "unsupported_format"]
 REFUSALS: tuple[str, ...] = get_args(Refusal)
 
+# What can be done to a picture before copies are made of it, in this order; at most one of each line.
+# fmt: off
+Edit = Literal[
+    "square", "portrait", "landscape",
+    "white_background", "grey_background", "black_background",
+    "auto",
+    "brighter", "darker",
+    "contrast",
+    "warmer", "cooler",
+    "black_and_white", "vivid", "muted",
+    "sharpen",
+]
+# fmt: on
+EDITS: tuple[str, ...] = get_args(Edit)
+
 MIB = 1024 * 1024
 HASH_BITS = 64
 
@@ -24,11 +39,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A copy to make: its longer edge in pixels at most (nothing is enlarged), and its file format."""
+    """A copy to make: its longer edge in pixels at most (nothing is enlarged), its file format and quality."""
 
     name: str
     edge: int
     format: Format = "WEBP"
+    quality: int = 80
 
 
 # For who paid for pixels; not for the web.

@@ -17,7 +17,19 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field
 
 from workers import logs
-from workers.media.picture import HASH_BITS, MIB, SIZES, Derivative, Format, Limits, Picture, Refusal, Refused, Size
+from workers.media.picture import (
+    HASH_BITS,
+    MIB,
+    SIZES,
+    Derivative,
+    Edit,
+    Format,
+    Limits,
+    Picture,
+    Refusal,
+    Refused,
+    Size,
+)
 from workers.media.wire import LENGTH, frame
 
 log = logs.get(__name__)
@@ -112,9 +124,10 @@ class _Child:
     def alive(self) -> bool:
         return self.process.returncode is None and not self.answers.at_eof()
 
-    async def ask(self, data: bytes, sizes: Sequence[Size]) -> Picture:
+    async def ask(self, data: bytes, sizes: Sequence[Size], edits: Sequence[Edit]) -> Picture:
         self.served += 1
-        self.requests.write(frame({"length": len(data), "sizes": [asdict(size) for size in sizes]}, data))
+        head = {"length": len(data), "sizes": [asdict(size) for size in sizes], "edits": list(edits)}
+        self.requests.write(frame(head, data))
         await self.requests.drain()
         answer = await self.answer()
         if answer.refused:
@@ -194,8 +207,8 @@ class Pool:
         """Whether HEIC is read; known once a child has started."""
         return any(child.reads_heif for child in self._children)
 
-    async def decode(self, data: bytes, sizes: Sequence[Size] = SIZES) -> Picture:
-        """The picture in this file, with a copy of each size, in their order.
+    async def decode(self, data: bytes, sizes: Sequence[Size] = SIZES, edits: Sequence[Edit] = ()) -> Picture:
+        """The picture in this file, edited if wished, with a copy of each size, in their order.
 
         Raises Refused when the file gives none, and ChildBroken when nobody could look.
         """
@@ -203,13 +216,13 @@ class Pool:
             raise Refused("too_large", f"{len(data)} bytes")
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._decode(data, sizes)
+                return await self._decode(data, sizes, edits)
             except _Killed:
                 if attempt == ATTEMPTS:
                     raise Refused("unreadable", "killed twice") from None
         raise AssertionError("unreachable")
 
-    async def _decode(self, data: bytes, sizes: Sequence[Size]) -> Picture:
+    async def _decode(self, data: bytes, sizes: Sequence[Size], edits: Sequence[Edit]) -> Picture:
         child = await self._free.get()
         kept = False
         try:
@@ -218,7 +231,7 @@ class Pool:
             self._working.add(child)
             try:
                 async with asyncio.timeout(self.limits.wall_seconds):
-                    picture = await child.ask(data, sizes)
+                    picture = await child.ask(data, sizes, edits)
             except (TimeoutError, ValueError) as error:
                 log.warning("picture not decoded", error=repr(error))
                 raise Refused("unreadable", repr(error)) from error
