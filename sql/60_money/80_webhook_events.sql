@@ -376,7 +376,8 @@ begin
             'payment %s is session %s, the event names %s', attempt.id, object ->> 'id', named
         ));
     end if;
-    if object ->> 'mode' is distinct from 'payment' or object ->> 'amount_total' is distinct from attempt.amount_cents::text
+    if object ->> 'mode' is distinct from 'payment'
+        or object ->> 'amount_total' is distinct from attempt.amount_cents::text
         or upper(object ->> 'currency') is distinct from attempt.currency::text then
         perform private.fail('event_rejected', format(
             'payment %s is %s %s, session %s is %s %s for %s', attempt.id, attempt.amount_cents, attempt.currency,
@@ -417,8 +418,8 @@ end
 $$;
 
 comment on function private.apply_checkout_session(text, jsonb) is
-'checkout.session.*: what is paid is read and settled, what failed or expired ends. Id, mode, amount and currency must be '
-'those asked for.';
+'checkout.session.*: what is paid is read and settled, what failed or expired ends. Id, mode, amount and currency must '
+'be those asked for.';
 
 create function private.close_payment(payment_id uuid) returns void
 language sql

@@ -12,9 +12,9 @@ MIN_AMOUNT, MAX_AMOUNT = 50, 99_999_999
 
 # Answers, events and lists carry these; a key starting with "_" is the simulator's own note and never leaves it.
 PREFIXES = {
-    "account": "acct_1", "account_link": "", "balance_transaction": "txn_3", "charge": "ch_3", "customer": "cus_",
-    "checkout.session": "cs_test_a1", "event": "evt_3", "payment_intent": "pi_3", "payment_method": "pm_1", "refund": "re_3", "topup": "tu_1",
-    "transfer": "tr_1", "transfer_reversal": "trr_1",
+    "account": "acct_1", "account_link": "", "balance_transaction": "txn_3", "charge": "ch_3",
+    "checkout.session": "cs_test_a1", "customer": "cus_", "event": "evt_3", "payment_intent": "pi_3",
+    "payment_method": "pm_1", "refund": "re_3", "topup": "tu_1", "transfer": "tr_1", "transfer_reversal": "trr_1",
 }  # fmt: skip
 
 _ADDRESS: Json = {"city": None, "country": None, "line1": None, "line2": None, "postal_code": None, "state": None}
