@@ -1010,10 +1010,10 @@ as $$
 declare
     attempt public.payments;
 begin
-    update public.payments as p set provider_ref = coalesce(p.provider_ref, intent)
-    where p.id = attach_payment_intent.payment_id and p.is_session
-    returning * into strict attempt;
-    if attempt.provider_ref <> intent then
+    update public.payments as p set provider_ref = intent
+    where p.id = attach_payment_intent.payment_id and p.is_session and p.provider_ref is null;
+    select * into strict attempt from public.payments as p where p.id = attach_payment_intent.payment_id;
+    if attempt.provider_ref is distinct from intent then
         perform private.fail('event_rejected', format(
             'payment %s is %s, its session is paid by %s', attempt.id, attempt.provider_ref, intent
         ));

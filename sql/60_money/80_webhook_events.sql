@@ -322,7 +322,8 @@ $$;
 comment on function private.apply_payment_intent(text, jsonb) is
 'payment_intent.*: settle, decline, cancel. A success is final until its charge is declined; the amount must be exact.';
 
--- The session of an intent that nobody told us of yet. What the intent's metadata says proves nothing; the session does.
+-- The session of an intent that nobody told us of yet. What the intent's metadata says proves nothing, what the session
+-- says does.
 create function private.unread_session(object jsonb) returns public.payments
 language plpgsql
 set search_path = ''

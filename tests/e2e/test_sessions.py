@@ -346,16 +346,17 @@ def test_58_the_worker_dies_while_it_confirms(
     session = opened(buyer, ordered)["session_id"]
     simulator.hold()
     simulator.pay_session(session)
-    with database.connect("supabase_admin", autocommit=False) as trap, ThreadPoolExecutor(1) as pool:
+    with database.connect() as trap, ThreadPoolExecutor(1) as pool:
         # Stored, and about to be applied.
-        trap.execute("select from public.payments where id = %s for update", [ordered["payment_id"]])
+        trap.execute("begin")
+        trap.execute("select from public.orders where id = %s for update", [ordered["order_id"]])
         call = pool.submit(buyer.api.function, "POST", f"payments/{ordered['payment_id']}/confirm")
         stored = (
             "select count(*) from private.webhook_events where payload #>> '{data,object,metadata,payment_id}' = %s"
         )
         until(lambda: database.value(stored, ordered["payment_id"]) > 0, "the event to be stored")
         services.kill("http")
-        trap.rollback()
+        trap.execute("rollback")
         assert call.exception() or call.result().status_code in (502, 503)
     services.start(["http"])
     assert wait_for_order(buyer, ordered["order_id"])["status"] == "completed", "its job goes on without it"
