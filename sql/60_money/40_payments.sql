@@ -17,6 +17,8 @@ create table public.payments (
     currency character(3) not null default 'USD',
     provider public.payment_provider not null,
     provider_ref text,
+    is_session boolean not null default false,
+    stripe_session_id text,
     charge_id text,
     fee_estimate_cents bigint not null,
     provider_fee_cents bigint,
@@ -43,11 +45,15 @@ create table public.payments (
         fee_estimate_cents between 0 and private.highest_amount_cents()
         and provider_fee_cents between 0 and private.highest_amount_cents()
     ),
-    constraint payments_refunded_check check (refunded_cents between 0 and amount_cents)
+    constraint payments_refunded_check check (refunded_cents between 0 and amount_cents),
+    constraint payments_session_check check (is_session or stripe_session_id is null)
 )
 with (fillfactor = 70);
 
 create index payments_user_id_created_at_idx on public.payments (user_id, created_at desc);
+-- Partial: most payments have none, and a checkout writes no more than it needs.
+create unique index payments_stripe_session_id_idx on public.payments (stripe_session_id)
+where stripe_session_id is not null;
 create index payments_order_id_idx on public.payments (order_id);
 -- What is open is little; most ask for what one buyer has.
 create index payments_open_idx on public.payments (user_id, expires_at)
@@ -64,6 +70,10 @@ comment on column public.payments.amount_cents is 'Charged amount, cents.';
 comment on column public.payments.provider is 'Who takes the money.';
 comment on column public.payments.provider_ref is
 'Stripe PaymentIntent or PayPal order; the charge itself when an intent was paid a second time after a late decline.';
+comment on column public.payments.is_session is
+'Started as a Stripe Checkout Session, a page of Stripe''s, and not as a bare PaymentIntent: it is one of the two.';
+comment on column public.payments.stripe_session_id is
+'The Checkout Session; its PaymentIntent becomes provider_ref once there is one.';
 comment on column public.payments.charge_id is 'The charge that succeeded, before that the one under way.';
 comment on column public.payments.fee_estimate_cents is 'Provider fee by fee_schedules, fixed at checkout, cents.';
 comment on column public.payments.provider_fee_cents is 'The provider''s real fee, cents; null until read.';
@@ -89,6 +99,29 @@ alter table public.payments enable row level security;
 grant select on public.payments to authenticated, service_role;
 create policy payments_select on public.payments for select to authenticated
 using (user_id = (select private.member_id()) or (select private.is_admin()));
+
+-- Repeating a creation takes the same request again. What the client said is remembered until the session is known.
+create table private.session_requests (
+    payment_id uuid not null,
+    success_url text not null,
+    cancel_url text not null,
+    expires_at timestamptz not null,
+    constraint session_requests_pkey primary key (payment_id),
+    constraint session_requests_payment_id_fkey foreign key (payment_id) references public.payments (id),
+    constraint session_requests_urls_check check (
+        char_length(success_url) between 1 and 2048 and char_length(cancel_url) between 1 and 2048
+    )
+);
+
+comment on table private.session_requests is
+'Checkout Sessions asked for whose id is not known yet: the same request finds the same session again.';
+comment on column private.session_requests.payment_id is 'The attempt it is for.';
+comment on column private.session_requests.success_url is 'Where Stripe sends the buyer who is done.';
+comment on column private.session_requests.cancel_url is 'Where Stripe sends the buyer who turns back.';
+comment on column private.session_requests.expires_at is
+'When Stripe ends the session by itself. It takes no less than 30 minutes: later than payments.expires_at, at which we '
+'end it.';
+alter table private.session_requests enable row level security;
 
 -- What the provider was told to end although our books are done with it.
 create table private.payment_closings (
@@ -481,7 +514,7 @@ insert into private.kinds (kind, relation, owner_column, page, hooks) values
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('payments', 'public.payments',
-    't.user_id = $1', '{user_id, provider_ref, charge_id, failure_reason, declined_charges}',
+    't.user_id = $1', '{user_id, provider_ref, stripe_session_id, charge_id, failure_reason, declined_charges}',
     'the books: who paid whom for what'),
 ('transactions', 'public.transactions',
     't.buyer_id = $1 or t.seller_id = $1',
@@ -490,5 +523,7 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
     'the books: who paid whom for what'),
 ('transaction_payees', 'public.transaction_payees',
     't.payee_id = $1', '{payee_id}', 'the books: who paid whom for what'),
+('session_requests', 'private.session_requests',
+    null, '{success_url, cancel_url}', 'pages of the application to return to; removed when the provider has answered'),
 ('provider_delays', 'private.provider_delays',
     null, '{object_id, reason}', 'why a provider has not answered yet; removed when it has');

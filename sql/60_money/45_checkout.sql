@@ -867,7 +867,43 @@ grant execute on function public.cancel_order(uuid) to authenticated;
 
 -- What the workers need to run an attempt at the provider.
 
-create function private.start_payment(payment_id uuid, user_id uuid) returns jsonb
+create function private.attempt_request(attempt public.payments) returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return (
+        select jsonb_build_object(
+            'payment_id', attempt.id, 'provider', attempt.provider, 'provider_ref', attempt.provider_ref,
+            'ref', coalesce(attempt.stripe_session_id, attempt.provider_ref), 'is_session', attempt.is_session,
+            'amount_cents', attempt.amount_cents, 'currency', attempt.currency, 'expires_at', attempt.expires_at,
+            'order_number', o.order_number, 'description', 'Order ' || o.order_number,
+            'metadata', jsonb_build_object('payment_id', attempt.id, 'order_id', attempt.order_id),
+            'session', case when attempt.is_session then (
+                select jsonb_build_object(
+                    'success_url', r.success_url, 'cancel_url', r.cancel_url,
+                    'expires_at', floor(extract(epoch from r.expires_at))::bigint
+                )
+                from private.session_requests as r
+                where r.payment_id = attempt.id
+            ) end
+        )
+        from public.orders as o
+        where o.id = attempt.order_id
+    );
+end
+$$;
+
+comment on function private.attempt_request(public.payments) is
+'What to create at the provider for an attempt, always the same, and ref, under which it is asked for there: the '
+'session where it is one, else provider_ref; null while unknown.';
+
+-- An attempt is a bare PaymentIntent or a Checkout Session, whichever was asked for first: never are both payable.
+create function private.start_payment(
+    payment_id uuid, user_id uuid, as_session boolean default false,
+    success_url text default null, cancel_url text default null
+) returns jsonb
 language plpgsql
 security definer
 set search_path = ''
@@ -875,7 +911,6 @@ as $$
 declare
     attempt public.payments;
     owned text;
-    number text;
 begin
     perform private.require_active(start_payment.user_id);
     select * into attempt from public.payments as p
@@ -887,6 +922,11 @@ begin
     if attempt.provider = 'wallet' or not attempt.is_open
         or attempt.expires_at <= now() or attempt.cancel_requested_at is not null then
         perform private.fail('payment_not_open', attempt.status::text);
+    end if;
+    if attempt.started_at is not null and attempt.is_session <> as_session then
+        perform private.fail(
+            'payment_started_otherwise', case when attempt.is_session then 'session' else 'payment_intent' end
+        );
     end if;
     -- Bought meanwhile by an order that this one replaced too late: its money would only go back.
     select i.item_id::text into owned from public.order_items as i
@@ -906,21 +946,27 @@ begin
     from public.order_items as i
     inner join public.payables as a on a.id = i.payable_id and a.status <> 'open'
     where i.order_id = attempt.order_id;
-    update public.payments as p set started_at = coalesce(p.started_at, now()) where p.id = attempt.id;
-    select o.order_number into number from public.orders as o where o.id = attempt.order_id;
-    return jsonb_build_object(
-        'payment_id', attempt.id, 'provider', attempt.provider, 'provider_ref', attempt.provider_ref,
-        'amount_cents', attempt.amount_cents, 'currency', attempt.currency, 'order_number', number,
-        'description', 'Order ' || number,
-        'metadata', jsonb_build_object('payment_id', attempt.id, 'order_id', attempt.order_id)
-    );
+    update public.payments as p set started_at = coalesce(p.started_at, now()), is_session = as_session
+    where p.id = attempt.id
+    returning * into attempt;
+    if as_session and attempt.stripe_session_id is null then
+        -- Stripe's least is 30 minutes from the creation, which may be as late as our end, and its most a day.
+        insert into private.session_requests as r (payment_id, success_url, cancel_url, expires_at)
+        values (
+            attempt.id, start_payment.success_url, start_payment.cancel_url,
+            least(attempt.expires_at + interval '35 minutes', now() + interval '23 hours 55 minutes')
+        )
+        on conflict on constraint session_requests_pkey do nothing;
+    end if;
+    return private.attempt_request(attempt);
 end
 $$;
 
-comment on function private.start_payment(uuid, uuid) is
-'Opens an attempt for its payer and says what to create at the provider (idempotency key: the payment id). Errors: '
-'banned, payment_not_found, payment_not_open, already_owned, payable_not_open.';
-grant execute on function private.start_payment(uuid, uuid) to avenue_worker;
+comment on function private.start_payment(uuid, uuid, boolean, text, text) is
+'Opens an attempt for its payer, as a PaymentIntent or as a Checkout Session with the pages it returns to, and says '
+'what to create at the provider (idempotency key: the payment id and which of the two). Asked again it says the same. '
+'Errors: banned, payment_not_found, payment_not_open, payment_started_otherwise, already_owned, payable_not_open.';
+grant execute on function private.start_payment(uuid, uuid, boolean, text, text) to avenue_worker;
 
 create function private.attach_payment_ref(payment_id uuid, provider_ref text) returns text
 language plpgsql
@@ -930,39 +976,94 @@ as $$
 declare
     attempt public.payments;
 begin
-    update public.payments as p set provider_ref = coalesce(p.provider_ref, attach_payment_ref.provider_ref)
+    update public.payments as p set
+        provider_ref = case
+            when p.is_session then p.provider_ref else coalesce(p.provider_ref, attach_payment_ref.provider_ref)
+        end,
+        stripe_session_id = case
+            when p.is_session then coalesce(p.stripe_session_id, attach_payment_ref.provider_ref)
+        end
     where p.id = attach_payment_ref.payment_id
     returning * into strict attempt;
-    if attempt.provider_ref <> attach_payment_ref.provider_ref then
-        perform private.fail('event_rejected', format('payment %s already is %s', attempt.id, attempt.provider_ref));
+    if coalesce(attempt.stripe_session_id, attempt.provider_ref) <> attach_payment_ref.provider_ref then
+        perform private.fail('event_rejected', format(
+            'payment %s already is %s', attempt.id, coalesce(attempt.stripe_session_id, attempt.provider_ref)
+        ));
+    end if;
+    if attempt.is_session then
+        delete from private.session_requests as r where r.payment_id = attempt.id;
     end if;
     return attempt.status;
 end
 $$;
 
 comment on function private.attach_payment_ref(uuid, text) is
-'Remembers the provider''s object. Answers the payment''s status: cancelled means cancel it at the provider now.';
+'Remembers the provider''s object: the PaymentIntent, or the Checkout Session of an attempt that is one. Answers the '
+'payment''s status: cancelled means cancel it at the provider now.';
 grant execute on function private.attach_payment_ref(uuid, text) to avenue_worker;
 
+create function private.attach_payment_intent(payment_id uuid, intent text) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+declare
+    attempt public.payments;
+begin
+    update public.payments as p set provider_ref = intent
+    where p.id = attach_payment_intent.payment_id and p.is_session and p.provider_ref is null;
+    select * into strict attempt from public.payments as p where p.id = attach_payment_intent.payment_id;
+    if attempt.provider_ref is distinct from intent then
+        perform private.fail('event_rejected', format(
+            'payment %s is %s, its session is paid by %s', attempt.id, attempt.provider_ref, intent
+        ));
+    end if;
+end
+$$;
+
+comment on function private.attach_payment_intent(uuid, text) is
+'Remembers which PaymentIntent a Checkout Session is paid by, as the session says.';
+grant execute on function private.attach_payment_intent(uuid, text) to avenue_worker;
+
 create function private.payment_attempt(payment_id uuid) returns jsonb
-language sql
+language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
-    select jsonb_build_object(
-        'payment_id', p.id, 'provider', p.provider, 'provider_ref', p.provider_ref, 'amount_cents', p.amount_cents,
-        'currency', p.currency, 'order_number', o.order_number, 'description', 'Order ' || o.order_number,
-        'metadata', jsonb_build_object('payment_id', p.id, 'order_id', p.order_id)
-    )
-    from public.payments as p
-    inner join public.orders as o on o.id = p.order_id
-    where p.id = payment_attempt.payment_id
+begin
+    return (select private.attempt_request(p) from public.payments as p where p.id = payment_attempt.payment_id);
+end
 $$;
 
 comment on function private.payment_attempt(uuid) is
 'An attempt as start_payment describes it, for the jobs: with it a lost creation can be repeated under the same key.';
 grant execute on function private.payment_attempt(uuid) to avenue_worker;
+
+create function private.payment_state(payment_id uuid, user_id uuid) returns jsonb
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+declare
+    attempt public.payments;
+begin
+    select * into attempt from public.payments as p
+    where p.id = payment_state.payment_id and p.user_id = payment_state.user_id;
+    if attempt.id is null then
+        perform private.fail('payment_not_found');
+    end if;
+    return private.attempt_request(attempt) || jsonb_build_object(
+        'is_settled', attempt.succeeded_at is not null, 'order', private.order_summary(attempt.order_id)
+    );
+end
+$$;
+
+comment on function private.payment_state(uuid, uuid) is
+'For its payer: an attempt as payment_attempt() describes it, whether its money was taken, and what checkout() answers '
+'by now. Error: payment_not_found.';
+grant execute on function private.payment_state(uuid, uuid) to avenue_worker;
 
 create function private.expire_unstarted_payments(max_rows integer) returns integer
 language plpgsql
@@ -1013,7 +1114,7 @@ begin
         limit max_rows
         for no key update skip locked
     )
-    returning p.id, p.provider::text, p.provider_ref;
+    returning p.id, p.provider::text, coalesce(p.stripe_session_id, p.provider_ref);
     return query
     update private.payment_closings as c set tried_at = now()
     from public.payments as p
@@ -1024,13 +1125,14 @@ begin
             limit max_rows
             for no key update skip locked
         )
-    returning p.id, p.provider::text, p.provider_ref;
+    returning p.id, p.provider::text, coalesce(p.stripe_session_id, p.provider_ref);
 end
 $$;
 
 comment on function private.payments_to_cancel(integer) is
 'Started attempts that ran out or are no longer wanted, and settled ones whose charge was declined later: cancel at '
-'the provider, then payment_cancelled(). Those tried longest ago first.';
+'the provider, then payment_cancelled(). A session is named by its id: its PaymentIntent cannot be cancelled apart. '
+'Those tried longest ago first.';
 grant execute on function private.payments_to_cancel(integer) to avenue_worker;
 
 create function private.payment_cancelled(payment_id uuid) returns void
@@ -1049,6 +1151,7 @@ begin
         );
     end if;
     delete from private.payment_closings as c where c.payment_id = attempt.id;
+    delete from private.session_requests as r where r.payment_id = attempt.id;
 end
 $$;
 
@@ -1085,14 +1188,14 @@ as $$
     where p.id in (
         select o.id from public.payments as o
         where
-            o.is_open and o.provider_ref is not null
+            o.is_open and coalesce(o.stripe_session_id, o.provider_ref) is not null
             and o.started_at < now() - (select s.reconcile_after from private.settings as s)
             and coalesce(o.checked_at, '-infinity') < now() - (select s.reconcile_after from private.settings as s)
         order by o.checked_at nulls first
         limit max_rows
         for no key update skip locked
     )
-    returning p.id, p.provider::text, p.provider_ref
+    returning p.id, p.provider::text, coalesce(p.stripe_session_id, p.provider_ref)
 $$;
 
 comment on function private.payments_to_reconcile(integer) is
@@ -1143,5 +1246,8 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('provider_not_available', 'PT400', 'This way to pay is not available.', 'Choose another provider.'),
 ('order_not_open', 'PT409', 'This order can no longer be cancelled.', 'It is not pending, or not the caller''s.'),
 ('payment_not_found', 'PT404', 'There is no such payment.', 'It does not exist or belongs to somebody else.'),
+('payment_started_otherwise', 'PT409', 'This payment was started in another way.',
+'A payment is made on a page of Stripe''s (session) or in the application (payment_intent): the detail says which was '
+'asked for first. Go on that way, or cancel the order and check out again.'),
 ('payment_not_open', 'PT409', 'This payment can no longer be started.',
 'It was paid, cancelled, or ran out. Check out again.');

@@ -322,6 +322,106 @@ $$;
 comment on function private.apply_payment_intent(text, jsonb) is
 'payment_intent.*: settle, decline, cancel. A success is final until its charge is declined; the amount must be exact.';
 
+-- The session of an intent that nobody told us of yet. What the intent's metadata says proves nothing, what the session
+-- says does.
+create function private.unread_session(object jsonb) returns public.payments
+language plpgsql
+set search_path = ''
+as $$
+declare
+    named text := object #>> '{metadata,payment_id}';
+    attempt public.payments;
+begin
+    if private.is_uuid(named) and not exists (
+        select from public.payments as p where p.provider_ref = object ->> 'id' and p.provider = 'stripe'
+    ) then
+        select * into attempt from public.payments as p
+        where p.id = named::uuid and p.is_session and p.provider_ref is null;
+    end if;
+    return attempt;
+end
+$$;
+
+comment on function private.unread_session(jsonb) is
+'The attempt a PaymentIntent names, where that is a session whose intent is not known yet; else null.';
+
+-- A session that is paid does not say by which charge: it is read at the provider, as what settles is the intent.
+create function private.apply_checkout_session(event_type text, object jsonb) returns text
+language plpgsql
+set search_path = ''
+as $$
+declare
+    named text := object #>> '{metadata,payment_id}';
+    intent text := coalesce(object #>> '{payment_intent,id}', object ->> 'payment_intent');
+    attempt public.payments;
+begin
+    select * into attempt from public.payments as p
+    where p.stripe_session_id = object ->> 'id'
+    for no key update;
+    if attempt.id is null then
+        if private.is_uuid(named) is not true then
+            -- Something else is sold through the same account.
+            return 'ignored';
+        end if;
+        select * into attempt from public.payments as p where p.id = named::uuid for no key update;
+        if attempt.id is null then
+            perform private.fail('event_too_early', 'no such payment: ' || named);
+        elsif not attempt.is_session or attempt.stripe_session_id is not null then
+            perform private.fail('event_rejected', format(
+                'payment %s is %s, the event is about session %s', attempt.id,
+                coalesce(attempt.stripe_session_id, attempt.provider_ref, 'not started'), object ->> 'id'
+            ));
+        end if;
+    elsif attempt.id::text <> lower(named) then
+        perform private.fail('event_rejected', format(
+            'payment %s is session %s, the event names %s', attempt.id, object ->> 'id', named
+        ));
+    end if;
+    if object ->> 'mode' is distinct from 'payment'
+        or object ->> 'amount_total' is distinct from attempt.amount_cents::text
+        or upper(object ->> 'currency') is distinct from attempt.currency::text then
+        perform private.fail('event_rejected', format(
+            'payment %s is %s %s, session %s is %s %s for %s', attempt.id, attempt.amount_cents, attempt.currency,
+            object ->> 'id', object ->> 'amount_total', object ->> 'currency', object ->> 'mode'
+        ));
+    end if;
+    perform private.attach_payment_ref(attempt.id, object ->> 'id');
+    if intent is not null then
+        perform private.attach_payment_intent(attempt.id, intent);
+    end if;
+    if attempt.succeeded_at is not null then
+        return 'processed';
+    end if;
+    case
+        when event_type in ('checkout.session.completed', 'checkout.session.async_payment_succeeded')
+            and object ->> 'payment_status' = 'paid' then
+            perform private.enqueue('read_payment', jsonb_build_object('payment_id', attempt.id));
+        when event_type = 'checkout.session.completed' and object ->> 'payment_status' = 'unpaid' then
+            -- The buyer is done, the money is on its way: nothing is granted for it.
+            update public.payments as p set status = 'processing'
+            where p.id = attempt.id and p.status in ('requires_payment', 'failed');
+        when event_type = 'checkout.session.async_payment_failed' then
+            -- Its page does not open again.
+            update public.payments as p set failure_reason = coalesce(p.failure_reason, 'declined')
+            where p.id = attempt.id;
+            update public.orders as o set status_reason = coalesce(o.status_reason, 'payment_failed')
+            where o.id = attempt.order_id and o.status = 'pending';
+            perform private.payment_cancelled(attempt.id);
+        when event_type = 'checkout.session.expired' then
+            perform private.payment_cancelled(attempt.id);
+        else
+            perform private.fail('event_rejected', format(
+                'session %s is %s, which does not go with %s', object ->> 'id', object ->> 'payment_status', event_type
+            ));
+    end case;
+    return 'processed';
+end
+$$;
+
+comment on function private.apply_checkout_session(text, jsonb) is
+'checkout.session.*: what is paid is read and settled, what failed or expired ends. Id, mode, amount and currency must '
+'be those asked for.';
+
 create function private.close_payment(payment_id uuid) returns void
 language sql
 set search_path = ''
@@ -464,6 +564,7 @@ set search_path = ''
 as $$
 declare
     object jsonb := event.payload #> '{data,object}';
+    unread public.payments;
 begin
     if private.why_foreign(event) is not null then
         return 'ignored';
@@ -473,7 +574,21 @@ begin
     if event.type in (
         'payment_intent.succeeded', 'payment_intent.payment_failed', 'payment_intent.processing', 'payment_intent.canceled'
     ) then
+        if event.type <> 'payment_intent.succeeded' then
+            unread := private.unread_session(object);
+            if unread.id is not null then
+                if unread.is_open then
+                    perform private.enqueue('read_payment', jsonb_build_object('payment_id', unread.id));
+                end if;
+                return 'processed';
+            end if;
+        end if;
         return private.apply_payment_intent(event.type, object);
+    elsif event.type in (
+        'checkout.session.completed', 'checkout.session.async_payment_succeeded',
+        'checkout.session.async_payment_failed', 'checkout.session.expired'
+    ) then
+        return private.apply_checkout_session(event.type, object);
     elsif event.type in ('refund.created', 'refund.updated', 'refund.failed', 'charge.refund.updated') then
         return private.apply_refund(object);
     elsif event.type = 'charge.refunded' then
@@ -512,7 +627,8 @@ as $$
             from jsonb_each(payload #> '{data,object}') as k
             where
                 k.key in (
-                    'id', 'object', 'created', 'livemode', 'status', 'amount', 'amount_received', 'amount_captured',
+                    'id', 'object', 'created', 'livemode', 'status', 'mode', 'payment_status', 'amount_total',
+                    'amount', 'amount_received', 'amount_captured',
                     'amount_refunded', 'amount_reversed', 'currency', 'reason', 'failure_reason', 'failure_code',
                     'cancellation_reason', 'canceled_at', 'refunded', 'reversed', 'captured', 'paid', 'disputed',
                     'payment_intent', 'charge', 'latest_charge', 'balance_transaction', 'destination',
@@ -565,6 +681,9 @@ begin
             when object ->> 'object' = 'payment_intent' then object ->> 'id'
             else coalesce(object #>> '{payment_intent,id}', object ->> 'payment_intent')
         end;
+    if person is null and object ->> 'object' = 'checkout.session' then
+        select p.user_id into person from public.payments as p where p.stripe_session_id = object ->> 'id';
+    end if;
     if person is null then
         select w.user_id into person from public.wallets as w
         where w.stripe_account_id = coalesce(
@@ -942,6 +1061,23 @@ comment on function private.settle_batch(bigint[], boolean) is
 'The others are untouched: process_webhook_event() says what becomes of each. Waits for nobody for long: 55P03 then, '
 'and with only_free those whose rows somebody holds are left to jobs of their own, their ids returned too.';
 grant execute on function private.settle_batch(bigint[], boolean) to avenue_worker;
+
+create function private.apply_read_event(provider text, event_id text) returns text
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    return (
+        select private.process_webhook_event(e.id) from private.webhook_events as e
+        where e.event_id = apply_read_event.event_id and e.provider = apply_read_event.provider
+    );
+end
+$$;
+
+comment on function private.apply_read_event(text, text) is
+'Applies an event that was stored a moment ago now, for somebody who waits for it; see process_webhook_event().';
+grant execute on function private.apply_read_event(text, text) to avenue_worker;
 
 create function private.enqueue_due_webhook_events() returns integer
 language plpgsql

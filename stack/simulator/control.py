@@ -70,6 +70,10 @@ class SimulatorControl:
             raise RuntimeError(error.get("message", answer.text))
         return dict(error["payment_intent"]) if error else body
 
+    def pay_session(self, session_id: str, payment_method: str = "pm_card_visa") -> Json:
+        """Pay on a Checkout Session's page as the buyer does; gives the session, open when the card was declined."""
+        return self._call("POST", f"/_sim/sessions/{session_id}/pay", {"payment_method": payment_method})
+
     def onboard(self, account_link_url: str) -> str:
         """Follow an account link as the seller does; gives the URL the seller is sent back to."""
         answer = self._http.get(account_link_url, follow_redirects=False)

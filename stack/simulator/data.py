@@ -12,9 +12,9 @@ MIN_AMOUNT, MAX_AMOUNT = 50, 99_999_999
 
 # Answers, events and lists carry these; a key starting with "_" is the simulator's own note and never leaves it.
 PREFIXES = {
-    "account": "acct_1", "account_link": "", "balance_transaction": "txn_3", "charge": "ch_3", "customer": "cus_",
-    "event": "evt_3", "payment_intent": "pi_3", "payment_method": "pm_1", "refund": "re_3", "topup": "tu_1",
-    "transfer": "tr_1", "transfer_reversal": "trr_1",
+    "account": "acct_1", "account_link": "", "balance_transaction": "txn_3", "charge": "ch_3",
+    "checkout.session": "cs_test_a1", "customer": "cus_", "event": "evt_3", "payment_intent": "pi_3",
+    "payment_method": "pm_1", "refund": "re_3", "topup": "tu_1", "transfer": "tr_1", "transfer_reversal": "trr_1",
 }  # fmt: skip
 
 _ADDRESS: Json = {"city": None, "country": None, "line1": None, "line2": None, "postal_code": None, "state": None}
@@ -47,6 +47,28 @@ TEMPLATES: dict[str, Json] = {
         "setup_future_usage": None, "shipping": None, "source": None, "statement_descriptor": None,
         "statement_descriptor_suffix": None, "status": "requires_payment_method", "transfer_data": None,
         "transfer_group": None,
+    },
+    "checkout.session": {
+        "adaptive_pricing": None, "after_expiration": None, "allow_promotion_codes": None, "amount_subtotal": 0,
+        "amount_total": 0, "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "billing_address_collection": None, "branding_settings": None, "cancel_url": None, "client_reference_id": None,
+        "client_secret": None, "collected_information": None, "consent": None, "consent_collection": None,
+        "currency": "usd", "currency_conversion": None, "custom_fields": [],
+        "custom_text": {"after_submit": None, "shipping_address": None, "submit": None,
+                        "terms_of_service_acceptance": None},
+        "customer": None, "customer_account": None, "customer_creation": "if_required", "customer_details": None,
+        "customer_email": None, "discounts": [], "excluded_payment_method_types": None, "expires_at": 0,
+        "integration_identifier": None, "invoice": None, "invoice_creation": None, "locale": None, "metadata": {},
+        "mode": "payment", "name_collection": None, "optional_items": None, "origin_context": None,
+        "payment_intent": None, "payment_link": None, "payment_method_collection": "if_required",
+        "payment_method_configuration_details": None, "payment_method_options": {},
+        "payment_method_types": ["card", "us_bank_account", "link"], "payment_status": "unpaid", "permissions": None,
+        "phone_number_collection": {"enabled": False}, "recovered_from": None, "redirect_on_completion": None,
+        "return_url": None, "saved_payment_method_options": None, "setup_intent": None,
+        "shipping_address_collection": None, "shipping_cost": None, "shipping_options": [], "status": "open",
+        "submit_type": None, "subscription": None, "success_url": None,
+        "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0}, "ui_mode": "hosted",
+        "url": None, "wallet_options": None,
     },
     "payment_method": {
         "allow_redisplay": "unspecified", "billing_details": _BILLING, "customer": None, "metadata": {}, "type": "card",
@@ -195,6 +217,8 @@ PAYMENT_MOVES = {
     "requires_action": {"succeeded", "failed", "processing"},
     "succeeded": {"failed"},
 }
+# A Checkout Session lasts from half an hour to a day.
+SESSION_SECONDS = (1800, 86_400)
 # What the API allows in which status; the error names these in this order.
 INTENT_VERBS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cancel": ("canceled", ("requires_payment_method", "requires_capture", "requires_confirmation", "requires_action")),
@@ -290,6 +314,13 @@ PROBLEMS: dict[str, Problem] = {
                                      "can either update the PaymentIntent with a payment method and then confirm it "
                                      "again, or confirm it again directly with a payment method.",
                                 "payment_intent_unexpected_state", kept=True),
+    "intent_of_session": Problem(400, "You cannot cancel the PaymentIntent for a Checkout Session. Expire the Checkout "
+                                      "Session instead.", "payment_intent_unexpected_state", kept=True),
+    "session_state": Problem(400, 'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout '
+                                  "Session has a status of `{status}`.", kept=True),
+    "session_expires": Problem(400, "The `expires_at` timestamp must be at least 30 minutes and at most 24 hours from "
+                                    "Checkout Session creation.", param="expires_at"),
+    "session_mode": Problem(400, "The simulator knows only mode=payment.", param="mode"),
     "refund_no_charge": Problem(400, "This PaymentIntent ({id}) does not have a successful charge to refund.",
                                 param="payment_intent", kept=True),
     "charge_not_paid": Problem(400, "Charge {id} was not successful and cannot be refunded.", param="charge",

@@ -25,6 +25,7 @@ from stack.simulator.data import (
     PREFIXES,
     PUBLIC_FIELDS,
     REFUND_MOVES,
+    SESSION_SECONDS,
     TEMPLATES,
     Json,
     Method,
@@ -223,7 +224,12 @@ def cancel_intent(work: Work, given: Json, intent_id: str) -> Json:
     """POST /v1/payment_intents/{id}/cancel."""
     intent = work.need("payment_intent", intent_id)
     _check_status(intent, "cancel")
-    reason = given.get("cancellation_reason")
+    if intent.get("_session"):
+        raise StripeError("intent_of_session")
+    return _cancel(work, intent, given.get("cancellation_reason"))
+
+
+def _cancel(work: Work, intent: Json, reason: str | None) -> Json:
     work.change(intent, status="canceled", canceled_at=work.now, cancellation_reason=reason, next_action=None)
     work.emit("payment_intent.canceled", intent)
     return intent
@@ -295,6 +301,8 @@ def apply_outcome(work: Work, intent: Json, name: str, why: Method) -> Json | No
             work.emit(event, charge)
     if name == "succeeded" and charge and not work.config.defer_fees:
         settle_charge(work, charge)
+    if intent.get("_session") and before != "succeeded":
+        _follow(work, work.need("checkout.session", intent["_session"]), intent)
     failure: Json | None = intent["last_payment_error"]
     return failure
 
@@ -326,6 +334,79 @@ def settle_charge(work: Work, charge: Json) -> None:
     fee = (charge["amount"] * work.config.fee_bps + 5_000) // 10_000 + work.config.fee_fixed_cents
     booked = work.book("charge", charge, charge["amount"], fee, work.config.available_delay_seconds)
     work.emit("charge.updated", charge, work.change(charge, balance_transaction=booked))
+
+
+# Checkout Sessions
+
+
+def create_session(work: Work, given: Json) -> Json:
+    """POST /v1/checkout/sessions."""
+    if given["mode"] != "payment":
+        raise StripeError("session_mode")
+    total, currency, items = 0, "", given.pop("line_items")
+    for number, item in enumerate(items):
+        name = f"line_items[{number}]"
+        item = check("price_data:map! quantity:int!", item if isinstance(item, dict) else {name: item})
+        price = check("currency! unit_amount:int! product_data:map!", item["price_data"])
+        check("name! description:text images:list metadata:map", price["product_data"])
+        currency = price["currency"].lower()
+        total += price["unit_amount"] * item["quantity"]
+    _check_amount(total, currency)
+    for name in ("success_url", "cancel_url"):
+        if name in given and not re.match(r"https?://[^/\s]+", given[name]):
+            raise StripeError("url_invalid", param=name)
+    least, most = (work.now + seconds for seconds in SESSION_SECONDS)
+    if not least <= given.setdefault("expires_at", most) <= most:
+        raise StripeError("session_expires")
+    about = check("description:text metadata:map receipt_email", given.pop("payment_intent_data", {}))
+    session = work.create("checkout.session", **given, currency=currency, amount_subtotal=total, amount_total=total)
+    work.change(session, url=f"{work.base_url}/c/pay/{session['id']}", _intent=about)
+    return session
+
+
+def expire_session(work: Work, given: Json, session_id: str) -> Json:
+    """POST /v1/checkout/sessions/{id}/expire; its PaymentIntent, if there is one, goes with it."""
+    session = work.need("checkout.session", session_id)
+    if session["status"] != "open":
+        raise StripeError("session_state", status=session["status"])
+    work.change(session, status="expired", url=None)
+    if session["payment_intent"]:
+        intent = work.need("payment_intent", session["payment_intent"])
+        if intent["status"] != "canceled":
+            _cancel(work, intent, "automatic")
+    work.emit("checkout.session.expired", session)
+    return session
+
+
+def pay_session(work: Work, session: Json, method: str) -> Json:
+    """The buyer fills in the session's page; gives the session, which stays open when the card is declined."""
+    if session["status"] != "open" or session["expires_at"] <= work.now:
+        raise ValueError(f"{session['id']} is {session['status']}, nobody can pay it")
+    if session["payment_intent"]:
+        intent = work.need("payment_intent", session["payment_intent"])
+    else:
+        intent = work.create(
+            "payment_intent", amount=session["amount_total"], currency=session["currency"], **session["_intent"],
+            payment_method_types=session["payment_method_types"],
+        )  # fmt: skip
+        work.change(intent, client_secret=f"{intent['id']}_secret_{uuid4().hex[:25]}", _session=session["id"])
+        work.change(session, payment_intent=intent["id"])
+        work.emit("payment_intent.created", intent)
+    confirm_intent(work, {"payment_method": method, "return_url": session["success_url"]}, intent["id"])
+    return work.need("checkout.session", session["id"])
+
+
+def _follow(work: Work, session: Json, intent: Json) -> None:
+    """Let a session follow its PaymentIntent, and tell so."""
+    paid = intent["status"] == "succeeded"
+    if session["status"] == "open" and (paid or intent["status"] == "processing"):
+        work.change(session, status="complete", url=None, payment_status="paid" if paid else "unpaid")
+        work.emit("checkout.session.completed", session)
+    elif session["status"] == "complete" and paid:
+        work.change(session, payment_status="paid")
+        work.emit("checkout.session.async_payment_succeeded", session)
+    elif session["status"] == "complete" and intent["status"] == "requires_payment_method":
+        work.emit("checkout.session.async_payment_failed", session)
 
 
 # Refunds
@@ -538,6 +619,7 @@ class Resource(NamedTuple):
 RESOURCES: dict[str, Resource] = {
     "accounts": Resource("account", "", "metadata:map email:text business_profile:any settings:any capabilities:any"),
     "balance_transactions": Resource("balance_transaction", "type source currency"),
+    "checkout/sessions": Resource("checkout.session", "payment_intent customer"),
     "charges": Resource("charge", "payment_intent customer transfer_group", "metadata:map description:text"),
     "customers": Resource("customer", "", "metadata:map email:text name:text description:text phone:text"),
     "events": Resource("event", "type types:list"),
@@ -609,6 +691,12 @@ ENDPOINTS: dict[str, Endpoint] = {
         True,
     ),
     "POST /v1/payment_intents/{id}/cancel": Endpoint(cancel_intent, "cancellation_reason"),
+    "POST /v1/checkout/sessions": Endpoint(
+        create_session,
+        "mode! line_items:list! success_url! cancel_url expires_at:int metadata:map payment_intent_data:map "
+        "client_reference_id customer customer_email payment_method_types:list",
+    ),
+    "POST /v1/checkout/sessions/{id}/expire": Endpoint(expire_session),
     "POST /v1/refunds": Endpoint(create_refund, "payment_intent charge amount:int reason metadata:map"),
     "POST /v1/refunds/{id}/cancel": Endpoint(cancel_refund),
     "POST /v1/accounts": Endpoint(
@@ -639,8 +727,9 @@ for _name, _resource in RESOURCES.items():
 def find_endpoint(method: str, path: str) -> tuple[Endpoint, list[str]] | None:
     """The endpoint of a request and the ids in its path."""
     parts = path.strip("/").split("/")
-    ids = parts[2:3]
-    pattern = "/".join([*parts[:2], *["{id}"] * len(ids), *parts[3:]])
+    head = 3 if parts[1:2] == ["checkout"] else 2
+    ids = parts[head : head + 1]
+    pattern = "/".join([*parts[:head], *["{id}"] * len(ids), *parts[head + 1 :]])
     endpoint = ENDPOINTS.get(f"{method} /{pattern}")
     return (endpoint, ids) if endpoint else None
 

@@ -11,15 +11,29 @@ from stack.simulator.store import Store
 # Newest objects of these kinds, with these fields.
 _SHOWN = {
     "payment_intent": ("id", "amount", "currency", "status", "description", "metadata"),
+    "checkout.session": ("id", "amount_total", "currency", "status", "payment_status", "payment_intent", "metadata"),
     "refund": ("id", "amount", "currency", "status", "payment_intent", "metadata"),
     "transfer": ("id", "amount", "currency", "destination", "transfer_group"),
     "account": ("id", "email", "payouts_enabled", "capabilities"),
 }
+_METHODS = ("pm_card_visa", "pm_card_chargeDeclined", "pm_usBankAccount_processing")
 _HEAD = """<!doctype html><meta charset="utf-8"><title>Provider simulator</title>
 <style>body{font:14px system-ui;margin:2em;max-width:75em}table{border-collapse:collapse}
 th,td{text-align:left;padding:.2em .8em .2em 0;border-bottom:1px solid #ddd;overflow-wrap:anywhere}</style>
 <h1>Provider simulator</h1><p>Speaks Stripe's API under <code>/v1</code>; no real money. Amounts are cents.</p>
 """
+
+
+def session(item: Json, error: str = "") -> str:
+    """The page of a Checkout Session, on which a buyer pays or turns back."""
+    options = "".join(f"<option>{name}</option>" for name in _METHODS)
+    back = html.escape(item["cancel_url"] or item["success_url"])
+    return (
+        '<!doctype html><meta charset="utf-8"><title>Pay</title>'
+        f"<h1>{item['amount_total'] / 100:,.2f} {html.escape(item['currency'].upper())}</h1><p>{html.escape(error)}</p>"
+        f'<form method="post"><select name="payment_method">{options}</select> <button>Pay</button></form>'
+        f'<p><a href="{back}">Back</a></p>'
+    )
 
 
 def status(store: Store, config: Config, faults: list[Json]) -> str:

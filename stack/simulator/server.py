@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from stack.simulator import engine, pages
-from stack.simulator.data import API_VERSION, Json
+from stack.simulator.data import API_VERSION, METHODS, Json
 from stack.simulator.engine import Config, Work
 from stack.simulator.store import Store, public
 from stack.simulator.webhooks import Webhooks
@@ -301,6 +301,15 @@ class Simulator:
         result: Json = self.command(request, act)
         return result
 
+    async def pay(self, request: Request, body: Json) -> Json:
+        """POST /_sim/sessions/{id}/pay {"payment_method"}: the buyer fills in a Checkout Session's page."""
+        session = self.store.find(request.path_params["id"])
+        if not session or session["object"] != "checkout.session":
+            raise ValueError(f"no session {request.path_params['id']}")
+        method = body.get("payment_method", "pm_card_visa")
+        result: Json = self.command(request, lambda work: public(engine.pay_session(work, session, method)))
+        return result
+
     async def forget(self, request: Request, body: Json) -> Json:
         """DELETE /_sim/objects/{id}: the provider does not know it any more, as with another account's key."""
         with self.store.transaction():
@@ -354,6 +363,21 @@ class Simulator:
         url = intent["_return_url"]
         return RedirectResponse(f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", 303)
 
+    async def session(self, request: Request) -> Response:
+        """A Checkout Session's page: a form that pays. Paid: on to success_url."""
+        session = self.store.find(request.path_params["id"])
+        if not session or session["object"] != "checkout.session" or session["status"] != "open":
+            return HTMLResponse("<p>You are all done here, or took too long.</p>", 404)
+        if request.method == "GET":
+            return HTMLResponse(pages.session(session))
+        method = dict(parse_qsl((await request.body()).decode())).get("payment_method", "pm_card_visa")
+        if method not in METHODS:
+            return HTMLResponse("<p>No such payment method.</p>", 400)
+        found = self.command(request, lambda work: engine.pay_session(work, session, method))
+        if found["status"] == "open":
+            return HTMLResponse(pages.session(found, "Your card was declined."), 402)
+        return RedirectResponse(found["success_url"].replace("{CHECKOUT_SESSION_ID}", found["id"]), 303)
+
     async def home(self, request: Request) -> Response:
         """The status page."""
         return HTMLResponse(pages.status(self.store, self.config, [fault.model_dump() for fault in self.faults]))
@@ -385,6 +409,7 @@ COMMANDS: dict[str, Callable[[Simulator, Request, Json], Any]] = {
     "DELETE /_sim/faults": Simulator.clear_faults,
     "POST /_sim/objects/{id}": Simulator.move,
     "DELETE /_sim/objects/{id}": Simulator.forget,
+    "POST /_sim/sessions/{id}/pay": Simulator.pay,
     "POST /_sim/charges/{id}/settle": Simulator.settle,
     "POST /_sim/balance": Simulator.balance,
 }
@@ -419,6 +444,7 @@ def create_app(store: Store, config: Config) -> Starlette:
             Route("/v1/{path:path}", simulator.api, methods=["GET", "POST", "DELETE"]),
             Route("/setup/e/{account}/{link}", simulator.setup),
             Route("/authenticate/{secret}", simulator.authenticate),
+            Route("/c/pay/{id}", simulator.session, methods=["GET", "POST"]),
             Route("/", simulator.home),
         ],
         # A checkout page of another origin confirms payments here, as it does at the real provider.

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from workers import logs
+from workers.attempts import open_attempt, read_attempt
 from workers.db import BusinessError
 from workers.jobs.events import store_events
 from workers.jobs.queue import task
@@ -31,9 +32,8 @@ async def _cancel(services: Services, provider: PaymentProvider, payment_id: UUI
     try:
         if ref is None:
             # Whether it was created is unknown. Creating under the same key finds it if it was.
-            attempt = await provider.create_payment(await services.db.call("payment_attempt", payment_id))
+            attempt, _ = await open_attempt(services, provider, await services.db.call("payment_attempt", payment_id))
             ref = attempt.ref
-            await services.db.call("attach_payment_ref", payment_id, ref)
         payment = await provider.cancel_payment(ref)
     except ProviderRefused as error:
         await _give_up(services, payment_id, error)
@@ -51,11 +51,21 @@ async def reconcile_payments(services: Services) -> None:
     for row in await services.db.rows("payments_to_reconcile", BATCH):
         provider = services.providers[row["provider"]]
         try:
-            await _store(services, provider, await provider.retrieve_payment(row["provider_ref"]))
+            attempt = await read_attempt(services, provider, row["payment_id"], row["provider_ref"])
+            await _store(services, provider, attempt)
         except NotFound as error:
             await _give_up(services, row["payment_id"], error)
-        except ProviderError as error:
+        except (ProviderError, BusinessError) as error:
             log.error("payment not reconciled", payment_id=str(row["payment_id"]), error=str(error))
+
+
+@task("read_payment")
+async def read_payment(services: Services, payment_id: str) -> None:
+    """Ask the provider about an attempt whose state an event told of, but not all that is needed to book it."""
+    request = await services.db.call("payment_attempt", payment_id)
+    if request and request["ref"]:
+        provider = services.providers[request["provider"]]
+        await _store(services, provider, await read_attempt(services, provider, payment_id, request["ref"]))
 
 
 async def _store(services: Services, provider: PaymentProvider, payment: Payment) -> None:

@@ -58,7 +58,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """An attempt to take money. `state` is open, processing, succeeded or cancelled; `raw` is the provider's object."""
+    """An attempt to take money. `state` is open, processing, succeeded or cancelled; `raw` is the provider's object.
+
+    Paid in the application with a `client_secret`, or on a page of the provider's at `url`, which is there while open;
+    `paid_by` is then what the provider takes the money with, once it knows.
+    """
 
     ref: str
     state: str
@@ -66,6 +70,8 @@ class Payment:
     currency: str
     client_secret: str | None
     raw: dict[str, Any]
+    url: str | None = None
+    paid_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,7 @@ class PaymentProvider(Protocol):
         """The event in this webhook delivery. Raises DeliveryInvalid."""
 
     async def create_payment(self, request: dict[str, Any]) -> Payment:
-        """Create the attempt that start_payment() described; the payment id is the idempotency key."""
+        """Create the attempt that start_payment() described; the idempotency key is the payment id and the way."""
 
     async def retrieve_payment(self, ref: str) -> Payment:
         """The attempt as it is now."""

@@ -1,4 +1,4 @@
-"""Stripe: PaymentIntents, refunds, and Connect (accounts, transfers), through the official SDK."""
+"""Stripe: PaymentIntents, Checkout Sessions, refunds, and Connect (accounts, transfers), through the official SDK."""
 
 import json
 import time
@@ -51,6 +51,8 @@ _EVENT_TYPES = (
     *("payment_intent.succeeded", "payment_intent.payment_failed", "payment_intent.processing"),
     *("payment_intent.canceled", "refund.created", "refund.updated", "refund.failed", "charge.refunded"),
     *("transfer.created", "transfer.reversed", "account.updated", "charge.dispute.created"),
+    *("checkout.session.completed", "checkout.session.async_payment_succeeded"),
+    *("checkout.session.async_payment_failed", "checkout.session.expired"),
 )
 
 
@@ -147,7 +149,12 @@ class StripeProvider:
     # Payments
 
     async def create_payment(self, request: dict[str, Any]) -> Payment:
-        """Create the PaymentIntent; must stay a pure function of `request`, or the idempotency key conflicts."""
+        """Create the PaymentIntent or the Checkout Session.
+
+        Must stay a pure function of `request`, or the idempotency key conflicts.
+        """
+        if request["is_session"]:
+            return await self._create_session(request)
         with _classified():
             intent = await self._client.v1.payment_intents.create_async(
                 {
@@ -161,15 +168,59 @@ class StripeProvider:
             )
         return _payment(intent)
 
-    async def retrieve_payment(self, ref: str) -> Payment:
-        """The PaymentIntent as it is now."""
+    async def _create_session(self, request: dict[str, Any]) -> Payment:
+        asked = request["session"]
+        if asked is None:
+            raise ProviderRefused("nobody knows any more what session was asked for")
         with _classified():
+            session = await self._client.v1.checkout.sessions.create_async(
+                {
+                    "mode": "payment",
+                    "line_items": [
+                        {
+                            "quantity": 1,
+                            "price_data": {
+                                "currency": request["currency"].strip().lower(),
+                                "unit_amount": request["amount_cents"],
+                                "product_data": {"name": request["description"]},
+                            },
+                        }
+                    ],
+                    "success_url": asked["success_url"],
+                    "cancel_url": asked["cancel_url"],
+                    "expires_at": asked["expires_at"],
+                    "client_reference_id": str(request["payment_id"]),
+                    "metadata": request["metadata"],
+                    "payment_intent_data": {
+                        "description": request["description"],
+                        "metadata": request["metadata"],
+                    },
+                    "expand": ["payment_intent"],
+                },
+                {"idempotency_key": f"{request['payment_id']}:session"},
+            )
+        return _session(session)
+
+    async def retrieve_payment(self, ref: str) -> Payment:
+        """The PaymentIntent or the Checkout Session as it is now."""
+        with _classified():
+            if _is_session(ref):
+                return _session(
+                    await self._client.v1.checkout.sessions.retrieve_async(ref, {"expand": ["payment_intent"]})
+                )
             return _payment(await self._client.v1.payment_intents.retrieve_async(ref))
 
     async def cancel_payment(self, ref: str) -> Payment:
-        """Cancel; when Stripe refuses (succeeded, already cancelled, processing) the state says why."""
+        """Cancel; when Stripe refuses (succeeded, already cancelled, processing) the state says why.
+
+        A Checkout Session expires, and its PaymentIntent with it: Stripe does not cancel that one apart.
+        """
         try:
             with _classified():
+                if _is_session(ref):
+                    return _session(
+                        await self._client.v1.checkout.sessions.expire_async(ref, {"expand": ["payment_intent"]})
+                    )
                 return _payment(await self._client.v1.payment_intents.cancel_async(ref))
         except NotFound:
             raise
@@ -178,10 +229,18 @@ class StripeProvider:
 
     def payment_event(self, payment: Payment) -> Event | None:
         """The event Stripe sends at this state; None while nothing was tried."""
+        raw = payment.raw
+        if _is_session(payment.ref):
+            if payment.state == "cancelled":
+                how = "expired" if raw["status"] == "expired" else "async_payment_failed"
+                return self._read(f"checkout.session.{how}", raw)
+            if not raw["payment_intent"]:
+                return None
+            raw = raw["payment_intent"]
         if payment.state != "open":
-            return self._read(f"payment_intent.{payment.raw['status']}", payment.raw)
-        if payment.raw.get("last_payment_error"):
-            return self._read("payment_intent.payment_failed", payment.raw)
+            return self._read(f"payment_intent.{raw['status']}", raw)
+        if raw.get("last_payment_error"):
+            return self._read("payment_intent.payment_failed", raw)
         return None
 
     def _read(self, event_type: str, raw: dict[str, Any]) -> Event:
@@ -353,6 +412,10 @@ def _is_intent(ref: str) -> bool:
     return ref.startswith("pi_")
 
 
+def _is_session(ref: str) -> bool:
+    return ref.startswith("cs_")
+
+
 def _key(request: dict[str, Any], name: str) -> stripe.RequestOptions:
     # After a definite refusal the database names another key: under the old one Stripe repeats its refusal for a day.
     return {"idempotency_key": str(request.get("idempotency_key") or request[name])}
@@ -366,6 +429,31 @@ def _payment(intent: stripe.PaymentIntent) -> Payment:
         currency=intent.currency,
         client_secret=intent.client_secret,
         raw=intent.to_dict(for_json=True),
+    )
+
+
+def _session(session: stripe.checkout.Session) -> Payment:
+    intent = session.payment_intent
+    if intent is not None and not isinstance(intent, stripe.PaymentIntent):
+        raise ProviderConflict(f"session {session.id} came without its payment intent {intent}")
+    if session.status == "expired":
+        state = "cancelled"
+    elif session.status == "open" or intent is None:
+        state = "open"
+    # Complete: the page does not open again. What failed afterwards is over, what needs a voucher to be paid is not.
+    elif intent.status in ("requires_payment_method", "canceled"):
+        state = "cancelled"
+    else:
+        state = "succeeded" if intent.status == "succeeded" else "processing"
+    return Payment(
+        ref=session.id,
+        state=state,
+        amount_cents=session.amount_total or 0,
+        currency=session.currency or "",
+        client_secret=None,
+        raw=session.to_dict(for_json=True),
+        url=session.url if session.status == "open" else None,
+        paid_by=intent.id if intent else None,
     )
 
 

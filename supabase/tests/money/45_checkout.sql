@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(110);
+select plan(138);
 select pg_temp.people();
 create temporary table t as select
     pg_temp.product(1, 2000) as product, pg_temp.product(1, 1000, 500) as named, pg_temp.product(1, 1000, 0) as gift,
@@ -232,9 +232,9 @@ select is(pg_temp.code_of(format('select private.start_payment(%L, %L)', p, u)),
         'not_signed_in')
 ) as t (p, u, c);
 select is(
-    private.start_payment(pg_temp.payment_of('card'), pg_temp.id(2)) - 'order_number' - 'description',
+    private.start_payment(pg_temp.payment_of('card'), pg_temp.id(2)) - 'order_number' - 'description' - 'expires_at',
     jsonb_build_object('payment_id', pg_temp.payment_of('card'), 'provider', 'stripe', 'provider_ref', null,
-        'amount_cents', 2000,
+        'ref', null, 'is_session', false, 'session', null, 'amount_cents', 2000,
         'currency', 'USD', 'metadata', jsonb_build_object(
             'payment_id', pg_temp.payment_of('card'), 'order_id', pg_temp.order_of('card'))),
                 'what to create at the provider'
@@ -260,10 +260,78 @@ select lives_ok($$select private.payment_cancelled(pg_temp.payment_of('cart'))$$
 select is((select status::text from public.orders where id = pg_temp.order_of('cart')), 'completed',
     'nothing happened');
 
+-- a page of Stripe's
+create temporary table s as select
+    (pg_temp.checkout(3, pg_temp.product(1, 2000)) ->> 'payment_id')::uuid as p,
+    (pg_temp.checkout(3, pg_temp.product(1, 2000)) ->> 'payment_id')::uuid as bare;
+grant select on s to public;
+create function pg_temp.ask(payment uuid, page text default 'paid') returns jsonb language sql as $$
+    select private.start_payment(payment, pg_temp.id(3), true, 'https://e.com/' || page, 'https://e.com/cart')
+$$;
+create temporary table asked as select pg_temp.ask(p) as request from s;
+select results_eq(
+    $$select request ->> 'is_session', request ->> 'ref', request -> 'session' ->> 'success_url',
+    request -> 'session' ->> 'cancel_url', (request ->> 'expires_at')::timestamptz = now() + interval '24 hours',
+    (request -> 'session' ->> 'expires_at')::bigint
+        = floor(extract(epoch from now() + interval '23 hours 55 minutes'))::bigint from asked$$,
+    $$values ('true', null, 'https://e.com/paid', 'https://e.com/cart', true, true)$$,
+    'what session to create, which Stripe lets live for a day at most'
+);
+select is(pg_temp.ask(p, 'thanks'), request, 'asked again with other pages it is the same request') from s, asked;
+select is(private.payment_attempt(p), request, 'which the jobs repeat when the answer was lost') from s, asked;
+select is(pg_temp.code_of(format('select private.start_payment(%L, %L)', p, pg_temp.id(3))), 'payment_started_otherwise',
+    'a session is not an intent as well') from s;
+select private.start_payment(bare, pg_temp.id(3)) from s;
+select is(pg_temp.code_of(format('select pg_temp.ask(%L)', bare)), 'payment_started_otherwise',
+    'nor an intent a session') from s;
+select is((select count(*) from private.session_requests as r, s where r.payment_id = bare), 0::bigint,
+    'which leaves nothing behind');
+select is(pg_temp.code_of(format('select private.start_payment(%L, %L, true, repeat(''x'', 2049), ''x'')',
+    pg_temp.checkout(3, pg_temp.product(1, 2000)) ->> 'payment_id', pg_temp.id(3))), '23514', 'addresses have an end');
+select is(pg_temp.code_of(format('select private.attach_payment_intent(%L, ''pi_x'')', bare)), 'event_rejected',
+    'only sessions have an intent of their own') from s;
+select is(pg_temp.code_of(format('update public.payments set stripe_session_id = ''cs_x'' where id = %L', bare)), '23514',
+    'and only they have a session') from s;
+select is(private.attach_payment_ref(p, 'cs_1'), 'requires_payment', 'its session is remembered') from s;
+select is(private.attach_payment_ref(p, 'cs_1'), 'requires_payment', 'again') from s;
+select is(pg_temp.code_of(format('select private.attach_payment_ref(%L, ''cs_2'')', p)), 'event_rejected',
+    'never another') from s;
+select is(pg_temp.code_of(format('update public.payments set is_session = true, stripe_session_id = ''cs_1'' where id = %L', bare)),
+    '23505', 'and never that of another') from s;
+select results_eq($$select pg_temp.ask(p) ->> 'ref', pg_temp.ask(p) ->> 'session' from s$$,
+    $$values ('cs_1', null)$$, 'it is asked for by its id from then on');
+select is((select count(*) from private.session_requests as r, s where r.payment_id = p), 0::bigint,
+    'and what was said to make it is forgotten');
+select lives_ok(format('select private.attach_payment_intent(%L, ''pi_s'')', p), 'it says what it is paid by') from s;
+select lives_ok(format('select private.attach_payment_intent(%L, ''pi_s'')', p), 'again with one intent') from s;
+select is(pg_temp.code_of(format('select private.attach_payment_intent(%L, ''pi_t'')', p)), 'event_rejected',
+    'and never by another') from s;
+select results_eq($$select stripe_session_id, provider_ref from public.payments, s where id = p$$,
+    $$values ('cs_1', 'pi_s')$$, 'both are kept');
+select is((private.payment_state(p, pg_temp.id(3)) #>> '{order,payment_status}'), 'requires_payment', 'its state') from s;
+select is(pg_temp.code_of(format('select private.payment_state(%L, %L)', p, pg_temp.id(2))), 'payment_not_found',
+    'is nobody else''s business') from s;
+select pg_temp.be(pg_temp.id(3));
+select is((select stripe_session_id from public.payments, s where id = p), 'cs_1', 'the payer reads the session');
+select pg_temp.be(pg_temp.id(2));
+select is((select count(*) from public.payments, s where id = p), 0::bigint, 'others do not');
+reset role;
+update public.payments set expires_at = now(), started_at = now() - interval '2 hours' from s where id in (p, bare);
+select is((select r.provider_ref from s, private.payments_to_reconcile(9) as r where payment_id = p), 'cs_1',
+    'it is asked for at the provider');
+select is((select r.provider_ref from s, private.payments_to_cancel(9) as r where payment_id = p), 'cs_1',
+    'and ended there, not its intent');
+select is(pg_temp.code_of(format('select pg_temp.ask(%L)', p)), 'payment_not_open', 'it ran out') from s;
+select private.payment_cancelled(p) from s;
+select is((private.payment_state(p, pg_temp.id(3)) #>> '{order,status}'), 'cancelled', 'and ends') from s;
+select is((private.payment_state(p, pg_temp.id(3)) -> 'is_settled'), 'false', 'without money') from s;
+
 -- who may call what
 select is_empty(
     $$select r, f from unnest(array['anon', 'authenticated', 'service_role']) as r
-    cross join unnest(array['private.start_payment(uuid,uuid)', 'private.attach_payment_ref(uuid,text)',
+    cross join unnest(array['private.start_payment(uuid,uuid,boolean,text,text)', 'private.attach_payment_ref(uuid,text)',
+    'private.attach_payment_intent(uuid,text)', 'private.payment_state(uuid,uuid)', 'private.payment_attempt(uuid)',
+    'private.apply_read_event(text,text)',
     'private.payment_cancelled(uuid)', 'private.payments_to_cancel(integer)',
         'private.expire_unstarted_payments(integer)',
     'private.payments_to_reconcile(integer)', 'private.stop_payment(uuid,text)',

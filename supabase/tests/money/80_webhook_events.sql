@@ -2,7 +2,7 @@
 begin;
 \ir ../helpers.psql
 
-select plan(148);
+select plan(182);
 select pg_temp.people();
 create temporary table o as select (pg_temp.checkout(2, pg_temp.product(1, 2000)) ->> 'payment_id')::uuid as p;
 select pg_temp.start(p) from o;
@@ -228,6 +228,69 @@ select doesnt_match((pg_temp.last()).payload::text, 'Ann', 'nor afterwards');
 select is(private.events_read_until('stripe', now() + interval '1 hour'), date_trunc('second', now()) + interval '1 hour',
     'read so far');
 select is(private.events_read_until('stripe', now()), date_trunc('second', now()) + interval '1 hour', 'never back');
+
+-- sessions
+create temporary table h as select
+    (pg_temp.checkout(2, pg_temp.product(1, 3000)) ->> 'payment_id')::uuid as p,
+    (pg_temp.checkout(2, pg_temp.product(1, 3000)) ->> 'payment_id')::uuid as q,
+    (pg_temp.checkout(2, pg_temp.product(1, 3000)) ->> 'payment_id')::uuid as bare,
+    (pg_temp.checkout(2, pg_temp.product(1, 3000)) ->> 'payment_id')::uuid as later;
+select private.start_payment(x, pg_temp.id(2), true, 'https://e.com/paid', 'https://e.com/cart')
+from h, unnest(array[p, q, later]) as x;
+select private.attach_payment_ref(p, 'cs_p'), private.attach_payment_ref(q, 'cs_q') from h;
+select pg_temp.start(bare) from h;
+create function pg_temp.session(payment uuid, id text, more jsonb default '{}') returns jsonb language sql as $$
+    select jsonb_build_object('object', 'checkout.session', 'id', id, 'mode', 'payment', 'currency', 'usd',
+        'amount_total', 3000, 'status', 'complete', 'payment_status', 'paid', 'payment_intent', null,
+        'metadata', jsonb_build_object('payment_id', payment), 'customer_details', '{"email": "ann@example.com"}'::jsonb) || more
+$$;
+create function pg_temp.reads() returns bigint language sql as $$
+    select count(*) from jobs.procrastinate_jobs where task_name = 'read_payment'
+$$;
+create function pg_temp.told(kind text, payment uuid, id text, more jsonb default '{}') returns text language sql as $$
+    select pg_temp.event('checkout.session.' || kind, pg_temp.session(payment, id, more))
+$$;
+create function pg_temp.state(payment uuid) returns text language sql as $$
+    select concat_ws(' ', p.status, o.status, o.status_reason)
+    from public.payments as p inner join public.orders as o on o.id = p.order_id where p.id = payment
+$$;
+select is(pg_temp.told('completed', p, 'cs_p', m::jsonb), 'dead', 'not what was asked for: ' || m)
+from h, unnest(array['{"amount_total": 2999}', '{"amount_total": null}', '{"currency": "eur"}', '{"currency": null}',
+    '{"mode": "setup"}', '{"mode": null}', '{"payment_status": "no_payment_required"}', '{"payment_status": null}',
+    '{"id": "cs_x"}']) as m;
+select is(pg_temp.told('completed', q, 'cs_p'), 'dead', 'one names another') from h;
+select is(pg_temp.told('completed', bare, 'cs_b'), 'dead', 'a bare intent has no session') from h;
+select is(pg_temp.told('completed', gen_random_uuid(), 'cs_b'), 'retry', 'unknown so far');
+select is(pg_temp.told('completed', null, 'cs_b'), 'ignored', 'not one of ours');
+select is(pg_temp.told('frozen', p, 'cs_p'), 'ignored', 'not a type we know') from h;
+select is(pg_temp.state(p) || pg_temp.reads(), 'requires_payment pending0', 'all that did nothing') from h;
+select is(pg_temp.told('completed', p, 'cs_p', '{"payment_status": "unpaid", "payment_intent": "pi_p"}'), 'processed',
+    'the buyer is done, the money is not there') from h;
+select results_eq($$select pg_temp.state(p), provider_ref, pg_temp.reads() from h, public.payments where id = p$$,
+    $$values ('processing pending', 'pi_p', 0::bigint)$$, 'nothing is granted');
+select is((pg_temp.last()).user_id, pg_temp.id(2), 'it is known whom it is about');
+select is(pg_temp.told('completed', p, 'cs_p', '{"payment_intent": "pi_x"}'), 'dead', 'one session has one intent') from h;
+select is(pg_temp.told('async_payment_succeeded', p, 'cs_p', '{"payment_intent": {"id": "pi_p"}}'), 'processed', 'paid')
+from h;
+select is(pg_temp.state(p) || pg_temp.reads(), 'processing pending1', 'which is read before anything is granted') from h;
+select is(pg_temp.event('payment_intent.succeeded', pg_temp.intent(p)), 'processed', 'what was read settles') from h;
+select is(pg_temp.told(k, p, 'cs_p', '{"payment_intent": "pi_p"}'), 'processed', 'whatever else is told: ' || k)
+from h, unnest(array['completed', 'async_payment_failed', 'expired']) as k;
+select is(pg_temp.state(p) || pg_temp.reads(), 'succeeded completed1', 'changes nothing') from h;
+select is(pg_temp.event('payment_intent.payment_failed', pg_temp.intent(q, 0)), 'processed', 'a card was declined') from h;
+select is(pg_temp.state(q) || pg_temp.reads(), 'requires_payment pending2', 'by an intent the session must name first')
+from h;
+select is(pg_temp.told('expired', later, 'cs_later', '{"status": "expired", "payment_status": "unpaid"}'), 'processed',
+    'one whose id was lost') from h;
+select is(pg_temp.state(later), 'cancelled cancelled cancelled_at_provider', 'ends') from h;
+select is(pg_temp.told('async_payment_failed', q, 'cs_q', '{"payment_status": "unpaid"}'), 'processed', 'no money after all')
+from h;
+select is(pg_temp.state(q), 'cancelled cancelled payment_failed', 'ends it too') from h;
+select is((select count(*) from private.session_requests), 0::bigint, 'nobody will ask for them again');
+select is(private.without_persons('{"data": {"object": {"object": "checkout.session", "id": "cs", "mode": "payment",
+    "payment_status": "paid", "amount_total": 1, "customer_details": {"email": "x"}, "success_url": "y"}}}'),
+    '{"data": {"object": {"object": "checkout.session", "id": "cs", "mode": "payment", "payment_status": "paid",
+    "amount_total": 1, "last_payment_error": {}}}}', 'what a replay needs stays');
 
 -- lost jobs
 select is(private.enqueue_due_webhook_events(), 0, 'fresh ones have their job');
