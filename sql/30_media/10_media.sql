@@ -118,8 +118,8 @@ comment on column public.media.height is 'Of the upright original, pixels.';
 comment on column public.media.color is 'Its average color, #rrggbb: the placeholder while a copy loads.';
 comment on column public.media.is_animated is 'Whether there was more than the one frame that was taken.';
 comment on column public.media.derivatives is
-'The copies by name (full, large, medium, small, thumbnail): an object of path, width, height, bytes, and url where the '
-'bucket is public. Empty until it is ready.';
+'The copies by name (full, large, medium, small, thumbnail): an object of path, width, height, bytes, crc32, and url '
+'where the bucket is public. Empty until it is ready.';
 comment on column public.media.ready_at is 'When its copies were there.';
 comment on column public.media.expires_at is
 'When it will be deleted; null: it is kept. Something that shows it keeps it; what nothing shows any more goes after '

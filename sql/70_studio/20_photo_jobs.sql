@@ -801,7 +801,7 @@ grant execute on function public.create_demo_job(text, uuid[], text) to authenti
 
 create function private.claim_photos(provider text, max_rows integer)
 returns table (
-    attempt_id uuid, item_id uuid, owner_id uuid, prompt text, media_id uuid, deadline_at timestamptz
+    attempt_id uuid, owner_id uuid, prompt text, bucket text, path text, deadline_at timestamptz
 )
 language plpgsql
 security definer
@@ -835,10 +835,11 @@ begin
         returning id, item_id, deadline_at
     )
 
-    select a.id, c.id, j.user_id, j.prompt, c.input_media_id, a.deadline_at
+    select a.id, j.user_id, j.prompt, m.bucket, m.derivatives -> 'full' ->> 'path', a.deadline_at
     from attempts as a
     inner join claimed as c on c.id = a.item_id
     inner join public.photo_jobs as j on j.id = c.job_id
+    inner join public.media as m on m.id = c.input_media_id
     order by c.queued_at, c.job_id, c.position;
 end
 $$;
@@ -901,7 +902,7 @@ as $$
 declare
     attempt private.photo_attempts;
 begin
-    update private.photo_attempts as a set detail = left(photo_unknown.detail, 500)
+    update private.photo_attempts as a set detail = left(photo_unknown.detail, 500), checked_at = now()
     where a.id = photo_unknown.attempt_id and a.ended_at is null
     returning * into attempt;
     update public.photo_job_items as i set status = 'unknown'
@@ -986,6 +987,8 @@ begin
         is_late = a.is_late or photo.id is null and a.verdict is distinct from settle_photo.verdict
     where a.id = attempt.id;
     if photo.id is null then
+        -- Nobody's: it goes with the next sweep.
+        update public.media as m set expires_at = now() where m.id = settle_photo.media_id;
         return (select i.status from public.photo_job_items as i where i.id = attempt.item_id);
     end if;
     if photo.status = 'succeeded' then
@@ -1018,8 +1021,12 @@ begin
         update private.photo_attempts as a set checked_at = now()
         where a.id in (
             select o.id from private.photo_attempts as o
-            -- The first moments belong to whoever is just sending it.
-            where o.ended_at is null and o.checked_at < now() - interval '50 seconds'
+            -- The first moments belong to whoever is just sending it, and to the provider to know of it.
+            where
+                o.ended_at is null
+                and o.checked_at < now() - case
+                    when o.provider_ref is null then interval '2 minutes' else interval '50 seconds'
+                end
             order by o.checked_at
             limit max_rows
             for no key update skip locked
@@ -1054,6 +1061,27 @@ as $$
 $$;
 comment on function private.photo_attempt(uuid) is 'One attempt, as photos_to_check() says it; none if there is none.';
 grant execute on function private.photo_attempt(uuid) to avenue_worker;
+
+create function private.photo_delivered(attempt_id uuid, provider_ref text) returns boolean
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    if not exists (select from private.photo_attempts as a where a.id = photo_delivered.attempt_id) then
+        return false;
+    end if;
+    perform private.photo_sent(photo_delivered.attempt_id, photo_delivered.provider_ref);
+    perform private.enqueue(
+        'check_photo', jsonb_build_object('attempt_id', photo_delivered.attempt_id), null,
+        'photo:' || photo_delivered.attempt_id
+    );
+    return true;
+end
+$$;
+comment on function private.photo_delivered(uuid, text) is
+'The provider has told of this attempt: a job reads how it stands, whatever was told. False: it is none of ours.';
+grant execute on function private.photo_delivered(uuid, text) to avenue_worker;
 
 create function private.expire_photos(max_rows integer)
 returns table (item_id uuid, job_id uuid)

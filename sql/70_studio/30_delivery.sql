@@ -5,7 +5,7 @@ insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_typ
 ('archives', 'archives', false, 10737418240, array['application/zip']);
 
 create function private.archive_to_build(job_id uuid)
-returns table (no integer, bucket text, path text, size_bytes bigint)
+returns table (no integer, name text, bucket text, path text, size_bytes bigint, crc32 bigint)
 language plpgsql
 security definer
 set search_path = ''
@@ -24,15 +24,18 @@ begin
     end if;
     return query
     select
-        i.position, m.bucket, m.derivatives -> 'full' ->> 'path', (m.derivatives -> 'full' ->> 'bytes')::bigint
+        i.position, s.path, m.bucket, m.derivatives -> 'full' ->> 'path',
+        (m.derivatives -> 'full' ->> 'bytes')::bigint, (m.derivatives -> 'full' ->> 'crc32')::bigint
     from public.photo_job_items as i
     inner join public.media as m on m.id = i.result_media_id
+    left join private.media_sources as s on s.media_id = i.input_media_id
     where i.job_id = job.id and i.status = 'succeeded'
     order by i.position;
 end
 $$;
 comment on function private.archive_to_build(uuid) is
-'The pictures that go into a job''s ZIP file, in their order; none when it has one, or needs none.';
+'The pictures that go into a job''s ZIP file, in their order, and what was uploaded for each; none when it has one, or '
+'needs none.';
 grant execute on function private.archive_to_build(uuid) to avenue_worker;
 
 create function private.archive_built(job_id uuid, path text, size_bytes bigint) returns boolean
@@ -52,7 +55,7 @@ comment on function private.archive_built(uuid, text, bigint) is
 'A job''s ZIP file is stored. False when it has another one, or is not wanted any more: then this one is nobody''s.';
 grant execute on function private.archive_built(uuid, text, bigint) to avenue_worker;
 
-create function private.archives_to_build(max_rows integer) returns setof uuid
+create function private.archives_to_build(max_rows integer) returns table (job_id uuid)
 language sql
 stable
 security definer
@@ -163,13 +166,13 @@ comment on function private.expire_photo_jobs(integer) is
 'pictures go by media.expires_at); how many. Call until 0.';
 grant execute on function private.expire_photo_jobs(integer) to avenue_worker;
 
-create function private.archives_to_erase(max_rows integer) returns setof text
+create function private.archives_to_erase(max_rows integer) returns table (bucket text, path text)
 language sql
 stable
 security definer
 set search_path = ''
 as $$
-    select o.name from storage.objects as o
+    select o.bucket_id, o.name from storage.objects as o
     where
         o.bucket_id = 'archives' and not exists (
             select from public.photo_jobs as j where j.archive_path = o.name

@@ -1,7 +1,7 @@
 """What runs when."""
 
 from workers import logs
-from workers.jobs import audit, events, mail, media, payments, payouts, refunds, upkeep  # noqa: F401  registers their tasks
+from workers.jobs import audit, events, mail, media, payments, payouts, photos, refunds, upkeep  # noqa: F401  registers their tasks
 from workers.jobs.queue import queue
 from workers.settings import Settings
 
@@ -36,6 +36,10 @@ def crons(settings: Settings) -> dict[str, str]:
         "update_trending_tags": "*/15 * * * *",
         "deliver_mails": _every(settings.mail_sweep_seconds),
         "prepare_digests": "7 * * * *",
+        "check_photos": "* * * * *",
+        "build_archives": "*/5 * * * *",
+        "expire_photo_jobs": "41 * * * *",
+        "expire_credits": "*/10 * * * *",
         "nightly_audit": "17 3 * * *",
         "forget_old_jobs": "47 3 * * *",
     }

@@ -6,6 +6,7 @@ counts; the row names the copies that do, and whatever it does not name is erase
 
 import asyncio
 import secrets
+import zlib
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID, uuid4
@@ -88,6 +89,7 @@ async def _store(services: Services, media_id: UUID, picture: Picture, bucket: s
             "width": copy.width,
             "height": copy.height,
             "bytes": len(copy.data),
+            "crc32": zlib.crc32(copy.data),
             **({"url": services.storage.public_address(bucket, path)} if is_public else {}),
         }
         uploads.append(services.storage.upload(bucket, path, copy.data, "image/webp", CACHE_SECONDS))
