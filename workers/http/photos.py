@@ -47,7 +47,7 @@ _ERRORS = problems(
 
 @router.get("/functions/v1/photo-jobs/{job_id}/archive", summary="Download a photo job", responses=_ERRORS)
 async def archive_link(job_id: UUID, caller: CallerDep, services: ServicesDep, response: Response) -> ArchiveLink:
-    """A link that works for five minutes to the ZIP file of all delivered photos, for the owner; of demo jobs for all."""
+    """A link of five minutes to the ZIP file of all delivered photos, for the owner; of demo jobs for everybody."""
     (row,) = await services.db.rows("authorize_archive", job_id, caller.user_id)
     url = await services.storage.sign(StoredFile(BUCKET, row["path"], row["name"]), LINK_SECONDS)
     if url is None:
@@ -77,7 +77,7 @@ async def demo_photo(item_id: UUID, caller: CallerDep, services: ServicesDep, re
     ),
 )
 async def studio_delivery(request: Request, services: ServicesDep) -> dict[str, bool]:
-    """Verified on the raw body. It only says which photo to ask about: what counts is what the provider answers then."""
+    """Verified on the raw body. It only says which photo to ask about; what the provider answers then counts."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
