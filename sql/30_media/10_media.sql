@@ -1,9 +1,9 @@
--- Pictures. A member uploads to the private bucket uploads and names the upload to create_media(); the workers decode it,
--- and what is shown are the small copies they made, under paths nobody else chooses. The upload itself is deleted.
+-- Pictures. A member uploads to the private bucket uploads and names the upload to create_media(); the workers decode
+-- it, and what is shown are the small copies they made, under paths nobody else chooses. The upload itself is deleted.
 --
--- What shows a picture has a column <what>_media_id beside its *_url columns, see make_media_column(): the row says which
--- picture, and once that is ready the addresses are those of its copies. An address from outside goes on being possible,
--- and takes the picture's place.
+-- What shows a picture has a column <what>_media_id beside its *_url columns, see make_media_column(): the row says
+-- which picture, and once that is ready the addresses are those of its copies. An address from outside goes on being
+-- possible, and takes the picture's place.
 
 create type public.media_status as enum ('pending', 'ready', 'failed');
 comment on type public.media_status is
@@ -110,8 +110,8 @@ comment on column public.media.purpose is 'avatar, banner, artwork, product, art
 comment on column public.media.status is 'Whether there are copies to show; until then show a placeholder.';
 comment on column public.media.failure is 'Why it failed; else null.';
 comment on column public.media.bucket is
-'Where the copies are. pictures is public: derivatives have a url. studio is private: GET /functions/v1/media/{id}/{name} '
-'answers with a link.';
+'Where the copies are. pictures is public: derivatives have a url. studio is private: '
+'GET /functions/v1/media/{id}/{name} answers with a link.';
 comment on column public.media.content_type is 'What the upload really was, whatever it said of itself.';
 comment on column public.media.width is 'Of the upright original, pixels.';
 comment on column public.media.height is 'Of the upright original, pixels.';
@@ -220,7 +220,8 @@ language sql
 immutable
 set search_path = ''
 as $$
-    select coalesce(jsonb_object_agg(u.key, picture.derivatives -> u.value ->> 'url'), '{}') from jsonb_each_text(urls) as u
+    select coalesce(jsonb_object_agg(u.key, picture.derivatives -> u.value ->> 'url'), '{}')
+    from jsonb_each_text(urls) as u
 $$;
 comment on function private.media_addresses(public.media, jsonb) is
 'What the address columns hold while they show a picture; null until it is ready. See media_columns.urls.';
@@ -394,7 +395,8 @@ begin
     end loop;
 end
 $$;
-comment on function private.show_media(public.media) is 'What shows a picture that has become ready gets its addresses.';
+comment on function private.show_media(public.media) is
+'What shows a picture that has become ready gets its addresses.';
 
 create function private.shows_media(id uuid, purpose text) returns boolean
 language plpgsql
@@ -402,8 +404,8 @@ stable
 set search_path = ''
 as $$
 begin
-    -- As the caller, whose rights on the thing are those on its picture. Items and articles come on later pages; plpgsql
-    -- binds late.
+    -- As the caller, whose rights on the thing are those on its picture. Items and articles come on later pages;
+    -- plpgsql binds late.
     return case shows_media.purpose
         when 'avatar' then exists (select from public.profiles as p where p.avatar_media_id = shows_media.id)
         when 'banner' then exists (select from public.profiles as p where p.banner_media_id = shows_media.id)
@@ -489,8 +491,8 @@ begin
 end
 $$;
 comment on function public.create_media(text, text) is
-'Makes a picture of the caller''s own upload, <own id>/… in the bucket uploads, for a purpose: avatar, banner, artwork, '
-'product, article or photo_input. The row is pending until the workers have looked. The same upload again answers the '
+'Makes a picture of the caller''s own upload, <own id>/… in the bucket uploads, for a purpose: avatar, banner, '
+'artwork, product, article or photo_input. The row is pending until the workers have looked. The same upload again answers the '
 'same row. Errors: upload_not_found, unknown_purpose, upload_taken, too_many_pictures.';
 grant execute on function public.create_media(text, text) to authenticated;
 
@@ -565,8 +567,8 @@ as $$
     order by 2, 1
 $$;
 comment on function public.similar_media(uuid) is
-'A warning, nothing is refused: what looks like one of the caller''s own pictures, mirrored or not, with how many of 64 '
-'bits differ (at most 3). The caller''s own by similar_id; one row without it says that somebody else shows such a '
+'A warning, nothing is refused: what looks like one of the caller''s own pictures, mirrored or not, with how many of '
+'64 bits differ (at most 3). The caller''s own by similar_id; one row without it says that somebody else shows such a '
 'picture. Error: media_not_found.';
 grant execute on function public.similar_media(uuid) to authenticated;
 
@@ -886,13 +888,15 @@ create trigger erase_files_of_media after delete on public.media referencing old
 for each statement execute function private.erase_files_of_media();
 
 insert into private.erasure_steps (step, phase, erases, statement, batch) values
-('media', 'traces', '{public.media}', 'delete from public.media where owner_id = $1',
+('media', 'traces', '{public.media, private.media_fingerprints}', 'delete from public.media where owner_id = $1',
     'select private.erase_rows(''public.media'', ''t.owner_id = $1'', $1, $2)'),
 ('media_sources', 'details', '{private.media_sources}', 'delete from private.media_sources where owner_id = $1',
     'select private.erase_rows(''private.media_sources'', ''t.owner_id = $1'', $1, $2)');
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('media', 'public.media', 't.owner_id = $1', '{}', null),
+('media_fingerprints', 'private.media_fingerprints',
+    't.media_id in (select m.id from public.media as m where m.owner_id = $1)', '{}', null),
 ('media_sources', 'private.media_sources', 't.owner_id = $1', '{}', null);
 
 insert into private.error_codes (code, sqlstate, message, description) values

@@ -101,7 +101,8 @@ comment on column public.products.slug is
 comment on column public.products.description is 'Rich text, at most 20,000 characters.';
 comment on column public.products.product_type is 'Fixed when created.';
 comment on column public.products.source_webinar_id is 'The webinar it records; written by the conversion only.';
-comment on column public.products.thumbnail_url is 'Address of the picture for lists, http(s) only: from outside, or of the small copy of image_media_id.';
+comment on column public.products.thumbnail_url is
+'Address of the picture for lists, http(s) only: from outside, or of the small copy of image_media_id.';
 comment on column public.products.preview_images is 'Pictures of the product page, http(s) only.';
 comment on column public.products.preview_audio_url is 'Audio preview, http(s) only.';
 comment on column public.products.preview_video_url is 'Video preview, http(s) only.';

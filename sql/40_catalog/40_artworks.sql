@@ -92,7 +92,8 @@ comment on column public.artworks.title is 'Title, one line of at most 255 chara
 comment on column public.artworks.slug is
 'Address part, unique; made from the title when missing. A taken one gets an ending.';
 comment on column public.artworks.description is 'At most 20,000 characters.';
-comment on column public.artworks.image_url is 'Address of the picture, http(s) only: from outside, or of the large copy of image_media_id.';
+comment on column public.artworks.image_url is
+'Address of the picture, http(s) only: from outside, or of the large copy of image_media_id.';
 comment on column public.artworks.thumbnail_url is 'Address of a smaller picture for lists, likewise.';
 comment on column public.artworks.price_cents is 'Price, cents: 0 is free, else 50 to 99999999. Orders keep theirs.';
 comment on column public.artworks.original_price_cents is

@@ -71,7 +71,8 @@ comment on column public.articles.slug is
 'Address part, unique; made from the title when missing. A taken one gets an ending.';
 comment on column public.articles.content is 'Rich text, at most 200,000 characters. Render it sanitised.';
 comment on column public.articles.excerpt is 'Teaser, at most 1,000 characters.';
-comment on column public.articles.thumbnail_url is 'Address of the picture for lists, http(s) only: from outside, or of the medium copy of thumbnail_media_id.';
+comment on column public.articles.thumbnail_url is
+'Address of the picture for lists, http(s) only: from outside, or of the medium copy of thumbnail_media_id.';
 comment on column public.articles.category is 'Section, at most 80 characters; authors choose.';
 comment on column public.articles.tags is 'At most 20 lower-case tags.';
 comment on column public.articles.views_count is 'Views; folded from events, never written on reading.';

@@ -33,19 +33,22 @@ PARTICIPANTS = "owner counterparty"  # not even admins
 _PRODUCT = (
     "title slug description thumbnail_url preview_images preview_audio_url preview_video_url price_cents "
     "allow_name_your_price minimum_price_cents technical_details license_type license_text category_id tags genre_tags "
-    "status is_featured"
+    "status is_featured image_media_id"
 )
 _ARTWORK = (
     "title slug description image_url thumbnail_url price_cents original_price_cents category tags dimensions "
-    "file_size_bytes status is_featured is_for_sale edition_size is_physical"
+    "file_size_bytes status is_featured is_for_sale edition_size is_physical image_media_id"
 )
 _OPTION = "title price_cents stock is_set_aside is_active position details"
 _RATE = "name countries price_cents free_above_cents"
 _JAR = "suggested_cents minimum_cents is_open"
 _ARTIST = "artist_name genre banner_image_url website social_links hourly_rate_cents"
-_PROFILE = "username display_name full_name bio avatar_url banner_url smart_link website_url experience_level"
+_PROFILE = (
+    "username display_name full_name bio avatar_url banner_url smart_link website_url experience_level avatar_media_id "
+    "banner_media_id"
+)
 _GROUP = "name description avatar_url banner_url visibility join_approval_required post_approval_required rules tags"
-_ARTICLE = "title slug content excerpt thumbnail_url category tags is_published"
+_ARTICLE = "title slug content excerpt thumbnail_url category tags is_published thumbnail_media_id"
 _POST = "content media_urls link_url link_preview tags"
 
 EXPECTED = {
@@ -70,6 +73,8 @@ EXPECTED = {
     # billing
     "plans": Rules(EVERYBODY),
     "subscriptions": Rules("owner admin"),
+    # A private one; what is shown is seen by who sees what shows it (test_media).
+    "media": Rules("owner admin"),
     # catalog
     "profile_counts": Rules(EVERYBODY),
     "catalog_items": Rules(SHOP_WINDOW),
@@ -161,6 +166,7 @@ ROWS = {
     "product_files": "product_id in (select product_id from public.product_approvals) and path like %(me)s || '/%%'",
     "artworks": "seller_id = %(me)s and status = 'published'",
     "catalog_options": "item_id in (select id from public.products where seller_id = %(me)s)",
+    "media": "owner_id = %(me)s",
     "order_items": "buyer_id = %(me)s",
     "payables": "buyer_id = %(me)s",
     "purchases": "owner_id = %(me)s",
@@ -264,10 +270,12 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "confirm_delivery": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "confirm_return": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "connections": ({"user_id": "{banned}"}, "user_not_found"),
+    "create_media": ({"path": "x", "purpose": "avatar"}, "upload_not_found"),
     "create_poll": ({"content": "?", "options": ["a", "b"], "group_id": "{secret}"}, "group_members_only"),
     "decline_invitation": ({"group_id": "{secret}"}, "ok"),
     "delete_group": ({"group_id": "{group}"}, "group_role_too_low"),
     "delete_group:secret": ({"group_id": "{secret}"}, "group_not_found"),
+    "delete_media": ({"media_id": "{media}"}, "media_not_found"),
     "delete_message": ({"message_id": "{message}", "for_everyone": True}, "message_not_found"),
     "delete_my_account": ({}, "ok"),
     "error_catalog": ({}, "ok"),
@@ -343,6 +351,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "set_role": ({"user_id": "{stranger}", "role": "admin"}, "super_admin_only"),
     "set_subscription": ({"user_id": "{stranger}", "plan_key": "creator_ultimate"}, "admin_only"),
     "ship_line": ({"order_item_id": "{order_items}"}, "sale_not_found"),
+    "similar_media": ({"media_id": "{media}"}, "media_not_found"),
     "start_conversation": ({"user_ids": ["{banned}"]}, "user_not_found"),
     "take_down_file": ({"file_id": "{product_files}", "reason": "x"}, "admin_only"),
     "transfer_group": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),

@@ -206,6 +206,9 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
             person.id,
             counterparty.id,
         )
+        database.run(
+            "insert into public.media (owner_id, purpose, bucket) values (%s, 'photo_input', 'studio')", person.id
+        )
     with database.connect() as connection:
         around = {name: sign_up(username=name) for name in ("the-guest", "nuisance")}
         known = people | {"guest": around["the-guest"], "nuisance": around["nuisance"]}

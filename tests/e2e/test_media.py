@@ -195,7 +195,7 @@ def test_an_upload_is_its_owners_alone_and_stays_while_it_is_taken(
     # As if the workers were slow: taken, so neither deleted nor replaced.
     media = uuid4()
     database.run(
-        "insert into public.media (id, owner_id, purpose, bucket, created_at) values (%s, %s, 'artwork', 'pictures', now())",
+        "insert into public.media (id, owner_id, purpose, bucket) values (%s, %s, 'artwork', 'pictures')",
         media,
         artist.id,
     )

@@ -157,8 +157,8 @@ def test_copies_that_no_picture_names_and_uploads_that_nobody_used_are_swept(
     mine = {copy["path"] for copy in made["derivatives"].values()}
     database.run(
         "insert into storage.objects (bucket_id, name, created_at) "
-        "select b, n, now() - a::interval from (values ('pictures', %s, '2 hours'), ('studio', 'x/y/z.webp', '2 hours'), "
-        "('pictures', 'young/x.webp', '1 minute')) as v (b, n, a)",
+        "select b, n, now() - a::interval from (values ('pictures', %s, '2 hours'), "
+        "('studio', 'x/y/z.webp', '2 hours'), ('pictures', 'young/x.webp', '1 minute')) as v (b, n, a)",
         f"{made['id']}/older/small.webp",
     )
     database.run("update storage.objects set created_at = now() - interval '2 hours' where name = any (%s)", list(mine))
