@@ -137,10 +137,10 @@ def applied(database: Database, simulator: Simulator, event: str, times: int = 1
     until(lambda: database.value(status, event) != "pending", f"event {event} to be applied")
 
 
-# -- 57 ---------------------------------------------------------------------------------------------------------------
+# -- one open purchase of a buyer and key ------------------------------------------------------------------------------
 
 
-def test_57_a_retry_after_a_slow_success_opens_no_second_session(
+def test_one_purchase_a_retry_after_a_slow_success_opens_no_second_session(
     buyer: Member, product: str, simulator: Simulator, database: Database
 ) -> None:
     ordered = order(buyer, product, idempotency_key="cart-1")
@@ -168,7 +168,9 @@ def test_57_a_retry_after_a_slow_success_opens_no_second_session(
     assert grants(database, ordered) == (1, 1)
 
 
-def test_57_twenty_retries_at_once_open_one_session(buyer: Member, product: str, simulator: Simulator) -> None:
+def test_one_purchase_twenty_retries_at_once_open_one_session(
+    buyer: Member, product: str, simulator: Simulator
+) -> None:
     def retry() -> dict[str, Any]:
         return opened(buyer, order(buyer, product, idempotency_key="cart-1"))
 
@@ -177,7 +179,7 @@ def test_57_twenty_retries_at_once_open_one_session(buyer: Member, product: str,
     assert len(sessions(simulator, answers[0])) == 1
 
 
-def test_57_the_key_rotates_only_after_a_definite_end(
+def test_one_purchase_the_key_rotates_only_after_a_definite_end(
     buyer: Member, artwork: str, simulator: Simulator, database: Database
 ) -> None:
     ordered = order(buyer, artwork, idempotency_key="cart-1")
@@ -197,7 +199,7 @@ def test_57_the_key_rotates_only_after_a_definite_end(
     assert wait_for_order(buyer, fresh["order_id"])["status"] == "completed"
 
 
-def test_57_a_session_that_is_complete_but_unpaid_grants_nothing(
+def test_one_purchase_a_session_that_is_complete_but_unpaid_grants_nothing(
     buyer: Member, product: str, simulator: Simulator, database: Database
 ) -> None:
     ordered = order(buyer, product)
@@ -214,7 +216,7 @@ def test_57_a_session_that_is_complete_but_unpaid_grants_nothing(
     assert grants(database, ordered) == (1, 1)
 
 
-def test_57_money_that_does_not_come_after_all_ends_the_attempt(
+def test_one_purchase_money_that_does_not_come_after_all_ends_the_attempt(
     buyer: Member, artwork: str, services: Services, simulator: Simulator, database: Database
 ) -> None:
     ordered = order(buyer, artwork)
@@ -255,7 +257,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("method", "end", "types", "status"), ENDS, ids=["card", "bank", "bank-failed"])
-def test_57_events_in_every_order_and_repeated(
+def test_one_purchase_events_in_every_order_and_repeated(
     seller: Person,
     services: Services,
     simulator: Simulator,
@@ -284,10 +286,10 @@ def test_57_events_in_every_order_and_repeated(
         assert attempt(database, ordered)["provider_ref"] == paid["payment_intent"], kinds
 
 
-# -- 58 ---------------------------------------------------------------------------------------------------------------
+# -- granted once -----------------------------------------------------------------------------------------------------
 
 
-def test_58_twenty_confirms_and_the_events_at_once_grant_once(
+def test_one_grant_twenty_confirms_and_the_events_at_once_grant_once(
     buyer: Member, product: str, simulator: Simulator, database: Database
 ) -> None:
     ordered = order(buyer, product)
@@ -305,7 +307,7 @@ def test_58_twenty_confirms_and_the_events_at_once_grant_once(
 
 
 @pytest.mark.parametrize("first", ["confirm", "event"])
-def test_58_whichever_comes_first_the_second_gets_the_same_answer(
+def test_one_grant_whichever_comes_first_the_second_gets_the_same_answer(
     buyer: Member, product: str, simulator: Simulator, database: Database, first: str
 ) -> None:
     ordered = order(buyer, product)
@@ -328,7 +330,7 @@ def test_58_whichever_comes_first_the_second_gets_the_same_answer(
     assert noted["stripe_session_id"] == session
 
 
-def test_58_confirm_settles_a_bare_intent_too(
+def test_one_grant_confirm_settles_a_bare_intent_too(
     buyer: Member, product: str, simulator: Simulator, database: Database
 ) -> None:
     ordered = order(buyer, product)
@@ -339,7 +341,7 @@ def test_58_confirm_settles_a_bare_intent_too(
     assert grants(database, ordered) == (1, 1)
 
 
-def test_58_the_worker_dies_while_it_confirms(
+def test_one_grant_the_worker_dies_while_it_confirms(
     buyer: Member, product: str, services: Services, simulator: Simulator, database: Database
 ) -> None:
     ordered = order(buyer, product)
