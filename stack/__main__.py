@@ -89,7 +89,7 @@ def status() -> None:
     state = f"PostgreSQL {server.major}" if running else "[red]down[/]"
     table.add_row("postgres", state, str(server.port) if running else "", str(server.pid or ""), _short(server.log))
     complete = running
-    for part in PARTS:
+    for part in services.parts:
         record = services.record(part)
         alive = services.running(part)
         complete &= alive
@@ -97,7 +97,7 @@ def status() -> None:
         state = "running" if alive else "[red]died[/]" if record else "[red]down[/]"
         table.add_row(part, state, port, pid, _short(services.log(part)))
     console.print(table, no_wrap=True, crop=False, width=None if console.is_terminal else 200)
-    for part in PARTS:
+    for part in services.parts:
         if services.record(part) and not services.running(part):
             console.print(f"[red]{part} died[/]; its last words: {escape(services.reason(part))}")
     if complete:
@@ -111,7 +111,7 @@ def logs(part: Annotated[str | None, typer.Argument(help="One part; all without 
     services = local.services()
     if part not in (None, "postgres"):
         _known(part)
-    files = [services.log(name) for name in PARTS if part in (None, name)]
+    files = [services.log(name) for name in services.parts if part in (None, name)]
     if part in (None, "postgres"):
         files.append(services.cluster.log)
     present = [str(file) for file in files if file.exists()]
@@ -146,8 +146,8 @@ def _short(path: Path) -> str:
 
 
 def _known(part: str | None) -> None:
-    if part not in PARTS:
-        raise StackError(f"there is no part {part!r}; the parts are {', '.join(PARTS)}")
+    if part not in (known := local.services().parts):
+        raise StackError(f"there is no part {part!r}; the parts are {', '.join(known)}")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import psycopg
 
 from stack import database
 from stack.cluster import REPO, Cluster, StackError
-from stack.services import PARTS, Services
+from stack.services import Services
 
 STATE = Path(os.environ.get("AVENUE_STATE") or REPO / ".stack/local")
 DATABASE = "postgres"
@@ -75,7 +75,7 @@ def up(say: Say = print) -> Services:
         if database.SEED.exists():
             say("Demo data")
             database.seed(server.url(DATABASE), local.logs / "seed.log")
-        missing = [part for part in PARTS if not local.running(part)]
+        missing = [part for part in local.parts if not local.running(part)]
         if missing:
             say(f"Starting {', '.join(missing)}")
         local.start()
@@ -100,7 +100,9 @@ def reset(say: Say = print) -> Services:
         local.cluster.destroy(keep_port=True)
         for name in ("files", "logs", "outbox", "tmp"):
             shutil.rmtree(STATE / name, ignore_errors=True)
-        (STATE / "simulator.json").unlink(missing_ok=True)
+        # With their logs of changes, which would be replayed into the next ones.
+        for state in (*STATE.glob("simulator.json*"), *STATE.glob("studio.sqlite*")):
+            state.unlink()
     return up(say)
 
 

@@ -35,6 +35,8 @@ from stack.cluster import REPO, Cluster, StackError, free_port, port_is_free, te
 
 MAIL_FROM = "Avenue <hello@avenue.example>"
 PARTS = ("auth", "rest", "simulator", "mail", "http", "jobs", "gateway")
+# A part that only runs where photos are edited by a prediction API: AVENUE_STUDIO_PROVIDER=http.
+STUDIO = "studio"
 START_SECONDS = 60
 REASONS = ("Error", "error", "rror:", "FATAL", "emerg", "in use", "refused", "does not exist", "cannot", "not found")
 
@@ -129,6 +131,20 @@ class Services:
         return f"http://127.0.0.1:{self._port('simulator')}"
 
     @property
+    def studio_url(self) -> str:
+        """Base URL of the photo studio simulator; it runs only where `parts` has it."""
+        return f"http://127.0.0.1:{self._port(STUDIO)}"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What start() starts."""
+        asked = {**os.environ, **self._extra_env}
+        if asked.get("AVENUE_STUDIO_PROVIDER") != "http":
+            return PARTS
+        # With another API nobody needs the simulator. Its own address is there after `eval "$(make -s env)"`.
+        return PARTS if asked.get("AVENUE_STUDIO_API_BASE", self.studio_url) != self.studio_url else (STUDIO, *PARTS)
+
+    @property
     def outbox(self) -> Path:
         """Where every mail the workers send ends up, one .eml file each."""
         return self.root / "outbox"
@@ -195,6 +211,7 @@ class Services:
             "AVENUE_STRIPE_API_BASE": self.simulator_url,
             # Where an application is developed, and the one of the examples.
             "AVENUE_REDIRECT_ORIGINS": "http://127.0.0.1:3000,http://localhost:3000,https://shop.example",
+            **self._studio_env,
             "AVENUE_SMTP_URL": f"smtp://127.0.0.1:{self._port('mail')}",
             "AVENUE_MAIL_FROM": MAIL_FROM,
             "AVENUE_HTTP_HOST": "127.0.0.1",
@@ -208,6 +225,18 @@ class Services:
             **self._extra_env,
         }
 
+    @property
+    def _studio_env(self) -> dict[str, str]:
+        if STUDIO not in self.parts:
+            return {}
+        return {
+            "AVENUE_STUDIO_PROVIDER": "http",
+            "AVENUE_STUDIO_API_BASE": self.studio_url,
+            "AVENUE_STUDIO_API_TOKEN": self._keys["studio_token"],
+            "AVENUE_STUDIO_WEBHOOK_SECRETS": self._keys["studio_webhook_secret"],
+            "AVENUE_STUDIO_VERSION": "avenue/simulator",
+        }
+
     # -- life ---------------------------------------------------------------------------------------------------------
 
     def start(self, parts: Iterable[str] | None = None) -> None:
@@ -216,7 +245,7 @@ class Services:
         Raises StackError, naming the part, the reason and its log, when one does not come up; what was started then is
         stopped again.
         """
-        wanted = [part for part in PARTS if part in (parts or PARTS) and not self.running(part)]
+        wanted = [part for part in (STUDIO, *PARTS) if part in (parts or self.parts) and not self.running(part)]
         for attempt in range(3):
             try:
                 self._choose_ports()
@@ -235,7 +264,7 @@ class Services:
 
     def stop(self) -> None:
         """Stop everything this directory's Services ever started, crashed parts' leftovers included."""
-        self._stop_parts(PARTS)
+        self._stop_parts((STUDIO, *PARTS))
 
     def restart(self, part: str) -> None:
         """Stop one part and start it on the same port."""
@@ -334,6 +363,13 @@ class Services:
         command += ["--state", str(self.root / "simulator.json"), "--webhook-url", f"{self.url}/webhooks/stripe"]
         command += ["--webhook-secret", self.webhook_secret]
         return Part(command, {}, _listens(port))
+
+    def _part_studio(self) -> Part:
+        port = self._port(STUDIO)
+        command = [sys.executable, "-m", "stack.simulator.studio", "--port", str(port)]
+        command += ["--state", str(self.root / "studio.sqlite"), "--token", self._keys["studio_token"]]
+        command += ["--webhook-secret", self._keys["studio_webhook_secret"]]
+        return Part(command, {}, _answers(port, "/_sim/config"))
 
     def _part_mail(self) -> Part:
         port = self._port("mail")
@@ -468,7 +504,7 @@ class Services:
         path = self.root / "ports.json"
         known: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
         ports: dict[str, int] = {}
-        for name in ("gateway", "auth", "rest", "rest_admin", "simulator", "mail", "http", "jobs"):
+        for name in ("gateway", "auth", "rest", "rest_admin", "simulator", "mail", "http", "jobs", STUDIO):
             port = known.get(name)
             if name == "gateway" and self._forced_port and not self.running(name):
                 ports[name] = self._forced_port
@@ -491,6 +527,8 @@ class Services:
             "publishable_key": f"sb_publishable_{secrets.token_urlsafe(24)}",
             "secret_key": f"sb_secret_{secrets.token_urlsafe(24)}",
             "webhook_secret": f"whsec_{secrets.token_urlsafe(24)}",
+            "studio_webhook_secret": f"whsec_{base64.b64encode(secrets.token_bytes(24)).decode()}",
+            "studio_token": f"r8_{secrets.token_hex(16)}",
             "stripe_secret_key": f"sk_test_{secrets.token_hex(16)}",
             "issued_at": int(time.time()),
             **known,

@@ -178,8 +178,9 @@ class Settings(BaseSettings):
     @classmethod
     def _signing_secrets(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for secret in value:
+            key = secret.get_secret_value().removeprefix("whsec_").rstrip("=")
             try:
-                known = base64.b64decode(secret.get_secret_value().removeprefix("whsec_") + "==", validate=True)
+                known = base64.b64decode(key + "=" * (-len(key) % 4), validate=True)
             except ValueError:
                 known = b""
             if not known:

@@ -256,9 +256,10 @@ class Studio:
             raise ApiError(422, "Input validation failed", "- input: prompt is required")
         if webhook is not None and urlsplit(webhook).scheme not in ("http", "https"):
             raise ApiError(422, "Invalid webhook", "webhook must be an URL")
-        plan = self.plans[0] if self.plans else Plan(times=1, webhook_seconds=0)
+        plan = Plan(times=1, webhook_seconds=0)
         if self.plans:
-            plan.times -= 1
+            plan = self.plans[0].model_copy(update={"times": 1})
+            self.plans[0].times -= 1
             self.plans = [each for each in self.plans if each.times]
         ref, base = uuid4().hex[:26], str(request.base_url).rstrip("/")
         body = {

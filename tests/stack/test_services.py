@@ -18,8 +18,9 @@ import pytest
 
 from stack import services as services_module
 from stack.cluster import Cluster, StackError, free_port
-from stack.services import Part, Services
+from stack.services import PARTS, Part, Services
 from tests.harness.waiting import until
+from workers.settings import Settings
 
 ORIGIN = {"origin": "https://shop.example"}
 
@@ -335,3 +336,32 @@ def test_another_postgrest_by_setting(hosted: Services, tmp_path: Path, monkeypa
         assert httpx.get(f"{services.rest_url}/").status_code == 200
     finally:
         services.stop()
+
+
+def test_the_studio_simulator_runs_where_photos_are_edited_by_a_prediction_api(
+    server: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AVENUE_STUDIO_PROVIDER", raising=False)
+    monkeypatch.delenv("AVENUE_STUDIO_API_BASE", raising=False)
+    plain = Services(server, "postgres", tmp_path)
+    assert "studio" not in plain.parts
+    assert not any(name.startswith("AVENUE_STUDIO") for name in plain.env)
+    services = Services(server, "postgres", tmp_path, env={"AVENUE_STUDIO_PROVIDER": "http"})
+    assert services.parts == ("studio", *PARTS)
+    services.start(["studio"])
+    try:
+        assert httpx.get(f"{services.env['AVENUE_STUDIO_API_BASE']}/v1/predictions").status_code == 401
+        token = {"Authorization": f"Bearer {services.env['AVENUE_STUDIO_API_TOKEN']}"}
+        assert httpx.get(f"{services.studio_url}/v1/predictions", headers=token).json()["results"] == []
+        settings = {name.removeprefix("AVENUE_").lower(): value for name, value in services.env.items()}
+        assert Settings(**settings).studio_webhook_secrets
+    finally:
+        # Whoever no longer asks for it stops it all the same.
+        plain.stop()
+    assert not services.running("studio")
+    # After `eval "$(make -s env)"` the simulator's own address is in the environment; another one's means no simulator.
+    monkeypatch.setenv("AVENUE_STUDIO_PROVIDER", "http")
+    monkeypatch.setenv("AVENUE_STUDIO_API_BASE", services.studio_url)
+    assert "studio" in plain.parts
+    monkeypatch.setenv("AVENUE_STUDIO_API_BASE", "https://api.example.com")
+    assert "studio" not in plain.parts
