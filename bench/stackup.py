@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bench import community, likes, listing, money, population, pre_request, webhook
+from bench import community, likes, listing, money, population, pre_request, studio, webhook
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster
@@ -38,6 +38,7 @@ class Benchmarks:
         self.cluster = Cluster(root / "postgres")
         self._services: Services | None = None
         self._money: object = None
+        self._studio: studio.Studio | None = None
         self._community: Cluster | None = None
         self._towns: dict[str, community.Town] = {}
         self._likes: likes.Likes | None = None
@@ -110,6 +111,14 @@ class Benchmarks:
             assert isinstance(self._money, money.Money)
             return self._money
 
+        def photos() -> studio.Studio:
+            if self._studio is None:
+                with_schema(self.cluster, "studio")
+                # Making a job queues one for the workers.
+                Services(self.cluster, "studio", self.root / "studio").install_jobs()
+                self._studio = studio.Studio(self.cluster.url("studio", "supabase_admin"))
+            return self._studio
+
         return {
             "ledger_post": lambda: books().ledger_post(),
             "settle": lambda: books().settle(self.services),
@@ -117,6 +126,9 @@ class Benchmarks:
             "settle_memory": lambda: books().settle_memory(),
             "edition_race": lambda: books().edition_race(),
             "checkout": lambda: books().checkout(),
+            "job_create": lambda: photos().job_create(),
+            "job_create_one": lambda: photos().job_create_one(),
+            "photo_settle": lambda: photos().photo_settle(),
             "webhook": lambda: webhook.measure(self.services),
             "pre_request": lambda: pre_request.measure(self.services),
             "rls_listing": lambda: listing.measure(self.services, self.admin_url),

@@ -114,6 +114,19 @@ def audit(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("remake-pictures")
+def remake_pictures() -> None:
+    """Make pictures in public buckets again, without what their files say; safe to interrupt and to repeat."""
+    from workers.media.remake import remake_pictures as remake
+
+    outcome = _with_services(remake)
+    out.print(f"{outcome.pop('remade', 0)} made again, {outcome.pop('shown', 0)} places refer to a picture now.")
+    for word, count in sorted(outcome.items()):
+        out.print(f"[red]{count} {word}[/]: as they were uploaded, the log says which.")
+    if outcome:
+        raise typer.Exit(1)
+
+
 @events.command("list")
 def list_events(
     status: Annotated[str | None, typer.Option(help="pending, processed, ignored or dead.")] = None,

@@ -79,18 +79,24 @@ Function = Literal[
     "payments_to_reconcile",
     "payouts_to_resume",
     "pending_media",
+<<<<<<< HEAD
     "photo_attempt",
     "photo_delivered",
     "photo_not_sent",
     "photo_sent",
     "photo_unknown",
     "photos_to_check",
+=======
+    "picture_remade",
+    "pictures_to_remake",
+>>>>>>> media
     "prepare_digests",
     "prepare_onboarding",
     "process_webhook_event",
     "provider_position",
     "publish_media",
     "publish_workers",
+    "purposes_of_address",
     "record_account_status",
     "record_provider_fee",
     "record_refund",
@@ -101,7 +107,11 @@ Function = Literal[
     "retry_refund",
     "set_payout_destination",
     "settle_batch",
+<<<<<<< HEAD
     "settle_photo",
+=======
+    "show_remade",
+>>>>>>> media
     "start_payment",
     "store_webhook_events",
     "stray_media_files",

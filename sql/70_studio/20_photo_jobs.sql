@@ -299,14 +299,11 @@ begin
         new.user_id, case when new.status = 'completed' then 'photo_job_completed' else 'photo_job_failed' end, null,
         'photo_job', new.id
     );
-    if new.status = 'completed' then
-        perform private.enqueue('build_archive', jsonb_build_object('job_id', new.id), null, 'photo_job:' || new.id);
-    end if;
     return null;
 end
 $$;
 comment on function private.finish_photo_job() is
-'Trigger: whoever''s job is over is told; what was delivered is put into one file.';
+'Trigger: whoever''s job is over is told.';
 
 create trigger finish_photo_job after update on public.photo_jobs
 for each row when (old.finished_at is null and new.finished_at is not null and new.status <> 'cancelled')
@@ -453,7 +450,13 @@ begin
     update public.media as m set expires_at = now() + s.photo_input_kept
     from private.settings as s
     where m.id = any (media) and m.expires_at < now() + s.photo_input_kept - interval '1 day';
-    perform private.enqueue('send_photos', '{}');
+    -- Who finds others waiting is behind them in the queue: the workers are at it. A commit that notifies waits for all
+    -- others that do.
+    if not exists (
+        select from public.photo_job_items as q where q.status = 'queued' and q.job_id <> made.id
+    ) then
+        perform private.enqueue('send_photos', '{}');
+    end if;
     return made;
 end
 $$;

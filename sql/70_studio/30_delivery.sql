@@ -63,13 +63,13 @@ set search_path = ''
 as $$
     select j.id from public.photo_jobs as j
     where
-        j.finished_at < now() - interval '1 minute' and j.archive_path is null and j.succeeded_count > 0
+        j.finished_at is not null and j.archive_path is null and j.succeeded_count > 0
         and j.expires_at > now()
         and coalesce(j.archive_asked_at < now() - interval '30 minutes', true)
     order by j.archive_asked_at nulls first, j.finished_at
     limit max_rows
 $$;
-comment on function private.archives_to_build(integer) is 'Finished jobs whose ZIP file''s job was lost.';
+comment on function private.archives_to_build(integer) is 'Finished jobs that have no ZIP file yet, those finished longest ago first; one that was begun only after a while.';
 grant execute on function private.archives_to_build(integer) to avenue_worker;
 
 create function private.authorize_archive(job_id uuid, user_id uuid)

@@ -166,15 +166,9 @@ async def _check(services: Services, row: dict[str, Any]) -> None:
         await _take(services, attempt_id, row["owner_id"], status)
 
 
-@task("build_archive")
-async def build_archive(services: Services, job_id: str) -> None:
-    """Put a finished job's pictures into one file."""
-    await build(services, UUID(job_id))
-
-
 @task("build_archives", retry=False)
 async def build_archives(services: Services) -> None:
-    """Safety net: finished jobs whose file was not built."""
+    """Put the pictures of each finished job into one file."""
     for row in await services.db.rows("archives_to_build", BATCH):
         try:
             await build(services, row["job_id"])

@@ -43,7 +43,7 @@ async def _process(services: Services, media_id: UUID) -> None:
                 await services.db.call("media_failed", media_id, "missing")
             else:
                 picture = await services.pictures.decode(data, [BY_NAME[name] for name in row["sizes"]])
-                made = await _store(services, media_id, picture, row["bucket"], row["is_public"])
+                made = await store_copies(services, media_id, picture, row["bucket"], is_public=row["is_public"])
                 await services.db.call("media_ready", media_id, made)
         except (Refused, TooLarge) as error:
             word = error.word if isinstance(error, Refused) else "too_large"
@@ -63,7 +63,7 @@ async def publish_picture(services: Services, data: bytes, *, owner_id: UUID, pu
     picture = await services.pictures.decode(data, [BY_NAME[name] for name in row["sizes"]])
     media_id = uuid4()
     try:
-        made = await _store(services, media_id, picture, row["bucket"], row["is_public"])
+        made = await store_copies(services, media_id, picture, row["bucket"], is_public=row["is_public"])
         await services.db.call("publish_media", owner_id, purpose, media_id, made)
     except Exception:
         # Else the sweep finds them, in an hour.
@@ -77,7 +77,9 @@ async def erase_copies(services: Services, media_ids: Sequence[UUID]) -> None:
     await erase_files(services, "media_files_to_erase", list(media_ids), ERASE_BATCH)
 
 
-async def _store(services: Services, media_id: UUID, picture: Picture, bucket: str, is_public: bool) -> dict[str, Any]:
+async def store_copies(
+    services: Services, media_id: UUID, picture: Picture, bucket: str, *, is_public: bool
+) -> dict[str, Any]:
     """Upload the copies; what the row will say."""
     folder = f"{media_id}/{secrets.token_hex(16)}"
     copies: dict[str, dict[str, Any]] = {}
