@@ -141,14 +141,13 @@ begin
         if found.id::text <> lower(named) then
             perform private.fail('event_rejected', format('payment %s is %s, the event names %s', found.id, intent, named));
         end if;
-        -- Paid a second time: what is about the second charge waits until that is booked.
-        if charge <> found.charge_id and found.succeeded_at is not null then
-            perform private.fail('event_too_early', format('payment %s was paid by %s', found.id, found.charge_id));
-        end if;
     end if;
     if found.id is null and private.is_uuid(named) then
         select * into claimed from public.payments as p where p.id = named::uuid for no key update;
-        if claimed.provider_ref is not null then
+        if claimed.provider_ref = intent then
+            -- Noted by somebody else while this waited for the row.
+            found := claimed;
+        elsif claimed.provider_ref is not null then
             perform private.fail('event_rejected', format(
                 'payment %s is %s, the event is about %s', claimed.id, claimed.provider_ref, coalesce(intent, 'nothing')
             ));
@@ -164,6 +163,10 @@ begin
     end if;
     if found.id is null then
         perform private.fail('event_too_early', 'no such payment: ' || coalesce(named, intent, 'unnamed'));
+    end if;
+    -- Paid a second time: what is about the second charge waits until that is booked.
+    if found.provider_ref = intent and charge <> found.charge_id and found.succeeded_at is not null then
+        perform private.fail('event_too_early', format('payment %s was paid by %s', found.id, found.charge_id));
     end if;
     return found;
 end
@@ -366,7 +369,7 @@ begin
         select * into attempt from public.payments as p where p.id = named::uuid for no key update;
         if attempt.id is null then
             perform private.fail('event_too_early', 'no such payment: ' || named);
-        elsif not attempt.is_session or attempt.stripe_session_id is not null then
+        elsif not attempt.is_session or attempt.stripe_session_id <> object ->> 'id' then
             perform private.fail('event_rejected', format(
                 'payment %s is %s, the event is about session %s', attempt.id,
                 coalesce(attempt.stripe_session_id, attempt.provider_ref, 'not started'), object ->> 'id'
