@@ -56,7 +56,7 @@ JOB = """
 \\set n {which}
 begin;
 select
-    '{{' || array_to_string(p.photos, ',') || '}}' as photos, set_config('request.jwt.claims', p.claims, true) as claims,
+    p.photos::text as photos, set_config('request.jwt.claims', p.claims, true) as claims,
     set_config('role', 'authenticated', true) as role
 from bench.photos as p where p.n = :n \\gset
 select id from public.create_photo_job('brighter', ':photos');

@@ -79,17 +79,14 @@ Function = Literal[
     "payments_to_reconcile",
     "payouts_to_resume",
     "pending_media",
-<<<<<<< HEAD
     "photo_attempt",
     "photo_delivered",
     "photo_not_sent",
     "photo_sent",
     "photo_unknown",
     "photos_to_check",
-=======
     "picture_remade",
     "pictures_to_remake",
->>>>>>> media
     "prepare_digests",
     "prepare_onboarding",
     "process_webhook_event",
@@ -107,11 +104,8 @@ Function = Literal[
     "retry_refund",
     "set_payout_destination",
     "settle_batch",
-<<<<<<< HEAD
     "settle_photo",
-=======
     "show_remade",
->>>>>>> media
     "start_payment",
     "store_webhook_events",
     "stray_media_files",

@@ -171,7 +171,7 @@ select is(pg_temp.state(id), 'processing 0/0/0 0 unknown,queued', '62 nobody kno
 select is(pg_temp.balance(2), '7501/1000/0', '62 the hold stays');
 select is_empty('select from private.expire_photos(10)', '62 until the deadline');
 select is_empty('select from private.photos_to_check(10)', '62 its first moments are its sender''s');
-update private.photo_attempts set checked_at = now() - interval '1 minute' where ended_at is null;
+update private.photo_attempts set checked_at = now() - interval '3 minutes' where ended_at is null;
 select is((select count(*) from private.photos_to_check(10)), 1::bigint, '62 then it is asked about');
 select is((select count(*) from private.photos_to_check(10)), 0::bigint, '62 once a minute');
 select private.photo_sent(pg_temp.attempt(id, 1), 'ref') from t where n = 'b';
