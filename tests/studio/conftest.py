@@ -42,6 +42,12 @@ class Outside:
     status: int = 200
     deliveries: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
+    room: str = ""
+
+    @property
+    def workers_url(self) -> str:
+        """Where this test's webhooks go; what is still on its way for an earlier one goes elsewhere."""
+        return f"{self.url}/{self.room}"
 
     def attempt(self, *, photo: bytes | None = PHOTO, prompt: str = "square", hours: float = 1) -> Attempt:
         """One try at a photo that is there."""
@@ -70,7 +76,9 @@ def served() -> Iterator[Outside]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             status = outside.status
-            outside.deliveries.append((self.path, {name.lower(): value for name, value in self.headers.items()}, body))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            if self.path.startswith(f"/{outside.room}/"):
+                outside.deliveries.append((self.path, headers, body))
             self.answer(status, b"")
 
         def answer(self, status: int, body: bytes) -> None:
@@ -122,6 +130,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioProcess]
 @pytest.fixture
 def outside(served: Outside) -> Outside:
     served.files.clear()
+    served.room = uuid4().hex
     served.deliveries.clear()
     served.status = 200
     return served
@@ -140,7 +149,6 @@ class Desk:
     api_base: str
     workers_url: str
     secrets: tuple[str, ...] = (SECRET,)
-    seconds: float = 10
 
     def run(self, test: Callable[[HttpStudio], Awaitable[T]], **changes: Any) -> T:
         """The result of a test that gets a provider."""
@@ -150,7 +158,7 @@ class Desk:
                 "webhook_secrets": self.secrets,
                 "workers_url": self.workers_url,
                 "cost": Cost(40_000, 1_000),
-                "timeout": httpx.Timeout(self.seconds),
+                "timeout": httpx.Timeout(30),
                 **changes,
             }
             base, token, version = (options.pop(name, other) for name, other in (
@@ -167,7 +175,7 @@ class Desk:
 
 @pytest.fixture
 def desk(simulator: StudioControl, outside: Outside) -> Desk:
-    return Desk(simulator.base_url, outside.url)
+    return Desk(simulator.base_url, outside.workers_url)
 
 
 def attempt_in(path: str) -> UUID:

@@ -33,6 +33,8 @@ from workers.studio.protocol import (
 )
 
 LIMIT = 10_000_000
+# The first for a call that is never answered.
+BRIEF, LONG = httpx.Timeout(1), httpx.Timeout(30)
 
 
 async def ended(studio: HttpStudio, ref: str | None) -> Status:
@@ -112,18 +114,13 @@ def test_61_each_photo_has_its_own_prediction_and_a_flagged_one_spoils_no_other(
 def test_62_what_is_no_word_of_the_provider_is_no_failure(
     desk: Desk, outside: Outside, simulator: StudioControl, fault: dict[str, Any]
 ) -> None:
-    desk.seconds = 0.3
-
-    async def test(studio: HttpStudio) -> None:
-        begun = await studio.submit(outside.attempt())
-        simulator.fault("GET /v1/predictions/*", **{"times": 3, **fault})
-        with pytest.raises(StudioUnavailable) as unavailable:
-            await studio.get_status(begun.ref or "")
-        assert unavailable.value.retry_after == (7 if fault.get("status") == 429 else None)
-        simulator.clear_faults()
-        assert (await ended(studio, begun.ref)).state == "succeeded"
-
-    desk.run(test)
+    ref = desk.run(lambda studio: studio.submit(outside.attempt())).ref or ""
+    simulator.fault("GET /v1/predictions/*", **{"times": 3, **fault})
+    with pytest.raises(StudioUnavailable) as unavailable:
+        desk.run(lambda studio: studio.get_status(ref), timeout=BRIEF if fault["mode"] == "hang" else LONG)
+    assert unavailable.value.retry_after == (7 if fault.get("status") == 429 else None)
+    simulator.clear_faults()
+    assert desk.run(lambda studio: ended(studio, ref)).state == "succeeded"
 
 
 def test_62_a_hiccup_is_passed_over(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
@@ -270,25 +267,24 @@ def test_67_repeated_and_delayed_webhooks_say_the_same(desk: Desk, outside: Outs
 def test_68_a_create_call_without_an_answer_is_looked_for_not_repeated(
     desk: Desk, outside: Outside, simulator: StudioControl, mode: str, shows_webhook: bool
 ) -> None:
-    desk.seconds = 1
     simulator.config(shows_webhook=shows_webhook, page_size=2, knows_filter=shows_webhook)
-    attempt = outside.attempt()
+    simulator.plan(until_told=True, times=6)
+    attempt, begun = outside.attempt(), datetime.now(UTC)
 
-    async def test(studio: HttpStudio) -> None:
-        await studio.submit(outside.attempt())
-        simulator.fault("POST /v1/predictions", mode, status=502)
-        begun = datetime.now(UTC)
-        with pytest.raises(StudioUnknown):
-            await studio.submit(attempt)
-        assert len(simulator.predictions()) == 2
-        for _ in range(4):
+    async def others(studio: HttpStudio, count: int) -> None:
+        for _ in range(count):
             await studio.submit(outside.attempt())
-        found = await studio.find(attempt.id)
-        assert found is not None
-        assert found.ref == simulator.predictions()[1]["id"]
-        assert await studio.find(attempt.id, begun) == found
 
-    desk.run(test)
+    desk.run(lambda studio: others(studio, 1))
+    simulator.fault("POST /v1/predictions", mode, status=502)
+    with pytest.raises(StudioUnknown):
+        desk.run(lambda studio: studio.submit(attempt), timeout=BRIEF if mode == "hang_after" else LONG)
+    until(lambda: len(simulator.predictions()) == 2, "the prediction exists all the same")
+    desk.run(lambda studio: others(studio, 4))
+    found = desk.run(lambda studio: studio.find(attempt.id))
+    assert found is not None
+    assert found.ref == simulator.predictions()[1]["id"]
+    assert desk.run(lambda studio: studio.find(attempt.id, begun)) == found
 
 
 def test_68_the_webhook_of_such_a_call_is_adopted(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
@@ -311,18 +307,13 @@ def test_68_the_webhook_of_such_a_call_is_adopted(desk: Desk, outside: Outside, 
 def test_68_one_that_never_arrived_may_be_submitted_again(
     desk: Desk, outside: Outside, simulator: StudioControl, mode: str
 ) -> None:
-    desk.seconds = 1
     attempt = outside.attempt()
-
-    async def test(studio: HttpStudio) -> None:
-        simulator.fault("POST /v1/predictions", mode)
-        with pytest.raises(StudioUnknown):
-            await studio.submit(attempt)
-        assert await studio.find(attempt.id) is None
-        assert (await done(studio, attempt)).state == "succeeded"
-        assert len(simulator.predictions()) == 1
-
-    desk.run(test)
+    simulator.fault("POST /v1/predictions", mode)
+    with pytest.raises(StudioUnknown):
+        desk.run(lambda studio: studio.submit(attempt), timeout=BRIEF if mode == "hang" else LONG)
+    assert desk.run(lambda studio: studio.find(attempt.id)) is None
+    assert desk.run(lambda studio: done(studio, attempt)).state == "succeeded"
+    assert len(simulator.predictions()) == 1
 
 
 def test_68_nobody_can_say_when_the_list_does_not_tell(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
@@ -338,6 +329,10 @@ def test_68_nobody_can_say_when_the_list_does_not_tell(desk: Desk, outside: Outs
             await studio.find(attempt.id)
         # But it was made long after this one was submitted.
         assert await studio.find(outside.attempt().id, before) is None
+        # Nor is what is older than the attempt asked, whether the list leaves it out or not.
+        for knows_filter in (True, False):
+            simulator.config(knows_filter=knows_filter)
+            assert await studio.find(outside.attempt().id, datetime.now(UTC) + timedelta(hours=2)) is None
         for fault in ({"mode": "error", "status": 500}, {"mode": "error", "status": 404}, {"mode": "cut"}):
             simulator.fault("GET /v1/predictions", times=3, **fault)
             with pytest.raises(StudioUnavailable):
