@@ -1,4 +1,5 @@
-"""`make demo`: from nothing to a whole sale, narrated: sign-up, publish, buy, settle, refund, hold, release, pay out.
+"""`make demo`: from nothing to a whole sale, narrated: sign-up, publish, buy, settle, refund, hold, release, pay out;
+then a photo job.
 
 Everything goes through the doors a real product has: supabase-py for people, the simulator's card form and signed
 webhooks for the provider, the `avenue` command for operators. The database is only touched where no door exists: to
@@ -11,9 +12,11 @@ import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import httpx
@@ -25,11 +28,13 @@ from supabase import Client, create_client
 
 from stack import local
 from stack.cluster import REPO, StackError
+from stack.sample_pictures import room
 from stack.services import Services
 from stack.simulator.control import SimulatorControl
 
 console = Console(highlight=False, soft_wrap=True)
 PRODUCT_CENTS, ARTWORK_CENTS, REFUND_CENTS = 2000, 500_000, 500
+PACK = "a7e0e000-0000-4000-8000-000000002000"
 Row = dict[str, Any]
 
 
@@ -308,6 +313,71 @@ class Demo:
         say(f"transfers at the provider: {len(transfers)}")
         assert len(transfers) == 1, "exactly one transfer"
 
+    def studio(self) -> None:
+        """A pack, five photos of which one is lost, the file of the other four."""
+        step("bea buys credits and has five photos of her flat made brighter")
+        bea = self.bea
+        order = bea.client.rpc("checkout", {"items": [{"item_id": PACK}]}).execute().data
+        started = bea.function("POST", order["start_url"]).raise_for_status().json()
+        self.simulator.confirm(started["client_secret"])
+        self._credits_until(2400)
+        say(f"a pack of {dollars(order['total_cents'])}: 2,000 credits and 400 on top")
+        # The rest of the fifth photo.
+        bea.client.rpc("claim_trial").execute()
+        photos = []
+        for number in range(5):
+            path = f"{bea.id}/room-{number + 1}.jpg"
+            bea.client.storage.from_("uploads").upload(path, room(number), {"content-type": "image/jpeg"})
+            made = bea.client.rpc("create_media", {"path": path, "purpose": "photo_input"}).execute().data
+            photos.append(made["id"])
+        until("the photos to be looked at", lambda: self._ready(bea, photos), 60)
+        say("five photos uploaded, decoded in a child process, turned upright, without the place they were taken at")
+        # What can go wrong: between the job and its sending an operator deletes a file.
+        self.services.kill("jobs")
+        job = (
+            bea.client.rpc(
+                "create_photo_job",
+                {"prompt": "brighter, warmer", "media_ids": photos, "group_name": "Flat 3", "client_key": self.run},
+            )
+            .execute()
+            .data
+        )
+        say(f"the job costs {dollars(job['cost_cents'])}, held at once; then the second photo is lost in Storage")
+        lost = self.sql("select derivatives -> 'full' ->> 'path' from public.media where id = %s", photos[1])[0][0]
+        httpx.request(
+            "DELETE",
+            f"{self.services.url}/storage/v1/object/studio",
+            json={"prefixes": [lost]},
+            headers={"apikey": self.services.secret_key},
+        ).raise_for_status()
+        self.services.start(["jobs"])
+        jobs = bea.client.table("photo_jobs").select("*,photo_job_items(position,status,failure)").eq("id", job["id"])
+        done: Row = until(
+            "the job to end", lambda: next((row for row in jobs.execute().data if row["finished_at"]), None), 120
+        )
+        for photo in sorted(done["photo_job_items"], key=lambda row: row["position"]):
+            say(f"photo {photo['position']}: {photo['status']}{': ' + photo['failure'] if photo['failure'] else ''}")
+        counts = (done["status"], done["succeeded_count"], done["failed_count"], done["captured_cents"])
+        assert counts == ("completed", 4, 1, 2000), "four are spent, one is given back"
+        self._credits_until(2900 - 2000)
+        say(f"four captured, one returned: {dollars(done['captured_cents'])} spent, 9.00 of credits left")
+        path = f"/functions/v1/photo-jobs/{job['id']}/archive"
+        answer = until("the ZIP file", lambda: (got := bea.function("GET", path)).is_success and got.json(), 60)
+        with zipfile.ZipFile(BytesIO(httpx.get(answer["url"]).content)) as file:
+            assert file.testzip() is None, "a ZIP file that opens"
+            say(f"{answer['name']}, {answer['size_bytes']:,} bytes: {', '.join(file.namelist())}")
+            assert len(file.namelist()) == 4, "of the delivered photos"
+
+    def _credits_until(self, cents: int) -> None:
+        until(
+            f"{cents} credits",
+            lambda: self.bea.client.rpc("credit_balance").execute().data["available_cents"] == cents,
+        )
+
+    def _ready(self, person: Person, ids: list[str]) -> bool:
+        found = person.client.table("media").select("id").in_("id", ids).eq("status", "ready").execute().data
+        return len(found) == len(ids)
+
     def books(self) -> bool:
         """The books, the wallets, the verdict."""
         step("What happened to the money")
@@ -347,7 +417,8 @@ class Demo:
 
     def tell(self) -> bool:
         """All of it, in order; whether the books are right at the end."""
-        for chapter in (self.people, self.publish, self.race, self.pay, self.refund, self.week, self.payout):
+        chapters = (self.people, self.publish, self.race, self.pay, self.refund, self.week, self.payout, self.studio)
+        for chapter in chapters:
             chapter()
         return self.books()
 

@@ -7,8 +7,11 @@ addresses are <name>@example.com; `admin` is an admin.
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
+import httpx
 import psycopg
 from rich.console import Console
 from supabase import Client, create_client
@@ -16,7 +19,9 @@ from supabase_auth.errors import AuthApiError
 
 from stack import local
 from stack.cluster import StackError
+from stack.sample_pictures import room
 from stack.services import Services
+from stack.simulator.control import SimulatorControl
 
 PASSWORD = "avenue local"
 MEMBERS = {
@@ -48,6 +53,10 @@ POSTS = {
     "tomas": ["Working on a series of harbors #painting"],
     "lena": ["Looking for a singer #music"],
 }
+
+# As the studio's specification has it: 100.00 of credits, and a finished job of five photos.
+PACK = "a7e0e000-0000-4000-8000-000000005000"
+PROMPT, GROUP = "Modern living room with natural lighting", "Sample Project"
 
 Row = dict[str, Any]
 
@@ -112,7 +121,49 @@ def seed(services: Services) -> list[str]:
         _once(fan, "post_likes", {"post_id": first["id"]}, user_id=fan_id, post_id=first["id"])
     if not lena.table("purchases").select("item_id").eq("item_id", products[1]["id"]).execute().data:
         lena.rpc("checkout", {"items": [{"item_id": products[1]["id"]}]}).execute()
+    _photo_job(services, lena, lena_id)
     return list(people)
+
+
+def _until(what: str, condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise StackError(f"seed: waited {seconds:.0f} s for {what} (logs: make logs)")
+        time.sleep(0.1)
+    return value
+
+
+def _photo_job(services: Services, client: Client, member: str) -> None:
+    """Credits from two packs, and a job of five photos that is done."""
+    if client.table("photo_jobs").select("id").eq("user_id", member).execute().data:
+        return
+    if not client.table("credit_lots").select("id").execute().data:
+        order: Row = client.rpc("checkout", {"items": [{"item_id": PACK, "quantity": 2}]}).execute().data
+        session = client.auth.get_session()
+        assert session is not None
+        started = httpx.post(
+            order["start_url"], headers={"Authorization": f"Bearer {session.access_token}"}, timeout=30
+        )
+        SimulatorControl(services.simulator_url).confirm(started.raise_for_status().json()["client_secret"])
+    _until("the credits", lambda: client.table("credit_lots").select("id").execute().data)
+    photos = []
+    for number in range(5):
+        path = f"{member}/sample-{number + 1}.jpg"
+        upload = {"content-type": "image/jpeg", "upsert": "true"}
+        client.storage.from_("uploads").upload(path, room(number), upload)
+        photos.append(client.rpc("create_media", {"path": path, "purpose": "photo_input"}).execute().data["id"])
+    _until("the photos", lambda: _all(client, "media", "ready", photos))
+    job = client.rpc(
+        "create_photo_job",
+        {"prompt": PROMPT, "media_ids": photos, "group_name": GROUP, "client_key": "the seed's sample job"},
+    ).execute()
+    _until("the photo job", lambda: _all(client, "photo_jobs", "completed", [job.data["id"]]))
+
+
+def _all(client: Client, relation: str, status: str, ids: list[str]) -> bool:
+    found = client.table(relation).select("id").in_("id", ids).eq("status", status).execute().data
+    return len(found) == len(ids)
 
 
 def main() -> int:

@@ -18,4 +18,11 @@ def test_sample_data_is_there_once(services: Services, anon: Api) -> None:
     assert anon.select("posts", select="content,likes_count", order="content") == posts
     buyer = new_client(services)
     buyer.auth.sign_in_with_password({"email": "lena@example.com", "password": PASSWORD})
-    assert [row["status"] for row in buyer.table("orders").select("status").execute().data] == ["completed"]
+    assert [row["status"] for row in buyer.table("orders").select("status").execute().data] == ["completed"] * 2
+    # 130.00 for two packs of 50.00 each, less a job of five photos.
+    assert buyer.rpc("credit_balance").execute().data["available_cents"] == 13000 - 2500
+    (job,) = buyer.table("photo_jobs").select("*").execute().data
+    assert (job["status"], job["photo_count"], job["cost_cents"], job["group_name"]) == (
+        *("completed", 5, 2500),
+        "Sample Project",
+    )
