@@ -45,18 +45,23 @@ async def send_photos(services: Services) -> None:
         await _guarded(services, rows[0]["attempt_id"], _send(services, rows[0]))
 
 
-async def _guarded(services: Services, attempt_id: UUID, work: Coroutine[Any, Any, None]) -> None:
-    """One photo's trouble is not another's, and nobody looks after one that somebody else is looking after."""
+class Busy(Exception):
+    """Somebody else is just looking after this photo."""
+
+
+async def _guarded(services: Services, attempt_id: UUID, work: Coroutine[Any, Any, None]) -> bool:
+    """One photo's trouble is not another's; False when somebody else is looking after this one."""
     async with services.db.exclusive(f"photo:{attempt_id}") as mine:
         if not mine:
             work.close()
-            return
+            return False
         try:
             await work
         except PASSING as error:
             log.warning("photo not settled", attempt_id=str(attempt_id), error=repr(error))
         except BusinessError as error:
             log.error("photo not settled", attempt_id=str(attempt_id), error=repr(error))
+        return True
 
 
 async def _send(services: Services, row: dict[str, Any]) -> None:
@@ -146,8 +151,9 @@ async def check_photos(services: Services) -> None:
 async def check_photo(services: Services, attempt_id: str) -> None:
     """The provider told of an attempt: read how it stands."""
     for row in await services.db.rows("photo_attempt", UUID(attempt_id)):
-        if row["is_open"]:
-            await _guarded(services, row["attempt_id"], _check(services, row))
+        if row["is_open"] and not await _guarded(services, row["attempt_id"], _check(services, row)):
+            # The provider was faster than its own answer to us: what it told is looked at afterwards.
+            raise Busy(attempt_id)
 
 
 async def _check(services: Services, row: dict[str, Any]) -> None:
