@@ -430,8 +430,8 @@ comment on function private.begin_holds(uuid, uuid[], private.order_line[], uuid
 'are the buyer''s orders that go on holding; what the replaced ones among them hold of the same goes over.';
 
 create function private.place_order(
-    new_order uuid, buyer uuid, lines private.order_line[], provider public.payment_provider, shipping_address jsonb, notes text,
-    pay_by timestamptz default null
+    new_order uuid, buyer uuid, lines private.order_line[], provider public.payment_provider,
+    shipping_address jsonb, notes text, pay_by timestamptz default null
 ) returns jsonb
 language plpgsql
 set search_path = ''
