@@ -2,11 +2,13 @@
 
 import asyncio
 import hashlib
+import re
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -33,6 +35,8 @@ def vase() -> Image.Image:
     ImageDraw.Draw(image).ellipse([170, 300, 230, 360], fill=(190, 180, 165))
     return image
 
+
+REPO = Path(__file__).resolve().parents[2]
 
 FILES = {
     "/dull.png": pictures.saved(DULL, "PNG"),
@@ -189,6 +193,7 @@ def test_without_a_keyword_the_contrast_is_automatic(files: str) -> None:
         ("remove the background, warm light", {"white_background", "warmer"}),
         ("SQUARE\n\nbut  landscape", {"landscape"}),
         ("unsquare brightest blackened", {"auto"}),
+        ("square " * 20_000, {"square"}),
         ("x" * 100_000 + " no " * 20_000 + "square", {"auto"}),
     ],
 )
@@ -202,8 +207,19 @@ def test_every_edit_has_a_keyword() -> None:
         assert edits_of(word.replace("_", " ")) == (word,)
 
 
+def test_the_documented_keywords_are_read() -> None:
+    page = (REPO / "docs/studio-providers.md").read_text().partition("## The built-in studio")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in page.splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) == len(KEYWORDS)
+    for row, group in zip(rows, KEYWORDS, strict=True):
+        for keyword in re.findall("`([^`]+)`", row):
+            assert set(edits_of(keyword)) <= set(group), keyword
+    example, edits = re.findall(r'edits_of\("(.+)"\)  # (\(.+\))', page)[0]
+    assert str(edits_of(example)).replace("'", '"') == edits
+
+
 def test_the_same_attempt_gives_the_same_picture(files: str) -> None:
-    """Cases 62, 68: a process that died after submit() loses nothing."""
+    """A process that died after submit() loses nothing."""
     again = attempt(f"{files}/vase.jpg", "white background, warm, sharpen")
 
     async def test(studio: BuiltinStudio) -> bytes:
@@ -214,14 +230,14 @@ def test_the_same_attempt_gives_the_same_picture(files: str) -> None:
     assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
 
 
-def test_69_a_photo_that_is_not_there_or_no_picture_fails_for_good(files: str) -> None:
+def test_a_photo_that_is_not_there_or_no_picture_fails_for_good(files: str) -> None:
     gone = ("/nothing.jpg", "/status/403", "/status/410", "/page.html", "/cut.jpg")
     for url in (None, *(files + path for path in gone), "ftp://127.0.0.1/x", "no url"):
         (status,) = submitted(url, "square")
         assert (status.state, status.code, status.output) == ("failed", "unreadable_input", None), url
 
 
-def test_62_a_photo_nobody_could_fetch_right_now_is_no_failure(files: str) -> None:
+def test_a_photo_nobody_could_fetch_right_now_is_no_failure(files: str) -> None:
     for url in (f"{files}/status/500", f"{files}/status/429", f"{files}/status/302", "http://127.0.0.1:9/x"):
         with pytest.raises(StudioUnavailable):
             submitted(url, "square")

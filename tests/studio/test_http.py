@@ -1,4 +1,4 @@
-"""The HTTP provider against the simulator, over loopback and with real signatures; cases 61 to 69 of the design."""
+"""The HTTP provider against the simulator, over loopback and with real signatures: all that goes wrong out there."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_photo_goes_the_whole_way(desk: Desk, outside: Outside, simulator: Stu
     assert prediction["version"] == "avenue/simulator:1"
 
 
-def test_61_each_photo_has_its_own_prediction_and_a_flagged_one_spoils_no_other(
+def test_each_photo_has_its_own_prediction_and_a_flagged_one_spoils_no_other(
     desk: Desk, outside: Outside, simulator: StudioControl
 ) -> None:
     for result in ("succeeded", "flagged", "succeeded", "failed", "succeeded"):
@@ -111,7 +111,7 @@ def test_61_each_photo_has_its_own_prediction_and_a_flagged_one_spoils_no_other(
     ],
     ids=str,
 )
-def test_62_what_is_no_word_of_the_provider_is_no_failure(
+def test_what_is_no_word_of_the_provider_is_no_failure(
     desk: Desk, outside: Outside, simulator: StudioControl, fault: dict[str, Any]
 ) -> None:
     ref = desk.run(lambda studio: studio.submit(outside.attempt())).ref or ""
@@ -123,7 +123,7 @@ def test_62_what_is_no_word_of_the_provider_is_no_failure(
     assert desk.run(lambda studio: ended(studio, ref)).state == "succeeded"
 
 
-def test_62_a_hiccup_is_passed_over(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_a_hiccup_is_passed_over(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     async def test(studio: HttpStudio) -> None:
         begun = await studio.submit(outside.attempt())
         simulator.fault("GET /v1/predictions/*", "error", status=502)
@@ -133,7 +133,7 @@ def test_62_a_hiccup_is_passed_over(desk: Desk, outside: Outside, simulator: Stu
     desk.run(test)
 
 
-def test_62_a_state_nobody_knows_is_not_final(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_a_state_nobody_knows_is_not_final(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     simulator.plan(until_told=True)
 
     async def test(studio: HttpStudio) -> None:
@@ -144,7 +144,7 @@ def test_62_a_state_nobody_knows_is_not_final(desk: Desk, outside: Outside, simu
     desk.run(test)
 
 
-def test_62_a_prediction_the_provider_does_not_know_is_gone(
+def test_a_prediction_the_provider_does_not_know_is_gone(
     desk: Desk, outside: Outside, simulator: StudioControl
 ) -> None:
     async def test(studio: HttpStudio) -> Status:
@@ -156,7 +156,7 @@ def test_62_a_prediction_the_provider_does_not_know_is_gone(
     assert (status.state, status.code) == ("failed", "output_gone")
 
 
-def test_62_the_provider_stops_at_the_deadline(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_the_provider_stops_at_the_deadline(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     simulator.plan(until_told=True)
 
     async def test(studio: HttpStudio) -> Status:
@@ -170,15 +170,13 @@ def test_62_the_provider_stops_at_the_deadline(desk: Desk, outside: Outside, sim
     assert (status.state, status.code, status.cost_micros) == ("canceled", "canceled", 0)
 
 
-def test_62_what_is_too_late_is_not_submitted(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_what_is_too_late_is_not_submitted(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     status = desk.run(lambda studio: studio.submit(outside.attempt(hours=-1)))
     assert (status.state, status.code, status.ref) == ("canceled", "canceled", None)
     assert simulator.predictions() == []
 
 
-def test_65_a_success_after_the_deadline_is_told_as_it_is(
-    desk: Desk, outside: Outside, simulator: StudioControl
-) -> None:
+def test_a_success_after_the_deadline_is_told_as_it_is(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     simulator.plan(work_seconds=7200, ignores_deadline=True)
     attempt = outside.attempt(hours=1)
 
@@ -195,7 +193,7 @@ def test_65_a_success_after_the_deadline_is_told_as_it_is(
     desk.run(test)
 
 
-def test_66_a_lost_webhook_is_made_up_by_polling(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_a_lost_webhook_is_made_up_by_polling(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     simulator.plan(webhook="lost")
     status = desk.run(lambda studio: done(studio, outside.attempt()))
     assert status.state == "succeeded"
@@ -203,7 +201,7 @@ def test_66_a_lost_webhook_is_made_up_by_polling(desk: Desk, outside: Outside, s
     assert outside.deliveries == []
 
 
-def test_66_only_the_last_webhook_is_retried_and_for_a_minute(
+def test_only_the_last_webhook_is_retried_and_for_a_minute(
     desk: Desk, outside: Outside, simulator: StudioControl
 ) -> None:
     outside.status = 503
@@ -217,7 +215,7 @@ def test_66_only_the_last_webhook_is_retried_and_for_a_minute(
     assert len({headers["webhook-id"] for _, headers, _ in outside.deliveries}) == 2
 
 
-def test_66_an_hour_later_the_output_is_gone(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_an_hour_later_the_output_is_gone(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     async def test(studio: HttpStudio) -> None:
         status = await done(studio, outside.attempt())
         simulator.move_clock(3590)
@@ -232,7 +230,7 @@ def test_66_an_hour_later_the_output_is_gone(desk: Desk, outside: Outside, simul
     desk.run(test)
 
 
-def test_67_a_webhook_overtakes_the_create_call_and_names_its_attempt(
+def test_a_webhook_overtakes_the_create_call_and_names_its_attempt(
     desk: Desk, outside: Outside, simulator: StudioControl
 ) -> None:
     simulator.plan(early=True)
@@ -249,7 +247,7 @@ def test_67_a_webhook_overtakes_the_create_call_and_names_its_attempt(
     desk.run(test)
 
 
-def test_67_repeated_and_delayed_webhooks_say_the_same(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_repeated_and_delayed_webhooks_say_the_same(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     simulator.plan(webhook="twice", webhook_seconds=100)
 
     async def test(studio: HttpStudio) -> None:
@@ -264,7 +262,7 @@ def test_67_repeated_and_delayed_webhooks_say_the_same(desk: Desk, outside: Outs
 
 @pytest.mark.parametrize("mode", ["hang_after", "cut_after", "error_after"])
 @pytest.mark.parametrize("shows_webhook", [True, False])
-def test_68_a_create_call_without_an_answer_is_looked_for_not_repeated(
+def test_a_create_call_without_an_answer_is_looked_for_not_repeated(
     desk: Desk, outside: Outside, simulator: StudioControl, mode: str, shows_webhook: bool
 ) -> None:
     simulator.config(shows_webhook=shows_webhook, page_size=2, knows_filter=shows_webhook)
@@ -287,7 +285,7 @@ def test_68_a_create_call_without_an_answer_is_looked_for_not_repeated(
     assert desk.run(lambda studio: studio.find(attempt.id, begun)) == found
 
 
-def test_68_the_webhook_of_such_a_call_is_adopted(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_the_webhook_of_such_a_call_is_adopted(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     simulator.plan(until_told=True)
     simulator.fault("POST /v1/predictions", "cut_after")
     attempt = outside.attempt()
@@ -304,7 +302,7 @@ def test_68_the_webhook_of_such_a_call_is_adopted(desk: Desk, outside: Outside, 
 
 
 @pytest.mark.parametrize("mode", ["hang", "cut", "error"])
-def test_68_one_that_never_arrived_may_be_submitted_again(
+def test_one_that_never_arrived_may_be_submitted_again(
     desk: Desk, outside: Outside, simulator: StudioControl, mode: str
 ) -> None:
     attempt = outside.attempt()
@@ -316,7 +314,7 @@ def test_68_one_that_never_arrived_may_be_submitted_again(
     assert len(simulator.predictions()) == 1
 
 
-def test_68_nobody_can_say_when_the_list_does_not_tell(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
+def test_nobody_can_say_when_the_list_does_not_tell(desk: Desk, outside: Outside, simulator: StudioControl) -> None:
     simulator.config(shows_webhook=False)
 
     async def test(studio: HttpStudio) -> None:
@@ -379,7 +377,7 @@ def test_a_request_that_is_refused_for_its_input_is_final(
         assert (status.state, status.code, status.ref, status.cost_micros) == ("failed", code, None, 0)
 
 
-def test_69_a_photo_nobody_can_read_or_whose_url_expired_fails_for_good(
+def test_a_photo_nobody_can_read_or_whose_url_expired_fails_for_good(
     desk: Desk, outside: Outside, simulator: StudioControl
 ) -> None:
     async def test(studio: HttpStudio) -> None:
@@ -580,6 +578,28 @@ def test_a_signed_body_that_is_no_prediction_is_refused(desk: Desk) -> None:
             }
             with pytest.raises(InvalidDelivery):
                 studio.verify_delivery(headers, body)
+
+    desk.run(test)
+
+
+def test_what_a_provider_says_can_be_stored(desk: Desk) -> None:
+    said: list[tuple[dict[str, Any], str | None]] = [
+        ({"status": "failed", "error": "no\0 memory" + "x" * 10_000}, "provider_failed"),
+        ({"status": "succeeded", "output": "https://example.com/\0x.png"}, "provider_failed"),
+        ({"status": "succeeded", "output": "https://example.com/" + "x" * 10_000}, "provider_failed"),
+        ({"status": "succeeded", "output": ["https://example.com/x.png"]}, None),
+    ]
+    stamp = int(time.time())
+
+    async def test(studio: HttpStudio) -> None:
+        for given, code in said:
+            body = json.dumps({"id": "x", **given}).encode()
+            mark = sign([SECRET], "msg_1", stamp, body)
+            headers = {"webhook-id": "msg_1", "webhook-timestamp": str(stamp), "webhook-signature": mark}
+            status = studio.verify_delivery(headers, body).status
+            assert status.code == code
+            assert "\0" not in f"{status.detail}{status.output_url}"
+            assert len(status.detail or "") <= 500
 
     desk.run(test)
 

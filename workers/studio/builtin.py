@@ -54,6 +54,8 @@ KEYWORDS: tuple[dict[Edit, str], ...] = (
 )
 # "no sharpening", "do not make it darker", "without a white background"
 _NEGATED = re.compile(r"(?:\b(?:no|not|never|without|don't|less)(?: \w+){0,2} )$")
+# So far back it is looked for.
+_NEGATION_CHARACTERS = 60
 _READ = tuple(
     re.compile("|".join(rf"(?P<{word}>(?<![\w-])(?:{pattern})(?:ing|ed)?(?![\w-]))" for word, pattern in group.items()))
     for group in KEYWORDS
@@ -65,9 +67,13 @@ def edits_of(prompt: str) -> tuple[Edit, ...]:
     text = " ".join(prompt.lower().replace("’", "'").split())
     found: list[Edit] = []
     for group in _READ:
-        named = [each for each in group.finditer(text) if not _NEGATED.search(text[: each.start()])]
+        named = [each for each in group.finditer(text) if not _is_negated(text, each.start())]
         found += [word for word in get_args(Edit) if named and word == named[-1].lastgroup]
     return tuple(found) or ("auto",)
+
+
+def _is_negated(text: str, start: int) -> bool:
+    return bool(_NEGATED.search(text, max(0, start - _NEGATION_CHARACTERS), start))
 
 
 class BuiltinStudio:

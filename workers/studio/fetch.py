@@ -39,7 +39,7 @@ async def fetch(
             status = answer.status_code
             if status in gone if gone is not None else 400 <= status < 500 and status not in PASSING:
                 raise Gone(f"HTTP {status}")
-            if status != 200 or "content-encoding" in answer.headers:
+            if status != 200 or answer.headers.get("content-encoding", "identity") != "identity":
                 raise StudioUnavailable(f"HTTP {status} for a file")
             parts: list[bytes] = []
             size = 0

@@ -44,7 +44,7 @@ TIMEOUT = httpx.Timeout(20, connect=5)
 TOTAL_SECONDS = 60
 # Before a call that changes nothing is repeated.
 PAUSES = (0.2, 1.0)
-DETAIL_CHARACTERS = 500
+DETAIL_CHARACTERS, URL_CHARACTERS = 500, 2000
 ANSWER_BYTES = 5 * 1024 * 1024
 # The provider refuses other spans.
 SHORTEST_SECONDS, LONGEST_SECONDS = 5, 24 * 3600
@@ -359,15 +359,22 @@ def _check_all_told(unclear: int) -> None:
 def _url(output: Any) -> str | None:
     """The one file of an output: models answer with a URL or with a list of them."""
     first = output[0] if isinstance(output, list) and output else output
-    return first if isinstance(first, str) and first.startswith(("https://", "http://")) else None
+    if not isinstance(first, str) or not first.startswith(("https://", "http://")):
+        return None
+    return first if len(first) <= URL_CHARACTERS and first.isascii() and first.isprintable() else None
 
 
 def _text(error: Any) -> str:
-    return (error if isinstance(error, str) else "" if error is None else json.dumps(error))[:DETAIL_CHARACTERS]
+    return _storable(error if isinstance(error, str) else "" if error is None else json.dumps(error))
 
 
 def _words(answer: httpx.Response) -> str:
-    return f"HTTP {answer.status_code}: {answer.text[:DETAIL_CHARACTERS]}"
+    return _storable(f"HTTP {answer.status_code}: {answer.text}")
+
+
+def _storable(text: str) -> str:
+    # PostgreSQL stores everything but NUL.
+    return text[:DETAIL_CHARACTERS].replace("\0", "\ufffd")
 
 
 def _first(error: ValidationError) -> str:
