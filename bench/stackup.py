@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bench import community, likes, listing, money, population, pre_request, studio, webhook
+from bench import community, likes, listing, money, pictures, population, pre_request, studio, webhook
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster
@@ -131,6 +131,9 @@ class Benchmarks:
             "photo_settle": lambda: photos().photo_settle(),
             "webhook": lambda: webhook.measure(self.services),
             "pre_request": lambda: pre_request.measure(self.services),
+            "media": lambda: pictures.measure(self.services, self.admin_url),
+            "media_memory": pictures.memory,
+            "media_memory_others": pictures.memory_of_others,
             "rls_listing": lambda: listing.measure(self.services, self.admin_url),
             "hot_likes_16": lambda: self.likes.measure(16, ">= 4"),
             "hot_likes_1": lambda: self.likes.measure(1, ">= 0.9"),

@@ -1,5 +1,5 @@
-"""The requests printed in docs/community, docs/shop and docs/studio are sent, in their order, to a database of their
-page's own.
+"""The requests printed in docs/community, docs/shop, docs/studio and docs/pictures.md are sent, in their order, to a
+database of their page's own.
 
 A block ```http as=ana is a request by ana; whoever speaks on a page is signed up before it begins, and {{ana}} is her
 id (as=anon is nobody, as=admin an admin). The ```json block right after it says the status and the body: objects may
@@ -7,10 +7,9 @@ have more keys, arrays may not have more elements, "{{name}}" is remembered when
 is anything. Without it any success will do. With `until` the request is repeated for as long as the answer is another
 one, up to half a minute: what a worker does is waited for.
 
-A body `< photo.jpg` is a file: here a picture of ours.
-
 {{provider}} is the payment provider's address, {{site}} the application's. A block ```sql is run as postgres, a block
-```sh holds `.venv/bin/avenue …` commands: what an operator types.
+```sh holds `.venv/bin/avenue …` commands: what an operator types. A body that begins with @ is a file, as curl has it:
+a photograph.
 """
 
 from __future__ import annotations
@@ -38,13 +37,15 @@ from tests.harness.server import Database
 from tests.harness.waiting import until
 from tests.media import pictures
 
-PAGES = sorted(page for room in ("community", "shop", "studio") for page in (REPO / "docs" / room).glob("*.md"))
+PAGES = [
+    *sorted(page for room in ("community", "shop", "studio") for page in (REPO / "docs" / room).glob("*.md")),
+    REPO / "docs" / "pictures.md",
+]
 BLOCK = re.compile(
     r"^```(?:http as=(?P<speaker>\S+)(?P<until> until)?|(?P<operator>sql|sh))\n(?P<text>.*?)^```\n"
     r"(?:\s*```json (?P<status>\d+)\n(?P<body>.*?)^```\n)?",
     re.DOTALL | re.MULTILINE,
 )
-PHOTO = pictures.saved(pictures.photo(1), "JPEG")
 NAME = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -73,6 +74,12 @@ def steps(page: str) -> list[Step]:
         )
         for m in BLOCK.finditer(page)
     ]
+
+
+def photograph() -> bytes:
+    """As a phone makes it: lying on its side, and with the place it was taken at."""
+    photo = pictures.photo(1)
+    return pictures.saved(pictures.laid(6, photo), "JPEG", exif=pictures.exif(6))
 
 
 class Reader:
@@ -149,7 +156,7 @@ class Reader:
             method,
             quote(target, safe="/?&=:,.*()!{}<>@$'\"%+;-_~"),
             headers={"content-type": "application/json", **dict(line.split(": ", 1) for line in headers)},
-            content=PHOTO if body.strip() == "< photo.jpg" else body.strip().encode() or None,
+            content=photograph() if body.startswith("@") else body.strip().encode() or None,
         )
         said = f"{method} {target} by {step.speaker}: {answer.status_code} {answer.text}"
         if step.status is None:

@@ -13,6 +13,7 @@ from tests.community.world import Community
 from tests.harness.market import Simulator, buy, drain, publish_product, start, wait_for_order
 from tests.harness.people import Person, SignUp, lift_limits
 from tests.harness.server import Database
+from tests.media import pictures
 
 # Nothing else contains it, neither as text nor as a part of an id.
 WORD = "zqleaver"
@@ -125,6 +126,11 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     person.client.storage.from_("avatars").upload(
         f"{person.id}/{WORD}.png", WORD.encode(), {"content-type": "image/png"}
     )
+    private = f"{person.id}/{WORD}.jpg"
+    person.client.storage.from_("uploads").upload(
+        private, pictures.saved(pictures.quarters(), "PNG"), {"content-type": "image/png"}
+    )
+    assert person.api.rpc("create_media", path=private, purpose="photo_input").status_code == 200
     drain(database, simulator)
 
 

