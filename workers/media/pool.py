@@ -226,6 +226,10 @@ class Pool:
         child = await self._free.get()
         kept = False
         try:
+            # A child that died while it was idle is not the next picture's doing: one turn of the loop finds that its
+            # pipe is closed, the next one reads it.
+            for _ in range(2):
+                await asyncio.sleep(0)
             if child is None or not child.alive:
                 child = await self._replace(child)
             self._working.add(child)

@@ -155,8 +155,7 @@ class HttpStudio:
             code: Code = "refused" if _REFUSED.search(answer.text) else "provider_failed"
             return Status("failed", None, code=code, detail=_words(answer), cost_micros=0)
         if 400 <= status < 500 and status != 408:
-            # 429, and what is wrong with our account or settings: 401, 402, 403, 404, a wrong version. No photo's
-            # fault.
+            # Too many, or what is wrong with our account or settings, such as the version: no photo's fault.
             raise StudioUnavailable(f"not created: {_words(answer)}", _retry_after(answer))
         if not 200 <= status < 300:
             raise StudioUnknown(_words(answer))
