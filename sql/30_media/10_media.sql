@@ -295,7 +295,7 @@ begin
         inner join pg_catalog.pg_attribute as a on a.attrelid = k.conrelid and k.conkey = array[a.attnum]
         where
             k.contype = 'f' and k.confrelid = 'public.media'::regclass
-            and k.connamespace = 'public'::regnamespace and k.confdeltype <> 'c'
+            and k.connamespace = 'public'::regnamespace
     loop
         return query execute format('select t.%I from %s as t where t.%1$I = any ($1)', place.name, place.relation)
         using ids;
@@ -303,7 +303,7 @@ begin
 end
 $$;
 comment on function private.used_media(uuid[]) is
-'Those of these pictures that something refers to: any foreign key in public, but one that goes with the picture.';
+'Those of these pictures that something refers to: by any foreign key in public.';
 
 create function private.release_media() returns trigger
 language plpgsql
@@ -411,7 +411,9 @@ begin
         when 'banner' then exists (select from public.profiles as p where p.banner_media_id = shows_media.id)
         when 'article' then exists (select from public.articles as a where a.thumbnail_media_id = shows_media.id)
         when 'artwork' then exists (select from public.catalog_items as c where c.image_media_id = shows_media.id)
-        when 'product' then exists (select from public.catalog_items as c where c.image_media_id = shows_media.id)
+        when 'product' then
+            exists (select from public.catalog_items as c where c.image_media_id = shows_media.id)
+            or exists (select from public.product_pictures as p where p.media_id = shows_media.id)
         else false
     end;
 end
@@ -492,8 +494,8 @@ end
 $$;
 comment on function public.create_media(text, text) is
 'Makes a picture of the caller''s own upload, <own id>/… in the bucket uploads, for a purpose: avatar, banner, '
-'artwork, product, article or photo_input. The row is pending until the workers have looked. The same upload again answers the '
-'same row. Errors: upload_not_found, unknown_purpose, upload_taken, too_many_pictures.';
+'artwork, product, article or photo_input. The row is pending until the workers have looked. The same upload '
+'again answers the same row. Errors: upload_not_found, unknown_purpose, upload_taken, too_many_pictures.';
 grant execute on function public.create_media(text, text) to authenticated;
 
 create function public.delete_media(media_id uuid) returns void

@@ -12,7 +12,8 @@ comment on table private.remade_pictures is
 'Stored objects of public buckets that were made again, or gave no picture, in the version they have since.';
 comment on column private.remade_pictures.object_id is 'The stored object.';
 comment on column private.remade_pictures.version is 'Its version then; with another one it is looked at again.';
-comment on column private.remade_pictures.failure is 'Why it is as it was uploaded: see media_failure. Null: it is not.';
+comment on column private.remade_pictures.failure is
+'Why it is as it was uploaded: see media_failure. Null: it is not.';
 alter table private.remade_pictures enable row level security;
 
 create function private.pictures_to_remake(after_bucket text, after_path text, max_rows integer)
@@ -98,7 +99,8 @@ comment on function private.purposes_of_address(uuid, text) is
 'What shows a stored object by its address, a path of the project, and could refer to a picture instead.';
 grant execute on function private.purposes_of_address(uuid, text) to avenue_worker;
 
-create function private.show_remade(owner uuid, address text, purpose text, media_id uuid, picture jsonb) returns integer
+create function private.show_remade(owner uuid, address text, purpose text, media_id uuid, picture jsonb)
+returns integer
 language plpgsql
 security definer
 set search_path = ''
@@ -138,3 +140,7 @@ comment on function private.show_remade(uuid, text, text, uuid, jsonb) is
 'What shows a stored object by its address, a path of the project, refers to this picture of it from now on; how many '
 'rows.';
 grant execute on function private.show_remade(uuid, text, text, uuid, jsonb) to avenue_worker;
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('remade_pictures', 'private.remade_pictures',
+    null, '{object_id, version, failure}', 'names stored files, which are erased');

@@ -80,6 +80,7 @@ EXPECTED = {
     "catalog_items": Rules(SHOP_WINDOW),
     "catalog_options": Rules(SHOP_WINDOW, update=_OPTION, insert=f"{_OPTION} item_id is_exclusive", delete="owner"),
     "products": Rules(SHOP_WINDOW, update=_PRODUCT, insert=f"{_PRODUCT} product_type", delete="owner"),
+    "product_pictures": Rules(SHOP_WINDOW, update="position", insert="product_id media_id position", delete="owner"),
     "product_approvals": Rules("owner admin"),
     "product_files": Rules(
         BOTH_SIDES, update="name position", insert="product_id artwork_id path name position", delete="owner"
@@ -162,11 +163,12 @@ ROWS = {
     "profile_counts": "user_id = %(me)s and kind = 'product'",
     "catalog_items": "seller_id = %(me)s and kind = 'product' and purchases_count = 1",
     "products": "id in (select id from public.catalog_items where seller_id = %(me)s and purchases_count = 1)",
+    "product_pictures": "product_id in (select id from public.products where seller_id = %(me)s)",
     "product_approvals": "product_id in (select id from public.products where seller_id = %(me)s)",
     "product_files": "product_id in (select product_id from public.product_approvals) and path like %(me)s || '/%%'",
     "artworks": "seller_id = %(me)s and status = 'published'",
     "catalog_options": "item_id in (select id from public.products where seller_id = %(me)s)",
-    "media": "owner_id = %(me)s",
+    "media": "owner_id = %(me)s and purpose = 'photo_input'",
     "order_items": "buyer_id = %(me)s",
     "payables": "buyer_id = %(me)s",
     "purchases": "owner_id = %(me)s",
@@ -232,7 +234,7 @@ INSERTS: dict[str, dict[str, Any]] = {
     "favorites": {"item_id": "{artwork}"},
 }
 # Inserted into something that is somebody's: tests of their own.
-INSERTED_INTO = {"catalog_options", "product_files", "messages"}
+INSERTED_INTO = {"catalog_options", "product_files", "product_pictures", "messages"}
 # Members insert all of these but what is for some of them.
 INSERTERS = {"articles": {"admin"}}
 

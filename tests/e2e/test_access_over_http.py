@@ -209,6 +209,13 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
         database.run(
             "insert into public.media (owner_id, purpose, bucket) values (%s, 'photo_input', 'studio')", person.id
         )
+        database.run(
+            "with made as (insert into public.media (owner_id, purpose, bucket) "
+            "values (%s, 'product', 'pictures') returning id, owner_id) "
+            "insert into public.product_pictures (product_id, media_id) select p.id, m.id from made as m "
+            "join public.products as p on p.seller_id = m.owner_id and p.title = 'Unsold'",
+            person.id,
+        )
     with database.connect() as connection:
         around = {name: sign_up(username=name) for name in ("the-guest", "nuisance")}
         known = people | {"guest": around["the-guest"], "nuisance": around["nuisance"]}

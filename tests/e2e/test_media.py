@@ -84,7 +84,7 @@ def opened(url: str) -> Image.Image:
 # -- the cases --------------------------------------------------------------------------------------------------------
 
 
-def test_30_an_original_carries_its_makers_home_and_no_copy_does(
+def test_case_30_an_original_carries_its_makers_home_and_no_copy_does(
     artist: Person, stranger: Person, anon: Api, services: Services, database: Database
 ) -> None:
     path = upload(artist, photo(30))
@@ -108,7 +108,7 @@ def test_30_an_original_carries_its_makers_home_and_no_copy_does(
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
-def test_31_a_picture_comes_out_upright_however_it_was_turned(artist: Person, turn: int) -> None:
+def test_case_31_a_picture_comes_out_upright_however_it_was_turned(artist: Person, turn: int) -> None:
     lying = ImageOps.exif_transpose(pictures.quarters()) if turn == 1 else pictures.laid(turn)
     made = picture(artist, pictures.saved(lying, "JPEG", exif=pictures.exif(turn), quality=95, subsampling=0))
     assert (made["width"], made["height"]) == (pictures.WIDTH, pictures.HEIGHT)
@@ -128,7 +128,7 @@ def test_31_a_picture_comes_out_upright_however_it_was_turned(artist: Person, tu
     ],
     ids=["cut", "damaged", "another-format", "pretends-to-be-huge"],
 )
-def test_32_a_file_that_gives_no_picture_is_answered_and_the_worker_lives_on(
+def test_case_32_a_file_that_gives_no_picture_is_answered_and_the_worker_lives_on(
     artist: Person, data: bytes, failure: str
 ) -> None:
     path = upload(artist, data)
@@ -141,7 +141,7 @@ def test_32_a_file_that_gives_no_picture_is_answered_and_the_worker_lives_on(
     assert picture(artist, photo(33))["status"] == "ready"
 
 
-def test_33_the_same_picture_is_recognised_whatever_was_done_to_its_file(artist: Person, stranger: Person) -> None:
+def test_case_33_the_same_picture_is_recognised_whatever_was_done_to_its_file(artist: Person, stranger: Person) -> None:
     original = pictures.photo(77)
     mine = picture(artist, pictures.saved(original, "JPEG"))["id"]
     turned = pictures.saved(pictures.laid(6, original), "JPEG", exif=pictures.exif(6), quality=60)

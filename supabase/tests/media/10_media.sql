@@ -133,6 +133,31 @@ select ok((select expires_at > now() + interval '29 days' from public.media, p w
     'what nothing shows any more goes after a while');
 select is((select image_media_id from public.catalog_items, w where id = waiting), null, 'nor does the registry show it');
 
+-- a product's gallery
+create temporary table g as select pg_temp.product(1, 500) as shown, pg_temp.product(2, 500) as theirs,
+    pg_temp.picture(1, 'product') as first, pg_temp.picture(1, 'product') as second, pg_temp.picture(2, 'product') as other;
+grant select on g to public;
+select pg_temp.be(pg_temp.id(1));
+select is(pg_temp.code_of(format('insert into public.product_pictures (product_id, media_id) values (%L, %L)', product, id)),
+    code, why)
+from g, lateral (values
+    (shown, first, null, 'a product has further pictures'),
+    (shown, second, null, 'and more of them'),
+    (shown, first, '23505', 'each once'),
+    (shown, other, 'media_not_found', 'not somebody else''s'),
+    (shown, (select work from p), 'media_not_found', 'nor one made for something else'),
+    (theirs, first, '42501', 'nor for somebody else''s product')
+) as t (product, id, code, why);
+select is(pg_temp.code_of(format('select public.delete_media(%L)', first)), 'media_in_use', 'they are shown') from g;
+delete from public.product_pictures where media_id = (select second from g);
+select pg_temp.be(null, 'anon');
+select results_eq('select m.id from public.product_pictures as p join public.media as m on m.id = p.media_id',
+    'select first from g', 'who sees the product sees them');
+reset role;
+select ok((select expires_at is not null from public.media, g where id = second), 'what was taken out goes after a while');
+select ok((select expires_at is null from public.media, g where id = first), 'what is shown is kept');
+delete from public.media where id in (select first from g union all select second from g union all select other from g);
+
 -- a picture that turns out to be none
 create temporary table f as select pg_temp.picture(1, 'artwork', false) as id;
 grant select on f to public;
