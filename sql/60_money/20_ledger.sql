@@ -35,7 +35,8 @@ comment on column ledger.accounts.owner_id is
 'The user, or the all-zero uuid for the platform. No foreign key: books outlive accounts.';
 comment on column ledger.accounts.code is
 'User: pending, available, debt (negative: owed to us); credits (can be spent on photo jobs), credits_held (for jobs '
-'under way), credits_debt (negative: taken back after they were spent). Platform: clearing:<provider> (money at the provider, '
+'under way), credits_debt (negative: taken back after they were spent). Platform: clearing:<provider> (money at the '
+'provider, '
 'negative), fees:<provider>, revenue, tax_payable, payouts_in_transit, refunds_payable (taken but not deliverable), '
 'promotions, bank (what the platform paid or received outside the providers; positive: paid).';
 

@@ -36,7 +36,8 @@ comment on column private.credit_balances.available_cents is 'Not spent, not hel
 comment on column private.credit_balances.held_cents is 'For jobs under way, cents.';
 comment on column private.credit_balances.debt_cents is
 'Taken back after they were spent, cents: no new jobs until the next purchase has repaid it.';
-comment on column private.credit_balances.low_noted_at is 'When their owner was told that they are few; null: not since.';
+comment on column private.credit_balances.low_noted_at is
+'When their owner was told that they are few; null: not since.';
 alter table private.credit_balances enable row level security;
 
 create table public.credit_lots (
@@ -485,6 +486,8 @@ create table public.credit_packs (
     bonus_cents bigint not null default 0,
     valid_days integer,
     is_active boolean not null default true,
+    is_hidden boolean not null default false,
+    hidden_reason text,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint credit_packs_pkey primary key (id),
@@ -493,9 +496,7 @@ create table public.credit_packs (
     constraint credit_packs_id_fkey foreign key (id) references public.catalog_items (id) deferrable initially deferred,
     constraint credit_packs_seller_check check (private.is_platform(seller_id)),
     constraint credit_packs_title_check check (char_length(title) between 1 and 100),
-    constraint credit_packs_price_check check (
-        price_cents between private.lowest_price_cents() and private.highest_amount_cents()
-    ),
+    constraint credit_packs_price_check check (private.is_price(price_cents) and price_cents > 0),
     constraint credit_packs_bonus_check check (bonus_cents between 0 and private.highest_amount_cents()),
     constraint credit_packs_valid_days_check check (valid_days between 1 and 3650)
 );
@@ -503,15 +504,13 @@ create table public.credit_packs (
 create index credit_packs_seller_id_idx on public.credit_packs (seller_id);
 
 comment on constraint credit_packs_title_check on public.credit_packs is
-'invalid_pack: A pack has a title of 1 to 100 characters.';
+'invalid_title: A pack has a title of 1 to 100 characters.';
 comment on constraint credit_packs_price_check on public.credit_packs is
 'invalid_price: A pack costs from 50 to 99999999 cents.';
 comment on constraint credit_packs_bonus_check on public.credit_packs is
-'invalid_pack: A bonus is from 0 to 99999999 cents.';
+'invalid_price: A bonus is from 0 to 99999999 cents.';
 comment on constraint credit_packs_valid_days_check on public.credit_packs is
-'invalid_pack: Credits are valid for 1 to 3,650 days, or without end.';
-comment on constraint credit_packs_seller_check on public.credit_packs is
-'invalid_pack: Packs are sold by the platform only.';
+'invalid_price: Credits are valid for 1 to 3,650 days, or without end.';
 
 comment on table public.credit_packs is
 'Packs of credits, bought with checkout() like any item. Everybody reads those on sale; admins write. What was bought '
@@ -522,6 +521,8 @@ comment on column public.credit_packs.price_cents is 'Price, cents, and as many 
 comment on column public.credit_packs.bonus_cents is 'Credits on top, cents: not given back as money.';
 comment on column public.credit_packs.valid_days is 'How many days its credits can be used; null: without end.';
 comment on column public.credit_packs.is_active is 'Whether it is on sale.';
+comment on column public.credit_packs.is_hidden is 'Taken off sale by hide_content() only.';
+comment on column public.credit_packs.hidden_reason is 'Why.';
 
 create function private.catalog_entry(pack public.credit_packs) returns private.catalog_entry
 language sql
@@ -530,7 +531,7 @@ set search_path = ''
 as $$
     select row(
         'credit_pack', pack.seller_id, pack.title, pack.id::text, null, pack.price_cents, null, 'USD', null,
-        '{}'::text [], null, false, true, pack.is_active, null, null, false
+        '{}'::text [], null, false, not pack.is_hidden, pack.is_active, null, null, false
     )::private.catalog_entry
 $$;
 comment on function private.catalog_entry(public.credit_packs) is 'A pack''s registry row.';
@@ -639,10 +640,17 @@ comment on function private.credit_pack_restore(uuid[]) is 'Hook restore: the re
 
 -- What members ask.
 
-create function public.credit_balance(
-    out available_cents bigint, out held_cents bigint, out debt_cents bigint, out next_expiry timestamptz,
-    out expiring_cents bigint
-)
+create type public.credit_totals as (
+    available_cents bigint,
+    held_cents bigint,
+    debt_cents bigint,
+    next_expiry timestamptz,
+    expiring_cents bigint
+);
+comment on type public.credit_totals is
+'Somebody''s credits, cents: what can be spent, what is held for jobs, what is owed; when the next ones end and how many.';
+
+create function public.credit_balance() returns public.credit_totals
 language plpgsql
 stable
 security definer
@@ -650,22 +658,23 @@ set search_path = ''
 as $$
 declare
     member uuid := private.require_member();
+    found public.credit_totals;
 begin
-    select coalesce(sum(l.remaining_cents), 0), min(l.expires_at) into available_cents, next_expiry
+    select coalesce(sum(l.remaining_cents), 0), min(l.expires_at) into found.available_cents, found.next_expiry
     from public.credit_lots as l
     where l.user_id = member and l.remaining_cents > 0 and coalesce(l.expires_at > now(), true);
-    expiring_cents := coalesce((
+    found.expiring_cents := coalesce((
         select sum(l.remaining_cents) from public.credit_lots as l
-        where l.user_id = member and l.expires_at = next_expiry
+        where l.user_id = member and l.expires_at = found.next_expiry
     ), 0);
-    select coalesce(max(b.held_cents), 0), coalesce(max(b.debt_cents), 0) into held_cents, debt_cents
+    select coalesce(max(b.held_cents), 0), coalesce(max(b.debt_cents), 0) into found.held_cents, found.debt_cents
     from private.credit_balances as b
     where b.user_id = member;
+    return found;
 end
 $$;
 comment on function public.credit_balance() is
-'The caller''s credits, cents: what can be spent, what is held for jobs, what is owed; when the next ones end and how '
-'many.';
+'The caller''s credits.';
 grant execute on function public.credit_balance() to authenticated;
 
 create function public.credit_statement(before_journal bigint default null, max_rows integer default 50)
@@ -949,7 +958,8 @@ insert into private.kinds (
     kind, relation, owner_column, page, hooks, is_browsable, is_repeatable, proceeds, commission
 ) values
 ('credit_pack', 'public.credit_packs', 'seller_id', '/studio/credits',
-    '{check_option,check_line,units,payees,grant,revoke,restore,complete}', false, true, 'credits', 'none');
+    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete}',
+    false, true, 'credits', 'none');
 
 insert into public.credit_packs (id, title, price_cents, bonus_cents) values
 ('a7e0e000-0000-4000-8000-000000001000', '1,000 credits', 1000, 0),
@@ -969,10 +979,10 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('credit_balances', 'private.credit_balances', 't.user_id = $1', '{}', null),
 ('credit_lots', 'public.credit_lots', 't.user_id = $1', '{user_id}', 'the books: who paid whom for what'),
+('credit_packs', 'public.credit_packs', null, '{seller_id, title, hidden_reason}', 'what the platform offers: nobody''s'),
 ('trials', 'private.trials', null, '{person_hash}', 'keyed hashes that name no account: one trial for a person');
 
 insert into private.error_codes (code, sqlstate, message, description) values
-('invalid_pack', 'PT400', 'A credit pack is not like that.', 'The message of the constraint says what is wrong.'),
 ('insufficient_credits', 'PT402', 'There are not enough credits.',
 'The detail says how many are needed and how many there are, cents. Buy a pack.'),
 ('credits_owed', 'PT402', 'Credits are owed.',

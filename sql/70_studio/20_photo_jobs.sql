@@ -1,16 +1,17 @@
--- Photo jobs: a prompt, some pictures, a price that is fixed when the job is made. Each photo is a row of its own with a
--- state and a price of its own: what is delivered is spent, what is not goes back, each once. The provider is asked by
+-- Photo jobs: a prompt, some pictures, a price that is fixed when the job is made. Each photo is a row of its own with
+-- a state and a price of its own: what is delivered is spent, what is not goes back, each once. The provider is asked by
 -- the workers, in attempts that are written down before it hears of them.
 -- Locks: the owner's credits, then photos by id, then jobs.
 
 alter table private.settings
-add column photo_price_cents bigint not null default 500,
+add column photo_cost_cents bigint not null default 500,
 add column photos_per_job integer not null default 50,
 add column open_photos_per_account integer not null default 200,
 add column photo_deadline interval not null default '24 hours',
 add column photo_input_kept interval not null default '30 days',
 add column photo_result_kept interval not null default '90 days';
-comment on column private.settings.photo_price_cents is 'What one photo costs, credits in cents, before photo_discounts.';
+comment on column private.settings.photo_cost_cents is
+'What one photo costs, credits in cents, before photo_discounts.';
 comment on column private.settings.photos_per_job is 'Photos of one job at most.';
 comment on column private.settings.open_photos_per_account is 'Photos an account may have under way at most.';
 comment on column private.settings.photo_deadline is
@@ -97,7 +98,8 @@ comment on column public.photo_jobs.client_key is 'The client''s key for this in
 comment on column public.photo_jobs.retry_of is 'The job whose failed photos this one tries again.';
 comment on column public.photo_jobs.succeeded_count is 'Photos delivered.';
 comment on column public.photo_jobs.failed_count is 'Photos that could not be made; their credits came back.';
-comment on column public.photo_jobs.returned_count is 'Photos cancelled before they were sent; their credits came back.';
+comment on column public.photo_jobs.returned_count is
+'Photos cancelled before they were sent; their credits came back.';
 comment on column public.photo_jobs.captured_cents is
 'Credits spent, cents; when it is over, the rest of cost_cents came back.';
 comment on column public.photo_jobs.is_demo is 'One of the platform''s, for everybody to see.';
@@ -114,7 +116,7 @@ create table public.photo_job_items (
     position integer not null,
     input_media_id uuid,
     result_media_id uuid,
-    price_cents bigint not null,
+    cost_cents bigint not null,
     status text not null default 'queued',
     failure text,
     attempts_count integer not null default 0,
@@ -131,7 +133,7 @@ create table public.photo_job_items (
     on delete set null,
     constraint photo_job_items_result_media_id_fkey foreign key (result_media_id) references public.media (id)
     on delete set null,
-    constraint photo_job_items_price_check check (price_cents between 0 and private.highest_amount_cents()),
+    constraint photo_job_items_cost_check check (cost_cents between 0 and private.highest_amount_cents()),
     constraint photo_job_items_position_check check (position >= 1),
     constraint photo_job_items_lots_check check (cardinality(lot_ids) = cardinality(lot_cents)),
     constraint photo_job_items_failure_check check ((failure is not null) = (status = 'failed')),
@@ -151,7 +153,7 @@ comment on table public.photo_job_items is
 comment on column public.photo_job_items.position is 'Place in the job, from 1.';
 comment on column public.photo_job_items.input_media_id is 'The picture that was sent in; null: no longer kept.';
 comment on column public.photo_job_items.result_media_id is 'The picture that was made; null: none, or no longer kept.';
-comment on column public.photo_job_items.price_cents is
+comment on column public.photo_job_items.cost_cents is
 'Its part of the job''s cost, credits in cents: all parts add up to the whole.';
 comment on column public.photo_job_items.status is
 'queued, sent (the provider has it), unknown (the provider was asked and nobody knows what it did: nothing is given '
@@ -244,7 +246,7 @@ begin
             count(*) filter (where n.status = 'succeeded')::integer as succeeded,
             count(*) filter (where n.status = 'failed')::integer as failed,
             count(*) filter (where n.status = 'returned')::integer as returned,
-            coalesce(sum(n.price_cents) filter (where n.status = 'succeeded'), 0)::bigint as captured
+            coalesce(sum(n.cost_cents) filter (where n.status = 'succeeded'), 0)::bigint as captured
         from changed_to as n
         inner join changed_from as o on o.id = n.id and o.status <> n.status
         group by n.job_id
@@ -340,7 +342,7 @@ as $$
 begin
     return (
         select
-            (s.photo_price_cents * photo_cost.photo_count * (10000 - coalesce((
+            (s.photo_cost_cents * photo_cost.photo_count * (10000 - coalesce((
                 select d.discount_bps from private.photo_discounts as d
                 where d.from_count <= photo_cost.photo_count
                 order by d.from_count desc
@@ -352,18 +354,23 @@ end
 $$;
 comment on function private.photo_cost(integer) is 'What a job of so many photos costs now, credits in cents.';
 
-create function public.photo_price(photo_count integer, out cost_cents bigint, out price_cents bigint[])
+create type public.photo_quote as (cost_cents bigint, parts bigint[]);
+comment on type public.photo_quote is 'What a job costs, credits in cents, and the part of each of its photos.';
+
+create function public.photo_price(photo_count integer) returns public.photo_quote
 language plpgsql
 stable
 security definer
 set search_path = ''
 as $$
+declare
+    cost bigint;
 begin
     if photo_count is null or photo_count not between 1 and (select s.photos_per_job from private.settings as s) then
         perform private.fail('too_many_photos', photo_count::text);
     end if;
-    cost_cents := private.photo_cost(photo_count);
-    price_cents := private.split_cents(cost_cents, array_fill(1::bigint, array[photo_count]));
+    cost := private.photo_cost(photo_count);
+    return row(cost, private.split_cents(cost, array_fill(1::bigint, array[photo_count])))::public.photo_quote;
 end
 $$;
 comment on function public.photo_price(integer) is
@@ -417,7 +424,7 @@ begin
     ),
 
     items as (
-        insert into public.photo_job_items (job_id, position, input_media_id, price_cents, lot_ids, lot_cents)
+        insert into public.photo_job_items (job_id, position, input_media_id, cost_cents, lot_ids, lot_cents)
         select made.id, p.no, media[p.no], p.price, coalesce(f.ids, '{}'), coalesce(f.cents, '{}')
         from photos as p
         left join lateral (
@@ -612,7 +619,9 @@ begin
 
         select * from returned as r order by r.id
     loop
-        perform private.end_hold(owner, photo.lot_ids, photo.lot_cents, false, 'photo:' || photo.id || ':settled', photo.id);
+        perform private.end_hold(
+            owner, photo.lot_ids, photo.lot_cents, false, 'photo:' || photo.id || ':settled', photo.id
+        );
         count := count + 1;
     end loop;
     return count;
@@ -872,7 +881,9 @@ begin
     where i.id = fail_photo.item_id and i.status in ('queued', 'sent', 'unknown')
     returning * into photo;
     if photo.id is not null then
-        perform private.end_hold(owner, photo.lot_ids, photo.lot_cents, false, 'photo:' || photo.id || ':settled', photo.id);
+        perform private.end_hold(
+            owner, photo.lot_ids, photo.lot_cents, false, 'photo:' || photo.id || ':settled', photo.id
+        );
     end if;
 end
 $$;
@@ -1159,7 +1170,9 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('photo_jobs', 'public.photo_jobs', 't.user_id = $1', '{user_id}', 'the books: who paid for what'),
 ('photo_job_items', 'public.photo_job_items',
-    't.job_id in (select j.id from public.photo_jobs as j where j.user_id = $1)', '{}', null);
+    't.job_id in (select j.id from public.photo_jobs as j where j.user_id = $1)', '{}', null),
+('photo_attempts', 'private.photo_attempts', null, '{provider, provider_ref, code, detail}',
+    'who was paid for a photo and what came of it; names nobody');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('invalid_photo_job', 'PT400', 'A photo job is not like that.', 'The detail names the argument and what it may be.'),

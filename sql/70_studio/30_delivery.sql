@@ -1,5 +1,5 @@
--- Delivery: all pictures of a finished job in one ZIP file, built and stored by the workers, so that it has a length and
--- an error shows before anything is sent. Links to it live for minutes.
+-- Delivery: all pictures of a finished job in one ZIP file, built and stored by the workers, so that it has a length
+-- and an error shows before anything is sent. Links to it live for minutes.
 
 insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types) values
 ('archives', 'archives', false, 10737418240, array['application/zip']);
@@ -69,7 +69,8 @@ as $$
     order by j.archive_asked_at nulls first, j.finished_at
     limit max_rows
 $$;
-comment on function private.archives_to_build(integer) is 'Finished jobs that have no ZIP file yet, those finished longest ago first; one that was begun only after a while.';
+comment on function private.archives_to_build(integer) is
+'Finished jobs that have no ZIP file yet, those finished longest ago first; one that was begun only after a while.';
 grant execute on function private.archives_to_build(integer) to avenue_worker;
 
 create function private.authorize_archive(job_id uuid, user_id uuid)
@@ -91,7 +92,9 @@ begin
         perform private.fail('archive_not_ready', job.status);
     end if;
     return query
-    select job.archive_path, 'photos-' || to_char(job.created_at at time zone 'UTC', 'YYYY-MM-DD') || '.zip', job.archive_bytes;
+    select
+        job.archive_path, 'photos-' || to_char(job.created_at at time zone 'UTC', 'YYYY-MM-DD') || '.zip',
+        job.archive_bytes;
 end
 $$;
 comment on function private.authorize_archive(uuid, uuid) is

@@ -137,7 +137,7 @@ def right(database: Database) -> None:
     assert database.audit() == []
 
 
-def test_60_61_each_photo_by_itself(
+def test_studio_60_61_each_photo_by_itself(
     person: Person, media: tuple[Person, list[str]], control: StudioControl, database: Database
 ) -> None:
     for plan in ({}, {"result": "flagged"}, {"result": "failed"}, {"output": "broken"}, {"output": "none"}, {}):
@@ -159,7 +159,7 @@ def test_60_61_each_photo_by_itself(
     right(database)
 
 
-def test_62_a_create_call_without_an_answer_is_adopted(
+def test_studio_62_a_create_call_without_an_answer_is_adopted(
     person: Person, media: tuple[Person, list[str]], control: StudioControl, database: Database
 ) -> None:
     # Not even its webhooks come, which would do.
@@ -176,7 +176,7 @@ def test_62_a_create_call_without_an_answer_is_adopted(
     right(database)
 
 
-def test_62_65_at_the_deadline_the_customer_wins_and_a_late_picture_is_not_charged(
+def test_studio_62_65_at_the_deadline_the_customer_wins_and_a_late_picture_is_not_charged(
     person: Person, media: tuple[Person, list[str]], control: StudioControl, database: Database
 ) -> None:
     control.plan(until_told=True, ignores_deadline=True)
@@ -210,7 +210,7 @@ def test_62_65_at_the_deadline_the_customer_wins_and_a_late_picture_is_not_charg
     right(database)
 
 
-def test_63_webhook_and_poller_at_once_settle_once(
+def test_studio_63_webhook_and_poller_at_once_settle_once(
     person: Person, media: tuple[Person, list[str]], control: StudioControl, database: Database
 ) -> None:
     control.plan(until_told=True, webhook="twice", times=3)
@@ -228,7 +228,7 @@ def test_63_webhook_and_poller_at_once_settle_once(
     right(database)
 
 
-def test_66_a_lost_webhook_is_polled_and_a_lost_output_is_given_back(
+def test_studio_66_a_lost_webhook_is_polled_and_a_lost_output_is_given_back(
     person: Person, media: tuple[Person, list[str]], control: StudioControl, database: Database
 ) -> None:
     control.plan(webhook="lost")
@@ -245,7 +245,7 @@ def test_66_a_lost_webhook_is_polled_and_a_lost_output_is_given_back(
     right(database)
 
 
-def test_67_a_webhook_before_the_answer_and_a_forged_one(
+def test_studio_67_a_webhook_before_the_answer_and_a_forged_one(
     person: Person,
     media: tuple[Person, list[str]],
     control: StudioControl,
@@ -258,16 +258,14 @@ def test_67_a_webhook_before_the_answer_and_a_forged_one(
     control.plan(webhook="forged", until_told=True)
     forged = create_job(person, media[1][:1], "cooler")
     control.finish(ref_of(database, forged))
-    until(
-        lambda: any("400" in str(one["responses"]) for one in control.deliveries()), "forged ones to be refused", 30
-    )
+    until(lambda: any("400" in str(one["responses"]) for one in control.deliveries()), "forged ones to be refused", 30)
     checked(database, forged, "succeeded")
     assert httpx.post(f"{services.url}/webhooks/studio", content=b"{}").status_code == 400
     assert balance(person) == (START - 2 * PRICE, 0, 0)
     right(database)
 
 
-def test_68_what_was_never_created_is_sent_again_and_a_busy_provider_is_waited_for(
+def test_studio_68_what_was_never_created_is_sent_again_and_a_busy_provider_is_waited_for(
     person: Person, media: tuple[Person, list[str]], control: StudioControl, database: Database
 ) -> None:
     control.fault("POST /v1/predictions", "cut")

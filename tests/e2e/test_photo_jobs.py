@@ -151,7 +151,9 @@ def test_a_pack_a_job_and_its_file(
     assert_books(database, simulator)
 
 
-def test_59_twenty_tabs_make_one_job_and_one_charge(sign_up: SignUp, simulator: Simulator, database: Database) -> None:
+def test_studio_59_twenty_tabs_make_one_job_and_one_charge(
+    sign_up: SignUp, simulator: Simulator, database: Database
+) -> None:
     person = sign_up()
     buy(simulator, person, PACK)
     media = photos(person, 2)
@@ -179,7 +181,7 @@ def test_59_twenty_tabs_make_one_job_and_one_charge(sign_up: SignUp, simulator: 
     assert_books(database, simulator)
 
 
-def test_61_an_input_that_is_gone_fails_alone_and_costs_nothing(
+def test_studio_61_an_input_that_is_gone_fails_alone_and_costs_nothing(
     customer: Person, database: Database, services: Services, simulator: Simulator
 ) -> None:
     before = balance(customer)
@@ -202,7 +204,7 @@ def test_61_an_input_that_is_gone_fails_alone_and_costs_nothing(
     assert_books(database, simulator)
 
 
-def test_78_demo_jobs_are_seen_by_everybody_signed_in(
+def test_studio_78_demo_jobs_are_seen_by_everybody_signed_in(
     admin: Person, stranger: Person, anon: Api, database: Database
 ) -> None:
     answer = admin.api.rpc("create_demo_job", prompt="square", media_ids=photos(admin, 1))
@@ -252,7 +254,7 @@ def test_a_deleted_account_leaves_no_picture(
     assert_books(database, simulator)
 
 
-def test_57_58_a_pack_by_the_providers_page_is_granted_once(
+def test_studio_57_58_a_pack_by_the_providers_page_is_granted_once(
     sign_up: SignUp, simulator: Simulator, database: Database
 ) -> None:
     person = sign_up()

@@ -85,7 +85,11 @@ async def studio_delivery(request: Request, services: ServicesDep) -> dict[str, 
             raise Problem("body_too_large", headers={"connection": "close"})
     try:
         delivery = services.studio.verify_delivery(dict(request.headers), bytes(body))
-        attempt_id = delivery.attempt_id or UUID(request.query_params.get(ATTEMPT_PARAMETER, ""))
+        named = request.query_params.get(ATTEMPT_PARAMETER)
+        attempt_id = delivery.attempt_id or UUID(named or "")
+        # What is signed is the body; an address of another photo means that somebody sends it on.
+        if named and UUID(named) != attempt_id:
+            raise InvalidDelivery("the address names another photo")
     except (InvalidDelivery, ValueError) as error:
         raise Problem("invalid_delivery", str(error)) from error
     if delivery.status.ref is None or not await services.db.call(*("photo_delivered", attempt_id, delivery.status.ref)):

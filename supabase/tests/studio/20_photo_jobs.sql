@@ -60,12 +60,12 @@ grant execute on all functions in schema pg_temp to public;
 create temporary table t (n text primary key, id uuid);
 grant all on t to public;
 select private.grant_lot(pg_temp.id(2), 'bonus', 10000, null);
-update private.settings set photo_price_cents = 500;
+update private.settings set photo_cost_cents = 500;
 insert into private.photo_discounts values (5, 4);
 
 -- 59, 60: cost
 select results_eq(
-    'select cost_cents, price_cents from public.photo_price(5)',
+    'select cost_cents, parts from public.photo_price(5)',
     $$ values (2499::bigint, '{500,500,500,500,499}'::bigint[]) $$, '60 per-photo prices by largest remainder'
 );
 select is(pg_temp.code_as(null, 'select public.photo_price(5)', 'anon'), null, 'visitors ask what it costs');
@@ -73,7 +73,7 @@ select is(pg_temp.code_as(null, 'select public.create_photo_job(''x'', null)', '
 insert into t select 'a', pg_temp.job(2, 5, 'key');
 select is(pg_temp.balance(2), '7501/2499/0', '59 the full cost is held');
 select results_eq(
-    format('select position, price_cents, lot_cents from public.photo_job_items where job_id = %L order by position', id),
+    format('select position, cost_cents, lot_cents from public.photo_job_items where job_id = %L order by position', id),
     $$ values (1, 500::bigint, '{500}'::bigint[]), (2, 500, '{500}'), (3, 500, '{500}'), (4, 500, '{500}'), (5, 499, '{499}') $$,
     '60 each photo has its part'
 ) from t where n = 'a';
@@ -149,7 +149,7 @@ select results_eq(
 select is(pg_temp.code_of(format('select private.settle_photo(pg_temp.attempt(%L, 1), %s)', id, x)), 'event_rejected', '64 a verdict is whole: ' || x)
 from t, unnest(array['''succeeded''', '''maybe''', '''failed'', gen_random_uuid()']) as x where n = 'a';
 select is(pg_temp.code_of('select private.settle_photo(gen_random_uuid(), ''failed'')'), 'event_rejected', '64 about an attempt of ours');
-select is(pg_temp.code_of(format('update public.photo_job_items set price_cents = -1 where job_id = %L', id)), '23514', '64 costs are never negative') from t where n = 'a';
+select is(pg_temp.code_of(format('update public.photo_job_items set cost_cents = -1 where job_id = %L', id)), '23514', '64 costs are never negative') from t where n = 'a';
 select is(
     (select count(*) from ledger.journal where idempotency_key like 'photo:%:settled'), 5::bigint, '63 one journal for the end of each photo'
 );
