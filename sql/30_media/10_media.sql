@@ -696,19 +696,19 @@ comment on function private.publish_media(uuid, text, uuid, jsonb) is
 'when. Errors: user_not_found, unknown_purpose.';
 grant execute on function private.publish_media(uuid, text, uuid, jsonb) to avenue_worker;
 
-create function private.pending_media(max_rows integer) returns table (media_id uuid)
+create function private.pending_media(max_rows integer) returns table (media_id uuid, is_last_try boolean)
 language sql
 stable
 security definer
 set search_path = ''
 as $$
-    select m.id from public.media as m
+    select m.id, m.created_at < now() - interval '2 days' from public.media as m
     where m.status = 'pending' and m.created_at < now() - interval '10 minutes'
     order by m.created_at
     limit max_rows
 $$;
 comment on function private.pending_media(integer) is
-'Pictures that have been waiting for long: their job was lost, or is tried again.';
+'Pictures that have been waiting for long: their job was lost, or is tried again. After two days for the last time.';
 grant execute on function private.pending_media(integer) to avenue_worker;
 
 create function private.expire_media(max_rows integer) returns integer

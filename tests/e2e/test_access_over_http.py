@@ -213,7 +213,7 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
             "with made as (insert into public.media (owner_id, purpose, bucket) "
             "values (%s, 'product', 'pictures') returning id, owner_id) "
             "insert into public.product_pictures (product_id, media_id) select p.id, m.id from made as m "
-            "join public.products as p on p.seller_id = m.owner_id and p.title = 'Unsold'",
+            "join public.products as p on p.seller_id = m.owner_id and p.title = 'Spare'",
             person.id,
         )
     with database.connect() as connection:

@@ -4,6 +4,7 @@ studio in the field's own words: an original's secrets, a turn that is said twic
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -261,6 +262,27 @@ def test_a_work_can_be_shown_before_its_picture_is_ready(artist: Person, anon: A
         "status": "published",
         "image": {"status": "ready", "color": made["color"], "derivatives": made["derivatives"]},
     }
+
+
+def test_calls_at_once_make_one_picture_and_what_shows_it_early_misses_nothing(artist: Person) -> None:
+    path = upload(artist, photo(60))
+    with ThreadPoolExecutor(8) as threads:
+        ids = set(threads.map(lambda _: create(artist, path)["id"], range(8)))
+    assert len(ids) == 1
+    # Shown at the very moment they become ready.
+    paths = [upload(artist, photo(61 + n)) for n in range(8)]
+
+    def show(path: str) -> str:
+        return publish_artwork(artist, image_url=None, image_media_id=create(artist, path)["id"])
+
+    with ThreadPoolExecutor(4) as threads:
+        works = list(threads.map(show, paths))
+
+    def shown() -> bool:
+        rows = artist.api.select("artworks", id=f"in.({','.join(works)})", select="image_url,image:media(derivatives)")
+        return all(row["image_url"] and row["image_url"] == row["image"]["derivatives"]["large"]["url"] for row in rows)
+
+    until(shown, "all works to have their picture's address", 60)
 
 
 def test_the_profiles_picture_goes_wherever_its_address_goes(artist: Person, stranger: Person) -> None:

@@ -31,6 +31,9 @@ async def resume_media(services: Services) -> None:
             await process_upload(services, row["media_id"])
         except (ChildBroken, StorageUnavailable, BusinessError, DatabaseUnavailable) as error:
             log.error("picture not made", media_id=str(row["media_id"]), error=repr(error))
+            if row["is_last_try"] and isinstance(error, ChildBroken):
+                # A mistake of ours that this file brings about; others wait behind it.
+                await services.db.call("media_failed", row["media_id"], "unreadable")
 
 
 @task("erase_media_files")
