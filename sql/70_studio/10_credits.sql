@@ -967,9 +967,9 @@ insert into public.credit_packs (id, title, price_cents, bonus_cents) values
 ('a7e0e000-0000-4000-8000-000000005000', '5,000 credits and 1,500 on top', 5000, 1500);
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
-('credits_low', 'Few credits left', 'Your credits will not last for many more photos.', '/studio/credits', '1 day',
+('credits_low', 'Few credits left', 'Your credits will not last for many more photos.', '/studio/credits', null,
     'digest', true),
-('credits_expiring', 'Credits end soon', 'Some of your credits end within a week.', '/studio/credits', '1 day',
+('credits_expiring', 'Credits end soon', 'Some of your credits end within a week.', '/studio/credits', null,
     'immediate', false);
 
 insert into private.erasure_steps (step, phase, erases, statement) values

@@ -31,13 +31,24 @@ comment on column private.photo_discounts.from_count is 'Jobs of at least so man
 comment on column private.photo_discounts.discount_bps is 'Less, basis points; the row with the most photos counts.';
 alter table private.photo_discounts enable row level security;
 
+create type public.photo_job_status as enum ('pending', 'processing', 'completed', 'failed', 'cancelled');
+comment on type public.photo_job_status is
+'pending: nothing was sent yet. processing. completed: over, with at least one photo delivered. failed: over with none. '
+'cancelled: all photos were given back unsent.';
+
+create type public.photo_status as enum ('queued', 'sent', 'unknown', 'succeeded', 'failed', 'returned');
+comment on type public.photo_status is
+'queued. sent: the provider has it. unknown: the provider was asked and nobody knows what it did: nothing is given back '
+'before it is known, or the deadline has passed. The ends: succeeded (spent), failed (given back), returned (never sent, '
+'given back).';
+
 create table public.photo_jobs (
     id uuid not null default gen_random_uuid(),
     user_id uuid not null,
     prompt text,
     photo_count integer not null,
     cost_cents bigint not null,
-    status text not null default 'pending',
+    status public.photo_job_status not null default 'pending',
     group_name text,
     client_key text,
     retry_of uuid,
@@ -65,9 +76,6 @@ create table public.photo_jobs (
         least(succeeded_count, failed_count, returned_count) >= 0
         and photo_count >= 1 and succeeded_count + failed_count + returned_count <= photo_count
         and captured_cents between 0 and cost_cents
-    ),
-    constraint photo_jobs_status_check check (
-        status in ('pending', 'processing', 'completed', 'failed', 'cancelled')
     )
 )
 with (fillfactor = 70);
@@ -90,9 +98,7 @@ comment on column public.photo_jobs.user_id is 'Whose; the platform''s are demo 
 comment on column public.photo_jobs.prompt is 'What is wanted, at most 2,000 characters; null once the account ended.';
 comment on column public.photo_jobs.photo_count is 'Photos: the rows of photo_job_items.';
 comment on column public.photo_jobs.cost_cents is 'What all of them cost, credits in cents; fixed when it was made.';
-comment on column public.photo_jobs.status is
-'pending: nothing was sent yet. processing. completed: over, with at least one photo delivered. failed: over with '
-'none. cancelled: all photos were given back unsent.';
+comment on column public.photo_jobs.status is 'What its photos make of it.';
 comment on column public.photo_jobs.group_name is 'The owner''s label, at most 140 characters.';
 comment on column public.photo_jobs.client_key is 'The client''s key for this intent: the same key answers this job.';
 comment on column public.photo_jobs.retry_of is 'The job whose failed photos this one tries again.';
@@ -117,7 +123,7 @@ create table public.photo_job_items (
     input_media_id uuid,
     result_media_id uuid,
     cost_cents bigint not null,
-    status text not null default 'queued',
+    status public.photo_status not null default 'queued',
     failure text,
     attempts_count integer not null default 0,
     lot_ids uuid[] not null default '{}',
@@ -136,10 +142,7 @@ create table public.photo_job_items (
     constraint photo_job_items_cost_check check (cost_cents between 0 and private.highest_amount_cents()),
     constraint photo_job_items_position_check check (position >= 1),
     constraint photo_job_items_lots_check check (cardinality(lot_ids) = cardinality(lot_cents)),
-    constraint photo_job_items_failure_check check ((failure is not null) = (status = 'failed')),
-    constraint photo_job_items_status_check check (
-        status in ('queued', 'sent', 'unknown', 'succeeded', 'failed', 'returned')
-    )
+    constraint photo_job_items_failure_check check ((failure is not null) = (status = 'failed'))
 )
 with (fillfactor = 70);
 
@@ -155,10 +158,7 @@ comment on column public.photo_job_items.input_media_id is 'The picture that was
 comment on column public.photo_job_items.result_media_id is 'The picture that was made; null: none, or no longer kept.';
 comment on column public.photo_job_items.cost_cents is
 'Its part of the job''s cost, credits in cents: all parts add up to the whole.';
-comment on column public.photo_job_items.status is
-'queued, sent (the provider has it), unknown (the provider was asked and nobody knows what it did: nothing is given '
-'back before it is known, or the deadline has passed), and the ends succeeded (spent), failed (given back) and '
-'returned (never sent, given back).';
+comment on column public.photo_job_items.status is 'How it stands with it, and with its credits.';
 comment on column public.photo_job_items.failure is
 'Why there is no picture: refused, unreadable_input, provider_failed, output_gone, output_unreadable, canceled, '
 'timed_out, input_gone.';
@@ -260,13 +260,13 @@ begin
                 j.succeeded_count + e.succeeded + j.failed_count + e.failed + j.returned_count + e.returned
                 < j.photo_count
                 then case
-                    when j.returned_count + e.returned = j.returned_count and e.failed = 0 then 'processing'
-                    else j.status
+                    when e.returned + e.failed = 0 then 'processing'
+                    else j.status::text
                 end
             when j.succeeded_count + e.succeeded > 0 then 'completed'
             when j.returned_count + e.returned = j.photo_count then 'cancelled'
             else 'failed'
-        end,
+        end::public.photo_job_status,
         finished_at = case
             when
                 j.succeeded_count + e.succeeded + j.failed_count + e.failed + j.returned_count + e.returned
@@ -986,7 +986,7 @@ begin
         perform private.lock_credits(owner);
     end if;
     update public.photo_job_items as i set
-        status = settle_photo.verdict, result_media_id = settle_photo.media_id,
+        status = settle_photo.verdict::public.photo_status, result_media_id = settle_photo.media_id,
         failure = case when settle_photo.verdict = 'failed' then coalesce(settle_photo.code, 'provider_failed') end,
         finished_at = now()
     where
@@ -1003,7 +1003,7 @@ begin
     if photo.id is null then
         -- Nobody's: it goes with the next sweep.
         update public.media as m set expires_at = now() where m.id = settle_photo.media_id;
-        return (select i.status from public.photo_job_items as i where i.id = attempt.item_id);
+        return (select i.status::text from public.photo_job_items as i where i.id = attempt.item_id);
     end if;
     if photo.status = 'succeeded' then
         update public.media as m set expires_at = now() + s.photo_result_kept
@@ -1142,7 +1142,7 @@ insert into private.kinds (kind, relation, owner_column, page, hooks) values
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('photo_job_completed', 'Photos ready', 'A photo job is done.', null, null, 'digest', true),
 ('photo_job_failed', 'Photo job failed', 'None of a job''s photos could be made; your credits are back.', null, null,
-    'immediate', true),
+    'immediate', false),
 ('photo_job_expiring', 'Photos will be deleted', 'The results of a photo job are kept for one more week.', null, null,
     'immediate', false);
 

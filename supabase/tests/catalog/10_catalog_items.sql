@@ -1,5 +1,7 @@
 -- The registry: what mirrors into it, who sees it, what it counts.
 begin;
+-- What the platform itself sells is another page's.
+delete from public.credit_packs;
 -- Who speaks: pg_temp.be(<user>) is a signed-in member, pg_temp.be(null, 'anon') a visitor, reset role the server.
 create function pg_temp.be(who uuid, speaker text default 'authenticated') returns void language plpgsql as $$
 begin

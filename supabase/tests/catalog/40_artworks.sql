@@ -1,6 +1,8 @@
 -- Artworks: one of a kind.
 begin;
 \ir ../helpers.psql
+-- What the platform itself sells is another page's.
+delete from public.credit_packs;
 
 -- An order of a work, by whatever way; selling it; taking the sale back.
 create function pg_temp.ordered(buyer integer, work uuid) returns uuid language sql as $$

@@ -49,7 +49,7 @@ create function pg_temp.balance(who integer) returns text language sql security 
 $$;
 create function pg_temp.state(job uuid) returns text language sql security definer as $$
     select concat_ws(' ', j.status, concat_ws('/', j.succeeded_count, j.failed_count, j.returned_count), j.captured_cents, (
-        select string_agg(i.status, ',' order by i.position) from public.photo_job_items as i where i.job_id = j.id
+        select string_agg(i.status::text, ',' order by i.position) from public.photo_job_items as i where i.job_id = j.id
     ))
     from public.photo_jobs as j where j.id = job
 $$;
@@ -207,16 +207,16 @@ select is(pg_temp.balance(2), '8501/0/0', '68 all is back');
 insert into t select 'c', pg_temp.job(2, 3);
 select is((select count(*) from private.claim_photos('toy', 1)), 1::bigint, '78 one of three is sent');
 select pg_temp.be(pg_temp.id(2));
-select is((public.cancel_photo_job(id)).status, 'processing', '78 cancel') from t where n = 'c';
+select is((public.cancel_photo_job(id)).status::text, 'processing', '78 cancel') from t where n = 'c';
 reset role;
 select is(pg_temp.balance(2), '8001/500/0', '78 unsent photos are back at once');
 select is(pg_temp.succeed(pg_temp.attempt(t.id, i.position)), 'settled', '78 the sent one goes on')
 from t inner join public.photo_job_items as i on i.job_id = t.id and i.status = 'sent' where n = 'c';
-select is((select status || succeeded_count || returned_count from public.photo_jobs where id = t.id), 'completed12', '78 and is delivered') from t where n = 'c';
+select is((select status::text || succeeded_count || returned_count from public.photo_jobs where id = t.id), 'completed12', '78 and is delivered') from t where n = 'c';
 insert into t select 'd', pg_temp.job(2, 2);
 select pg_temp.be(pg_temp.id(2));
-select is((public.cancel_photo_job(id)).status, 'cancelled', '78 all of them unsent: cancelled') from t where n = 'd';
-select is((public.cancel_photo_job(id)).status, 'cancelled', '78 again') from t where n = 'd';
+select is((public.cancel_photo_job(id)).status::text, 'cancelled', '78 all of them unsent: cancelled') from t where n = 'd';
+select is((public.cancel_photo_job(id)).status::text, 'cancelled', '78 again') from t where n = 'd';
 select results_eq(
     format('select category, funded_cents, consumed_cents, returned_cents, held_cents from public.photo_job_statement(%L)', id),
     $$ values ('bonus', 1500::bigint, 500::bigint, 1000::bigint, 0::bigint) $$, 'the job''s statement'
