@@ -1269,7 +1269,9 @@ class Money(RuleBasedStateMachine):
         if cls.checks is None:
             audit = cls.connection.execute("select prosrc from pg_proc where oid = 'ledger.audit'::regproc").fetchone()
             assert audit is not None
-            named = {"the books are right": audit[0], **STATE}.items()
+            # The query in its plpgsql body.
+            text = audit[0].partition("return query")[2].rpartition(";\nend")[0]
+            named = {"the books are right": text, **STATE}.items()
             cls.checks = " union all ".join(
                 f"select $name${name}$name$ as what, wrong::text from ({query}) as wrong" for name, query in named
             ).encode()
