@@ -171,7 +171,7 @@ class Month(RuleBasedStateMachine):
     @rule(which=pick, cents=st.integers(1, 2500))
     def dashboard_refund(self, which: int, cents: int) -> None:
         paid = self.chosen(
-            "select p.id, p.amount_cents - p.refunded_cents - coalesce((select sum(r.amount_cents) from public.refunds "
+            "select p.id, p.amount_cents - p.refunded_cents - coalesce((select sum(r.amount_cents)::bigint from public.refunds "
             "as r where r.payment_id = p.id and r.is_open), 0) as rest from public.payments as p "
             "where p.succeeded_at is not null and p.charge_reversed_at is null order by p.created_at, p.id",
             which,
@@ -218,7 +218,8 @@ class Month(RuleBasedStateMachine):
         assert not self.market.rows(
             "select from public.photo_jobs as j cross join lateral ("
             "select sum(i.cost_cents) as all_cents, "
-            "coalesce(sum(i.cost_cents) filter (where i.status = 'succeeded'), 0) as spent, count(*) filter (where i.status = 'succeeded') as made, count(*) as photos "
+            "coalesce(sum(i.cost_cents) filter (where i.status = 'succeeded'), 0) as spent, "
+            "count(*) filter (where i.status = 'succeeded') as made, count(*) as photos "
             "from public.photo_job_items as i where i.job_id = j.id) as i "
             "where (j.cost_cents, j.captured_cents, j.succeeded_count, j.photo_count) "
             "<> (i.all_cents, i.spent, i.made, i.photos)"
