@@ -172,7 +172,8 @@ class Month(RuleBasedStateMachine):
     def dashboard_refund(self, which: int, cents: int) -> None:
         paid = self.chosen(
             "select p.id, p.amount_cents - p.refunded_cents - coalesce(("
-            "select sum(r.amount_cents)::bigint from public.refunds as r where r.payment_id = p.id and r.is_open), 0) as rest from public.payments as p "
+            "select sum(r.amount_cents)::bigint from public.refunds as r where r.payment_id = p.id and r.is_open), 0) "
+            "as rest from public.payments as p "
             "where p.succeeded_at is not null and p.charge_reversed_at is null order by p.created_at, p.id",
             which,
         )
