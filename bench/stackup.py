@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bench import community, likes, listing, money, pictures, population, pre_request, studio, webhook
+from bench import archive, community, likes, listing, money, pictures, population, pre_request, studio, webhook
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster
@@ -39,6 +39,7 @@ class Benchmarks:
         self._services: Services | None = None
         self._money: object = None
         self._studio: studio.Studio | None = None
+        self._archive: archive.Archive | None = None
         self._community: Cluster | None = None
         self._towns: dict[str, community.Town] = {}
         self._likes: likes.Likes | None = None
@@ -111,6 +112,11 @@ class Benchmarks:
             assert isinstance(self._money, money.Money)
             return self._money
 
+        def files() -> archive.Archive:
+            if self._archive is None:
+                self._archive = archive.Archive(self.services)
+            return self._archive
+
         def photos() -> studio.Studio:
             if self._studio is None:
                 with_schema(self.cluster, "studio")
@@ -134,6 +140,8 @@ class Benchmarks:
             "media": lambda: pictures.measure(self.services, self.admin_url),
             "media_memory": pictures.memory,
             "media_memory_others": pictures.memory_of_others,
+            "zip": lambda: files().speed(),
+            "zip_memory": lambda: files().memory(),
             "rls_listing": lambda: listing.measure(self.services, self.admin_url),
             "hot_likes_16": lambda: self.likes.measure(16, ">= 4"),
             "hot_likes_1": lambda: self.likes.measure(1, ">= 0.9"),
