@@ -17,10 +17,10 @@ from pydantic import BaseModel, Field, JsonValue
 
 ExtensionsCube: TypeAlias = str
 PgCatalogTsvector: TypeAlias = str
-Kind: TypeAlias = Literal["article", "artist_profile", "artwork", "banned_address", "book_correction", "category", "comment", "conversation", "custom_field_request", "genre", "group", "message", "order", "order_item", "payable", "payout", "post", "product", "product_file", "profile", "refund", "refund_request", "report", "skill", "tip", "tip_jar", "transaction", "wallet", "webhook_event"]
-NotificationType: TypeAlias = Literal["account_banned", "account_restored", "bid", "comment", "commission", "connected", "consultation", "content_hidden", "content_restored", "earnings", "favorite", "field_approved", "field_rejected", "follow", "group_approved", "group_banned", "group_invitation", "group_ownership", "group_post_approved", "group_post_rejected", "group_post_request", "group_request", "group_role", "like", "livestream", "mention", "message", "order", "payout", "payout_account", "payout_failed", "payout_requested", "purchase", "refund", "refund_request", "refund_request_answered", "reply", "report_ban", "report_ban_lifted", "report_resolved", "report_warning", "review", "role_changed", "share", "shipped", "system", "tip"]
+Kind: TypeAlias = Literal["article", "artist_profile", "artwork", "banned_address", "book_correction", "category", "comment", "conversation", "credit_pack", "custom_field_request", "genre", "group", "message", "order", "order_item", "payable", "payout", "photo_job", "post", "product", "product_file", "profile", "refund", "refund_request", "report", "skill", "tip", "tip_jar", "transaction", "wallet", "webhook_event"]
+NotificationType: TypeAlias = Literal["account_banned", "account_restored", "bid", "comment", "commission", "connected", "consultation", "content_hidden", "content_restored", "credits_expiring", "credits_low", "earnings", "favorite", "field_approved", "field_rejected", "follow", "group_approved", "group_banned", "group_invitation", "group_ownership", "group_post_approved", "group_post_rejected", "group_post_request", "group_request", "group_role", "like", "livestream", "mention", "message", "order", "payout", "payout_account", "payout_failed", "payout_requested", "photo_job_completed", "photo_job_expiring", "photo_job_failed", "purchase", "refund", "refund_request", "refund_request_answered", "reply", "report_ban", "report_ban_lifted", "report_resolved", "report_warning", "review", "role_changed", "share", "shipped", "system", "tip"]
 
-LedgerJournalKind: TypeAlias = Literal["sale", "unapplied", "fee_adjustment", "release", "refund", "refund_reversal", "payout_requested", "payout_completed", "payout_failed", "payout_returned", "adjustment", "correction"]
+LedgerJournalKind: TypeAlias = Literal["sale", "unapplied", "fee_adjustment", "release", "refund", "refund_reversal", "payout_requested", "payout_completed", "payout_failed", "payout_returned", "adjustment", "correction", "credits_granted", "credits_held", "credits_captured", "credits_returned", "credits_expired", "credits_taken_back", "credits_repaid"]
 
 PrivateErasurePhase: TypeAlias = Literal["lock_gates", "lock_conversations", "people", "lock_works", "lock_replies", "payments", "records", "items", "notices", "standing", "reactions", "replies", "works", "traces", "details", "business", "books", "profile"]
 
@@ -64,6 +64,10 @@ PublicLocationSource: TypeAlias = Literal["ip", "gps", "manual"]
 
 PublicLocationVisibility: TypeAlias = Literal["exact", "city", "country", "hidden"]
 
+PublicMediaFailure: TypeAlias = Literal["unreadable", "too_large", "unsupported_format", "missing"]
+
+PublicMediaStatus: TypeAlias = Literal["pending", "ready", "failed"]
+
 PublicModerationLevel: TypeAlias = Literal["group", "platform"]
 
 PublicOrderStatus: TypeAlias = Literal["pending", "processing", "completed", "cancelled", "refunded", "partially_refunded"]
@@ -79,6 +83,10 @@ PublicPaymentStatus: TypeAlias = Literal["requires_payment", "processing", "succ
 PublicPayoutAccountStatus: TypeAlias = Literal["pending", "enabled", "disabled"]
 
 PublicPayoutStatus: TypeAlias = Literal["requested", "approved", "processing", "completed", "failed", "cancelled", "returned"]
+
+PublicPhotoJobStatus: TypeAlias = Literal["pending", "processing", "completed", "failed", "cancelled"]
+
+PublicPhotoStatus: TypeAlias = Literal["queued", "sent", "unknown", "succeeded", "failed", "returned"]
 
 PublicPlanFamily: TypeAlias = Literal["creator", "listener", "collector", "reseller"]
 
@@ -158,6 +166,7 @@ class PublicArticles(BaseModel):
     search: PgCatalogTsvector = Field(alias="search")
     slug: str = Field(alias="slug")
     tags: List[str] = Field(alias="tags")
+    thumbnail_media_id: Optional[uuid.UUID] = Field(alias="thumbnail_media_id")
     thumbnail_url: Optional[str] = Field(alias="thumbnail_url")
     title: str = Field(alias="title")
     updated_at: datetime.datetime = Field(alias="updated_at")
@@ -181,6 +190,7 @@ class PublicArticlesInsert(TypedDict):
     search: NotRequired[Annotated[PgCatalogTsvector, Field(alias="search")]]
     slug: NotRequired[Annotated[str, Field(alias="slug")]]
     tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    thumbnail_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="thumbnail_media_id")]]
     thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
     title: Annotated[str, Field(alias="title")]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
@@ -204,6 +214,7 @@ class PublicArticlesUpdate(TypedDict):
     search: NotRequired[Annotated[PgCatalogTsvector, Field(alias="search")]]
     slug: NotRequired[Annotated[str, Field(alias="slug")]]
     tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    thumbnail_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="thumbnail_media_id")]]
     thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
     title: NotRequired[Annotated[str, Field(alias="title")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
@@ -261,7 +272,8 @@ class PublicArtworks(BaseModel):
     file_size_bytes: Optional[int] = Field(alias="file_size_bytes")
     hidden_reason: Optional[str] = Field(alias="hidden_reason")
     id: uuid.UUID = Field(alias="id")
-    image_url: str = Field(alias="image_url")
+    image_media_id: Optional[uuid.UUID] = Field(alias="image_media_id")
+    image_url: Optional[str] = Field(alias="image_url")
     is_featured: bool = Field(alias="is_featured")
     is_for_sale: bool = Field(alias="is_for_sale")
     is_hidden: bool = Field(alias="is_hidden")
@@ -287,7 +299,8 @@ class PublicArtworksInsert(TypedDict):
     file_size_bytes: NotRequired[Annotated[Optional[int], Field(alias="file_size_bytes")]]
     hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
-    image_url: Annotated[str, Field(alias="image_url")]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    image_url: NotRequired[Annotated[Optional[str], Field(alias="image_url")]]
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_for_sale: NotRequired[Annotated[bool, Field(alias="is_for_sale")]]
     is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
@@ -313,7 +326,8 @@ class PublicArtworksUpdate(TypedDict):
     file_size_bytes: NotRequired[Annotated[Optional[int], Field(alias="file_size_bytes")]]
     hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
-    image_url: NotRequired[Annotated[str, Field(alias="image_url")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    image_url: NotRequired[Annotated[Optional[str], Field(alias="image_url")]]
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_for_sale: NotRequired[Annotated[bool, Field(alias="is_for_sale")]]
     is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
@@ -453,6 +467,7 @@ class PublicCatalogItems(BaseModel):
     currency: str = Field(alias="currency")
     favorites_count: int = Field(alias="favorites_count")
     id: uuid.UUID = Field(alias="id")
+    image_media_id: Optional[uuid.UUID] = Field(alias="image_media_id")
     is_browsable: bool = Field(alias="is_browsable")
     is_buyable: bool = Field(alias="is_buyable")
     is_exclusively_sold: bool = Field(alias="is_exclusively_sold")
@@ -493,6 +508,7 @@ class PublicCatalogItemsInsert(TypedDict):
     currency: Annotated[str, Field(alias="currency")]
     favorites_count: NotRequired[Annotated[int, Field(alias="favorites_count")]]
     id: Annotated[uuid.UUID, Field(alias="id")]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
     is_browsable: Annotated[bool, Field(alias="is_browsable")]
     is_buyable: NotRequired[Annotated[bool, Field(alias="is_buyable")]]
     is_exclusively_sold: NotRequired[Annotated[bool, Field(alias="is_exclusively_sold")]]
@@ -533,6 +549,7 @@ class PublicCatalogItemsUpdate(TypedDict):
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     favorites_count: NotRequired[Annotated[int, Field(alias="favorites_count")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
     is_browsable: NotRequired[Annotated[bool, Field(alias="is_browsable")]]
     is_buyable: NotRequired[Annotated[bool, Field(alias="is_buyable")]]
     is_exclusively_sold: NotRequired[Annotated[bool, Field(alias="is_exclusively_sold")]]
@@ -769,6 +786,102 @@ class PublicConversationsUpdate(TypedDict):
     last_number: NotRequired[Annotated[int, Field(alias="last_number")]]
     low_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="low_id")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicCreditLots(BaseModel):
+    amount_cents: int = Field(alias="amount_cents")
+    captured_cents: int = Field(alias="captured_cents")
+    category: str = Field(alias="category")
+    created_at: datetime.datetime = Field(alias="created_at")
+    expired_cents: int = Field(alias="expired_cents")
+    expires_at: Optional[datetime.datetime] = Field(alias="expires_at")
+    held_cents: int = Field(alias="held_cents")
+    id: uuid.UUID = Field(alias="id")
+    is_void: bool = Field(alias="is_void")
+    noted_at: Optional[datetime.datetime] = Field(alias="noted_at")
+    order_item_id: Optional[uuid.UUID] = Field(alias="order_item_id")
+    owed_cents: int = Field(alias="owed_cents")
+    remaining_cents: int = Field(alias="remaining_cents")
+    repaid_cents: int = Field(alias="repaid_cents")
+    taken_back_cents: int = Field(alias="taken_back_cents")
+    user_id: uuid.UUID = Field(alias="user_id")
+    version: int = Field(alias="version")
+
+class PublicCreditLotsInsert(TypedDict):
+    amount_cents: Annotated[int, Field(alias="amount_cents")]
+    captured_cents: NotRequired[Annotated[int, Field(alias="captured_cents")]]
+    category: Annotated[str, Field(alias="category")]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    expired_cents: NotRequired[Annotated[int, Field(alias="expired_cents")]]
+    expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="expires_at")]]
+    held_cents: NotRequired[Annotated[int, Field(alias="held_cents")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_void: NotRequired[Annotated[bool, Field(alias="is_void")]]
+    noted_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="noted_at")]]
+    order_item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="order_item_id")]]
+    owed_cents: NotRequired[Annotated[int, Field(alias="owed_cents")]]
+    remaining_cents: Annotated[int, Field(alias="remaining_cents")]
+    repaid_cents: NotRequired[Annotated[int, Field(alias="repaid_cents")]]
+    taken_back_cents: NotRequired[Annotated[int, Field(alias="taken_back_cents")]]
+    user_id: Annotated[uuid.UUID, Field(alias="user_id")]
+    version: NotRequired[Annotated[int, Field(alias="version")]]
+
+class PublicCreditLotsUpdate(TypedDict):
+    amount_cents: NotRequired[Annotated[int, Field(alias="amount_cents")]]
+    captured_cents: NotRequired[Annotated[int, Field(alias="captured_cents")]]
+    category: NotRequired[Annotated[str, Field(alias="category")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    expired_cents: NotRequired[Annotated[int, Field(alias="expired_cents")]]
+    expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="expires_at")]]
+    held_cents: NotRequired[Annotated[int, Field(alias="held_cents")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_void: NotRequired[Annotated[bool, Field(alias="is_void")]]
+    noted_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="noted_at")]]
+    order_item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="order_item_id")]]
+    owed_cents: NotRequired[Annotated[int, Field(alias="owed_cents")]]
+    remaining_cents: NotRequired[Annotated[int, Field(alias="remaining_cents")]]
+    repaid_cents: NotRequired[Annotated[int, Field(alias="repaid_cents")]]
+    taken_back_cents: NotRequired[Annotated[int, Field(alias="taken_back_cents")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+    version: NotRequired[Annotated[int, Field(alias="version")]]
+
+class PublicCreditPacks(BaseModel):
+    bonus_cents: int = Field(alias="bonus_cents")
+    created_at: datetime.datetime = Field(alias="created_at")
+    hidden_reason: Optional[str] = Field(alias="hidden_reason")
+    id: uuid.UUID = Field(alias="id")
+    is_active: bool = Field(alias="is_active")
+    is_hidden: bool = Field(alias="is_hidden")
+    price_cents: int = Field(alias="price_cents")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    title: str = Field(alias="title")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+    valid_days: Optional[int] = Field(alias="valid_days")
+
+class PublicCreditPacksInsert(TypedDict):
+    bonus_cents: NotRequired[Annotated[int, Field(alias="bonus_cents")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_active: NotRequired[Annotated[bool, Field(alias="is_active")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    price_cents: Annotated[int, Field(alias="price_cents")]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    title: Annotated[str, Field(alias="title")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    valid_days: NotRequired[Annotated[Optional[int], Field(alias="valid_days")]]
+
+class PublicCreditPacksUpdate(TypedDict):
+    bonus_cents: NotRequired[Annotated[int, Field(alias="bonus_cents")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_active: NotRequired[Annotated[bool, Field(alias="is_active")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    valid_days: NotRequired[Annotated[Optional[int], Field(alias="valid_days")]]
 
 class PublicCustomFieldRequesters(BaseModel):
     category_id: Optional[uuid.UUID] = Field(alias="category_id")
@@ -1106,6 +1219,57 @@ class PublicMailBouncesUpdate(TypedDict):
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
 
+class PublicMedia(BaseModel):
+    bucket: str = Field(alias="bucket")
+    color: Optional[str] = Field(alias="color")
+    content_type: Optional[str] = Field(alias="content_type")
+    created_at: datetime.datetime = Field(alias="created_at")
+    derivatives: JsonValue = Field(alias="derivatives")
+    expires_at: Optional[datetime.datetime] = Field(alias="expires_at")
+    failure: Optional[PublicMediaFailure] = Field(alias="failure")
+    height: Optional[int] = Field(alias="height")
+    id: uuid.UUID = Field(alias="id")
+    is_animated: Optional[bool] = Field(alias="is_animated")
+    owner_id: uuid.UUID = Field(alias="owner_id")
+    purpose: str = Field(alias="purpose")
+    ready_at: Optional[datetime.datetime] = Field(alias="ready_at")
+    status: PublicMediaStatus = Field(alias="status")
+    width: Optional[int] = Field(alias="width")
+
+class PublicMediaInsert(TypedDict):
+    bucket: Annotated[str, Field(alias="bucket")]
+    color: NotRequired[Annotated[Optional[str], Field(alias="color")]]
+    content_type: NotRequired[Annotated[Optional[str], Field(alias="content_type")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    derivatives: NotRequired[Annotated[JsonValue, Field(alias="derivatives")]]
+    expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="expires_at")]]
+    failure: NotRequired[Annotated[Optional[PublicMediaFailure], Field(alias="failure")]]
+    height: NotRequired[Annotated[Optional[int], Field(alias="height")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_animated: NotRequired[Annotated[Optional[bool], Field(alias="is_animated")]]
+    owner_id: Annotated[uuid.UUID, Field(alias="owner_id")]
+    purpose: Annotated[str, Field(alias="purpose")]
+    ready_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="ready_at")]]
+    status: NotRequired[Annotated[PublicMediaStatus, Field(alias="status")]]
+    width: NotRequired[Annotated[Optional[int], Field(alias="width")]]
+
+class PublicMediaUpdate(TypedDict):
+    bucket: NotRequired[Annotated[str, Field(alias="bucket")]]
+    color: NotRequired[Annotated[Optional[str], Field(alias="color")]]
+    content_type: NotRequired[Annotated[Optional[str], Field(alias="content_type")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    derivatives: NotRequired[Annotated[JsonValue, Field(alias="derivatives")]]
+    expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="expires_at")]]
+    failure: NotRequired[Annotated[Optional[PublicMediaFailure], Field(alias="failure")]]
+    height: NotRequired[Annotated[Optional[int], Field(alias="height")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_animated: NotRequired[Annotated[Optional[bool], Field(alias="is_animated")]]
+    owner_id: NotRequired[Annotated[uuid.UUID, Field(alias="owner_id")]]
+    purpose: NotRequired[Annotated[str, Field(alias="purpose")]]
+    ready_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="ready_at")]]
+    status: NotRequired[Annotated[PublicMediaStatus, Field(alias="status")]]
+    width: NotRequired[Annotated[Optional[int], Field(alias="width")]]
+
 class PublicMessageDeletions(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
     message_id: uuid.UUID = Field(alias="message_id")
@@ -1427,6 +1591,7 @@ class PublicPayments(BaseModel):
     fee_estimate_cents: int = Field(alias="fee_estimate_cents")
     id: uuid.UUID = Field(alias="id")
     is_open: bool = Field(alias="is_open")
+    is_session: bool = Field(alias="is_session")
     order_id: uuid.UUID = Field(alias="order_id")
     provider: PublicPaymentProvider = Field(alias="provider")
     provider_fee_cents: Optional[int] = Field(alias="provider_fee_cents")
@@ -1435,6 +1600,7 @@ class PublicPayments(BaseModel):
     refunded_cents: int = Field(alias="refunded_cents")
     started_at: Optional[datetime.datetime] = Field(alias="started_at")
     status: PublicPaymentStatus = Field(alias="status")
+    stripe_session_id: Optional[str] = Field(alias="stripe_session_id")
     succeeded_at: Optional[datetime.datetime] = Field(alias="succeeded_at")
     updated_at: datetime.datetime = Field(alias="updated_at")
     user_id: uuid.UUID = Field(alias="user_id")
@@ -1454,6 +1620,7 @@ class PublicPaymentsInsert(TypedDict):
     fee_estimate_cents: Annotated[int, Field(alias="fee_estimate_cents")]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
+    is_session: NotRequired[Annotated[bool, Field(alias="is_session")]]
     order_id: Annotated[uuid.UUID, Field(alias="order_id")]
     provider: Annotated[PublicPaymentProvider, Field(alias="provider")]
     provider_fee_cents: NotRequired[Annotated[Optional[int], Field(alias="provider_fee_cents")]]
@@ -1462,6 +1629,7 @@ class PublicPaymentsInsert(TypedDict):
     refunded_cents: NotRequired[Annotated[int, Field(alias="refunded_cents")]]
     started_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="started_at")]]
     status: NotRequired[Annotated[PublicPaymentStatus, Field(alias="status")]]
+    stripe_session_id: NotRequired[Annotated[Optional[str], Field(alias="stripe_session_id")]]
     succeeded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="succeeded_at")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
     user_id: Annotated[uuid.UUID, Field(alias="user_id")]
@@ -1481,6 +1649,7 @@ class PublicPaymentsUpdate(TypedDict):
     fee_estimate_cents: NotRequired[Annotated[int, Field(alias="fee_estimate_cents")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
+    is_session: NotRequired[Annotated[bool, Field(alias="is_session")]]
     order_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_id")]]
     provider: NotRequired[Annotated[PublicPaymentProvider, Field(alias="provider")]]
     provider_fee_cents: NotRequired[Annotated[Optional[int], Field(alias="provider_fee_cents")]]
@@ -1489,6 +1658,7 @@ class PublicPaymentsUpdate(TypedDict):
     refunded_cents: NotRequired[Annotated[int, Field(alias="refunded_cents")]]
     started_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="started_at")]]
     status: NotRequired[Annotated[PublicPaymentStatus, Field(alias="status")]]
+    stripe_session_id: NotRequired[Annotated[Optional[str], Field(alias="stripe_session_id")]]
     succeeded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="succeeded_at")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
@@ -1550,6 +1720,126 @@ class PublicPayoutsUpdate(TypedDict):
     requested_at: NotRequired[Annotated[datetime.datetime, Field(alias="requested_at")]]
     returned_cents: NotRequired[Annotated[int, Field(alias="returned_cents")]]
     status: NotRequired[Annotated[PublicPayoutStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+
+class PublicPhotoJobItems(BaseModel):
+    attempts_count: int = Field(alias="attempts_count")
+    available_at: datetime.datetime = Field(alias="available_at")
+    cost_cents: int = Field(alias="cost_cents")
+    failure: Optional[str] = Field(alias="failure")
+    finished_at: Optional[datetime.datetime] = Field(alias="finished_at")
+    id: uuid.UUID = Field(alias="id")
+    input_media_id: Optional[uuid.UUID] = Field(alias="input_media_id")
+    job_id: uuid.UUID = Field(alias="job_id")
+    lot_cents: List[int] = Field(alias="lot_cents")
+    lot_ids: List[uuid.UUID] = Field(alias="lot_ids")
+    position: int = Field(alias="position")
+    queued_at: datetime.datetime = Field(alias="queued_at")
+    result_media_id: Optional[uuid.UUID] = Field(alias="result_media_id")
+    sent_at: Optional[datetime.datetime] = Field(alias="sent_at")
+    status: PublicPhotoStatus = Field(alias="status")
+
+class PublicPhotoJobItemsInsert(TypedDict):
+    attempts_count: NotRequired[Annotated[int, Field(alias="attempts_count")]]
+    available_at: NotRequired[Annotated[datetime.datetime, Field(alias="available_at")]]
+    cost_cents: Annotated[int, Field(alias="cost_cents")]
+    failure: NotRequired[Annotated[Optional[str], Field(alias="failure")]]
+    finished_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="finished_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    input_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="input_media_id")]]
+    job_id: Annotated[uuid.UUID, Field(alias="job_id")]
+    lot_cents: NotRequired[Annotated[List[int], Field(alias="lot_cents")]]
+    lot_ids: NotRequired[Annotated[List[uuid.UUID], Field(alias="lot_ids")]]
+    position: Annotated[int, Field(alias="position")]
+    queued_at: NotRequired[Annotated[datetime.datetime, Field(alias="queued_at")]]
+    result_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="result_media_id")]]
+    sent_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="sent_at")]]
+    status: NotRequired[Annotated[PublicPhotoStatus, Field(alias="status")]]
+
+class PublicPhotoJobItemsUpdate(TypedDict):
+    attempts_count: NotRequired[Annotated[int, Field(alias="attempts_count")]]
+    available_at: NotRequired[Annotated[datetime.datetime, Field(alias="available_at")]]
+    cost_cents: NotRequired[Annotated[int, Field(alias="cost_cents")]]
+    failure: NotRequired[Annotated[Optional[str], Field(alias="failure")]]
+    finished_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="finished_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    input_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="input_media_id")]]
+    job_id: NotRequired[Annotated[uuid.UUID, Field(alias="job_id")]]
+    lot_cents: NotRequired[Annotated[List[int], Field(alias="lot_cents")]]
+    lot_ids: NotRequired[Annotated[List[uuid.UUID], Field(alias="lot_ids")]]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    queued_at: NotRequired[Annotated[datetime.datetime, Field(alias="queued_at")]]
+    result_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="result_media_id")]]
+    sent_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="sent_at")]]
+    status: NotRequired[Annotated[PublicPhotoStatus, Field(alias="status")]]
+
+class PublicPhotoJobs(BaseModel):
+    archive_asked_at: Optional[datetime.datetime] = Field(alias="archive_asked_at")
+    archive_bytes: Optional[int] = Field(alias="archive_bytes")
+    archive_path: Optional[str] = Field(alias="archive_path")
+    captured_cents: int = Field(alias="captured_cents")
+    client_key: Optional[str] = Field(alias="client_key")
+    cost_cents: int = Field(alias="cost_cents")
+    created_at: datetime.datetime = Field(alias="created_at")
+    expires_at: Optional[datetime.datetime] = Field(alias="expires_at")
+    failed_count: int = Field(alias="failed_count")
+    finished_at: Optional[datetime.datetime] = Field(alias="finished_at")
+    group_name: Optional[str] = Field(alias="group_name")
+    id: uuid.UUID = Field(alias="id")
+    is_demo: bool = Field(alias="is_demo")
+    photo_count: int = Field(alias="photo_count")
+    prompt: Optional[str] = Field(alias="prompt")
+    retry_of: Optional[uuid.UUID] = Field(alias="retry_of")
+    returned_count: int = Field(alias="returned_count")
+    status: PublicPhotoJobStatus = Field(alias="status")
+    succeeded_count: int = Field(alias="succeeded_count")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+    user_id: uuid.UUID = Field(alias="user_id")
+
+class PublicPhotoJobsInsert(TypedDict):
+    archive_asked_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="archive_asked_at")]]
+    archive_bytes: NotRequired[Annotated[Optional[int], Field(alias="archive_bytes")]]
+    archive_path: NotRequired[Annotated[Optional[str], Field(alias="archive_path")]]
+    captured_cents: NotRequired[Annotated[int, Field(alias="captured_cents")]]
+    client_key: NotRequired[Annotated[Optional[str], Field(alias="client_key")]]
+    cost_cents: Annotated[int, Field(alias="cost_cents")]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="expires_at")]]
+    failed_count: NotRequired[Annotated[int, Field(alias="failed_count")]]
+    finished_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="finished_at")]]
+    group_name: NotRequired[Annotated[Optional[str], Field(alias="group_name")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_demo: NotRequired[Annotated[bool, Field(alias="is_demo")]]
+    photo_count: Annotated[int, Field(alias="photo_count")]
+    prompt: NotRequired[Annotated[Optional[str], Field(alias="prompt")]]
+    retry_of: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="retry_of")]]
+    returned_count: NotRequired[Annotated[int, Field(alias="returned_count")]]
+    status: NotRequired[Annotated[PublicPhotoJobStatus, Field(alias="status")]]
+    succeeded_count: NotRequired[Annotated[int, Field(alias="succeeded_count")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    user_id: Annotated[uuid.UUID, Field(alias="user_id")]
+
+class PublicPhotoJobsUpdate(TypedDict):
+    archive_asked_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="archive_asked_at")]]
+    archive_bytes: NotRequired[Annotated[Optional[int], Field(alias="archive_bytes")]]
+    archive_path: NotRequired[Annotated[Optional[str], Field(alias="archive_path")]]
+    captured_cents: NotRequired[Annotated[int, Field(alias="captured_cents")]]
+    client_key: NotRequired[Annotated[Optional[str], Field(alias="client_key")]]
+    cost_cents: NotRequired[Annotated[int, Field(alias="cost_cents")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="expires_at")]]
+    failed_count: NotRequired[Annotated[int, Field(alias="failed_count")]]
+    finished_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="finished_at")]]
+    group_name: NotRequired[Annotated[Optional[str], Field(alias="group_name")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_demo: NotRequired[Annotated[bool, Field(alias="is_demo")]]
+    photo_count: NotRequired[Annotated[int, Field(alias="photo_count")]]
+    prompt: NotRequired[Annotated[Optional[str], Field(alias="prompt")]]
+    retry_of: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="retry_of")]]
+    returned_count: NotRequired[Annotated[int, Field(alias="returned_count")]]
+    status: NotRequired[Annotated[PublicPhotoJobStatus, Field(alias="status")]]
+    succeeded_count: NotRequired[Annotated[int, Field(alias="succeeded_count")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
 
@@ -1823,6 +2113,27 @@ class PublicProductFilesUpdate(TypedDict):
     taken_down_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="taken_down_at")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
+class PublicProductPictures(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    id: uuid.UUID = Field(alias="id")
+    media_id: uuid.UUID = Field(alias="media_id")
+    position: int = Field(alias="position")
+    product_id: uuid.UUID = Field(alias="product_id")
+
+class PublicProductPicturesInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    media_id: Annotated[uuid.UUID, Field(alias="media_id")]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    product_id: Annotated[uuid.UUID, Field(alias="product_id")]
+
+class PublicProductPicturesUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    media_id: NotRequired[Annotated[uuid.UUID, Field(alias="media_id")]]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    product_id: NotRequired[Annotated[uuid.UUID, Field(alias="product_id")]]
+
 class PublicProducts(BaseModel):
     allow_name_your_price: bool = Field(alias="allow_name_your_price")
     category_id: Optional[uuid.UUID] = Field(alias="category_id")
@@ -1834,6 +2145,7 @@ class PublicProducts(BaseModel):
     file_types: List[str] = Field(alias="file_types")
     genre_tags: List[str] = Field(alias="genre_tags")
     id: uuid.UUID = Field(alias="id")
+    image_media_id: Optional[uuid.UUID] = Field(alias="image_media_id")
     is_approved: bool = Field(alias="is_approved")
     is_featured: bool = Field(alias="is_featured")
     is_free: bool = Field(alias="is_free")
@@ -1867,6 +2179,7 @@ class PublicProductsInsert(TypedDict):
     file_types: NotRequired[Annotated[List[str], Field(alias="file_types")]]
     genre_tags: NotRequired[Annotated[List[str], Field(alias="genre_tags")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
     is_approved: NotRequired[Annotated[bool, Field(alias="is_approved")]]
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_free: NotRequired[Annotated[bool, Field(alias="is_free")]]
@@ -1900,6 +2213,7 @@ class PublicProductsUpdate(TypedDict):
     file_types: NotRequired[Annotated[List[str], Field(alias="file_types")]]
     genre_tags: NotRequired[Annotated[List[str], Field(alias="genre_tags")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
     is_approved: NotRequired[Annotated[bool, Field(alias="is_approved")]]
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_free: NotRequired[Annotated[bool, Field(alias="is_free")]]
@@ -2013,7 +2327,9 @@ class PublicProfileSettingsUpdate(TypedDict):
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
 
 class PublicProfiles(BaseModel):
+    avatar_media_id: Optional[uuid.UUID] = Field(alias="avatar_media_id")
     avatar_url: Optional[str] = Field(alias="avatar_url")
+    banner_media_id: Optional[uuid.UUID] = Field(alias="banner_media_id")
     banner_url: Optional[str] = Field(alias="banner_url")
     bio: Optional[str] = Field(alias="bio")
     created_at: datetime.datetime = Field(alias="created_at")
@@ -2036,7 +2352,9 @@ class PublicProfiles(BaseModel):
     website_url: Optional[str] = Field(alias="website_url")
 
 class PublicProfilesInsert(TypedDict):
+    avatar_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="avatar_media_id")]]
     avatar_url: NotRequired[Annotated[Optional[str], Field(alias="avatar_url")]]
+    banner_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="banner_media_id")]]
     banner_url: NotRequired[Annotated[Optional[str], Field(alias="banner_url")]]
     bio: NotRequired[Annotated[Optional[str], Field(alias="bio")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
@@ -2059,7 +2377,9 @@ class PublicProfilesInsert(TypedDict):
     website_url: NotRequired[Annotated[Optional[str], Field(alias="website_url")]]
 
 class PublicProfilesUpdate(TypedDict):
+    avatar_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="avatar_media_id")]]
     avatar_url: NotRequired[Annotated[Optional[str], Field(alias="avatar_url")]]
+    banner_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="banner_media_id")]]
     banner_url: NotRequired[Annotated[Optional[str], Field(alias="banner_url")]]
     bio: NotRequired[Annotated[Optional[str], Field(alias="bio")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
@@ -2141,6 +2461,7 @@ class PublicPurchasesUpdate(TypedDict):
 class PublicRefundLines(BaseModel):
     amount_cents: int = Field(alias="amount_cents")
     commission_cents: int = Field(alias="commission_cents")
+    credits_cents: int = Field(alias="credits_cents")
     fee_cents: int = Field(alias="fee_cents")
     refund_id: uuid.UUID = Field(alias="refund_id")
     seller_cents: int = Field(alias="seller_cents")
@@ -2150,6 +2471,7 @@ class PublicRefundLines(BaseModel):
 class PublicRefundLinesInsert(TypedDict):
     amount_cents: Annotated[int, Field(alias="amount_cents")]
     commission_cents: Annotated[int, Field(alias="commission_cents")]
+    credits_cents: NotRequired[Annotated[int, Field(alias="credits_cents")]]
     fee_cents: NotRequired[Annotated[int, Field(alias="fee_cents")]]
     refund_id: Annotated[uuid.UUID, Field(alias="refund_id")]
     seller_cents: Annotated[int, Field(alias="seller_cents")]
@@ -2159,6 +2481,7 @@ class PublicRefundLinesInsert(TypedDict):
 class PublicRefundLinesUpdate(TypedDict):
     amount_cents: NotRequired[Annotated[int, Field(alias="amount_cents")]]
     commission_cents: NotRequired[Annotated[int, Field(alias="commission_cents")]]
+    credits_cents: NotRequired[Annotated[int, Field(alias="credits_cents")]]
     fee_cents: NotRequired[Annotated[int, Field(alias="fee_cents")]]
     refund_id: NotRequired[Annotated[uuid.UUID, Field(alias="refund_id")]]
     seller_cents: NotRequired[Annotated[int, Field(alias="seller_cents")]]
@@ -2662,6 +2985,7 @@ class PublicTransactionPayeesUpdate(TypedDict):
 
 class PublicTransactions(BaseModel):
     amount_commission_cents: int = Field(alias="amount_commission_cents")
+    amount_credits_cents: int = Field(alias="amount_credits_cents")
     amount_fees_cents: int = Field(alias="amount_fees_cents")
     amount_seller_cents: int = Field(alias="amount_seller_cents")
     amount_tax_cents: int = Field(alias="amount_tax_cents")
@@ -2685,6 +3009,7 @@ class PublicTransactions(BaseModel):
     refunded_at: Optional[datetime.datetime] = Field(alias="refunded_at")
     refunded_cents: int = Field(alias="refunded_cents")
     refunded_commission_cents: int = Field(alias="refunded_commission_cents")
+    refunded_credits_cents: int = Field(alias="refunded_credits_cents")
     refunded_fee_cents: int = Field(alias="refunded_fee_cents")
     refunded_seller_cents: int = Field(alias="refunded_seller_cents")
     refunded_tax_cents: int = Field(alias="refunded_tax_cents")
@@ -2702,6 +3027,7 @@ class PublicTransactions(BaseModel):
 
 class PublicTransactionsInsert(TypedDict):
     amount_commission_cents: Annotated[int, Field(alias="amount_commission_cents")]
+    amount_credits_cents: NotRequired[Annotated[int, Field(alias="amount_credits_cents")]]
     amount_fees_cents: Annotated[int, Field(alias="amount_fees_cents")]
     amount_seller_cents: Annotated[int, Field(alias="amount_seller_cents")]
     amount_tax_cents: NotRequired[Annotated[int, Field(alias="amount_tax_cents")]]
@@ -2725,6 +3051,7 @@ class PublicTransactionsInsert(TypedDict):
     refunded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="refunded_at")]]
     refunded_cents: NotRequired[Annotated[int, Field(alias="refunded_cents")]]
     refunded_commission_cents: NotRequired[Annotated[int, Field(alias="refunded_commission_cents")]]
+    refunded_credits_cents: NotRequired[Annotated[int, Field(alias="refunded_credits_cents")]]
     refunded_fee_cents: NotRequired[Annotated[int, Field(alias="refunded_fee_cents")]]
     refunded_seller_cents: NotRequired[Annotated[int, Field(alias="refunded_seller_cents")]]
     refunded_tax_cents: NotRequired[Annotated[int, Field(alias="refunded_tax_cents")]]
@@ -2742,6 +3069,7 @@ class PublicTransactionsInsert(TypedDict):
 
 class PublicTransactionsUpdate(TypedDict):
     amount_commission_cents: NotRequired[Annotated[int, Field(alias="amount_commission_cents")]]
+    amount_credits_cents: NotRequired[Annotated[int, Field(alias="amount_credits_cents")]]
     amount_fees_cents: NotRequired[Annotated[int, Field(alias="amount_fees_cents")]]
     amount_seller_cents: NotRequired[Annotated[int, Field(alias="amount_seller_cents")]]
     amount_tax_cents: NotRequired[Annotated[int, Field(alias="amount_tax_cents")]]
@@ -2765,6 +3093,7 @@ class PublicTransactionsUpdate(TypedDict):
     refunded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="refunded_at")]]
     refunded_cents: NotRequired[Annotated[int, Field(alias="refunded_cents")]]
     refunded_commission_cents: NotRequired[Annotated[int, Field(alias="refunded_commission_cents")]]
+    refunded_credits_cents: NotRequired[Annotated[int, Field(alias="refunded_credits_cents")]]
     refunded_fee_cents: NotRequired[Annotated[int, Field(alias="refunded_fee_cents")]]
     refunded_seller_cents: NotRequired[Annotated[int, Field(alias="refunded_seller_cents")]]
     refunded_tax_cents: NotRequired[Annotated[int, Field(alias="refunded_tax_cents")]]
@@ -2922,12 +3251,23 @@ class PublicActivityLimit(BaseModel):
     used: Optional[int] = Field(alias="used")
     resets_at: Optional[datetime.datetime] = Field(alias="resets_at")
 
+class PublicCreditTotals(BaseModel):
+    available_cents: Optional[int] = Field(alias="available_cents")
+    held_cents: Optional[int] = Field(alias="held_cents")
+    debt_cents: Optional[int] = Field(alias="debt_cents")
+    next_expiry: Optional[datetime.datetime] = Field(alias="next_expiry")
+    expiring_cents: Optional[int] = Field(alias="expiring_cents")
+
 class PublicErrorEntry(BaseModel):
     name: Optional[str] = Field(alias="name")
     code: Optional[str] = Field(alias="code")
     sqlstate: Optional[str] = Field(alias="sqlstate")
     message: Optional[str] = Field(alias="message")
     advice: Optional[str] = Field(alias="advice")
+
+class PublicPhotoQuote(BaseModel):
+    cost_cents: Optional[int] = Field(alias="cost_cents")
+    parts: Optional[List[int]] = Field(alias="parts")
 
 class PublicUnreadCounts(BaseModel):
     notifications: Optional[int] = Field(alias="notifications")

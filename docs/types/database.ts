@@ -8,6 +8,7 @@ export type Kind =
   | "category"
   | "comment"
   | "conversation"
+  | "credit_pack"
   | "custom_field_request"
   | "genre"
   | "group"
@@ -16,6 +17,7 @@ export type Kind =
   | "order_item"
   | "payable"
   | "payout"
+  | "photo_job"
   | "post"
   | "product"
   | "product_file"
@@ -39,6 +41,8 @@ export type NotificationType =
   | "consultation"
   | "content_hidden"
   | "content_restored"
+  | "credits_expiring"
+  | "credits_low"
   | "earnings"
   | "favorite"
   | "field_approved"
@@ -62,6 +66,9 @@ export type NotificationType =
   | "payout_account"
   | "payout_failed"
   | "payout_requested"
+  | "photo_job_completed"
+  | "photo_job_expiring"
+  | "photo_job_failed"
   | "purchase"
   | "refund"
   | "refund_request"
@@ -158,6 +165,7 @@ isOneToOne: false
                     "search": unknown,
                     "slug": string,
                     "tags": (string)[],
+                    "thumbnail_media_id": string | null,
                     "thumbnail_url": string | null,
                     "title": string,
                     "updated_at": string,
@@ -183,6 +191,7 @@ isOneToOne: false
                     "search"?: unknown,
                     "slug"?: string,
                     "tags"?: (string)[],
+                    "thumbnail_media_id"?: string | null,
                     "thumbnail_url"?: string | null,
                     "title": string,
                     "updated_at"?: string,
@@ -206,6 +215,7 @@ isOneToOne: false
                     "search"?: unknown,
                     "slug"?: string,
                     "tags"?: (string)[],
+                    "thumbnail_media_id"?: string | null,
                     "thumbnail_url"?: string | null,
                     "title"?: string,
                     "updated_at"?: string,
@@ -217,6 +227,12 @@ isOneToOne: false
       columns: ["author_id"]
 isOneToOne: false
       referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "articles_thumbnail_media_id_fkey"
+      columns: ["thumbnail_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
       referencedColumns: ["id"]
     }
                   ]
@@ -286,7 +302,8 @@ isOneToOne: true
                     "file_size_bytes": number | null,
                     "hidden_reason": string | null,
                     "id": string,
-                    "image_url": string,
+                    "image_media_id": string | null,
+                    "image_url": string | null,
                     "is_featured": boolean,
                     "is_for_sale": boolean,
                     "is_hidden": boolean,
@@ -313,7 +330,8 @@ isOneToOne: true
                     "file_size_bytes"?: number | null,
                     "hidden_reason"?: string | null,
                     "id"?: string,
-                    "image_url": string,
+                    "image_media_id"?: string | null,
+                    "image_url"?: string | null,
                     "is_featured"?: boolean,
                     "is_for_sale"?: boolean,
                     "is_hidden"?: boolean,
@@ -339,7 +357,8 @@ isOneToOne: true
                     "file_size_bytes"?: number | null,
                     "hidden_reason"?: string | null,
                     "id"?: string,
-                    "image_url"?: string,
+                    "image_media_id"?: string | null,
+                    "image_url"?: string | null,
                     "is_featured"?: boolean,
                     "is_for_sale"?: boolean,
                     "is_hidden"?: boolean,
@@ -361,6 +380,12 @@ isOneToOne: true
       columns: ["id"]
 isOneToOne: true
       referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "artworks_image_media_id_fkey"
+      columns: ["image_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
       referencedColumns: ["id"]
     },{
       foreignKeyName: "artworks_seller_id_fkey"
@@ -552,6 +577,7 @@ isOneToOne: false
                     "currency": string,
                     "favorites_count": number,
                     "id": string,
+                    "image_media_id": string | null,
                     "is_browsable": boolean,
                     "is_buyable": boolean,
                     "is_exclusively_sold": boolean,
@@ -593,6 +619,7 @@ isOneToOne: false
                     "currency": string,
                     "favorites_count"?: number,
                     "id": string,
+                    "image_media_id"?: string | null,
                     "is_browsable": boolean,
                     "is_buyable"?: never,
                     "is_exclusively_sold"?: boolean,
@@ -633,6 +660,7 @@ isOneToOne: false
                     "currency"?: string,
                     "favorites_count"?: number,
                     "id"?: string,
+                    "image_media_id"?: string | null,
                     "is_browsable"?: boolean,
                     "is_buyable"?: never,
                     "is_exclusively_sold"?: boolean,
@@ -668,6 +696,12 @@ isOneToOne: false
                   }
                   Relationships: [
                     {
+      foreignKeyName: "catalog_items_image_media_id_fkey"
+      columns: ["image_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    },{
       foreignKeyName: "catalog_items_seller_id_fkey"
       columns: ["seller_id"]
 isOneToOne: false
@@ -977,6 +1011,132 @@ isOneToOne: false
                     {
       foreignKeyName: "conversations_created_by_fkey"
       columns: ["created_by"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "credit_lots": {
+                  Row: {
+                    "amount_cents": number,
+                    "captured_cents": number,
+                    "category": string,
+                    "created_at": string,
+                    "expired_cents": number,
+                    "expires_at": string | null,
+                    "held_cents": number,
+                    "id": string,
+                    "is_void": boolean,
+                    "noted_at": string | null,
+                    "order_item_id": string | null,
+                    "owed_cents": number,
+                    "remaining_cents": number,
+                    "repaid_cents": number,
+                    "taken_back_cents": number,
+                    "user_id": string,
+                    "version": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "amount_cents": number,
+                    "captured_cents"?: number,
+                    "category": string,
+                    "created_at"?: string,
+                    "expired_cents"?: number,
+                    "expires_at"?: string | null,
+                    "held_cents"?: number,
+                    "id"?: string,
+                    "is_void"?: boolean,
+                    "noted_at"?: string | null,
+                    "order_item_id"?: string | null,
+                    "owed_cents"?: number,
+                    "remaining_cents": number,
+                    "repaid_cents"?: number,
+                    "taken_back_cents"?: number,
+                    "user_id": string,
+                    "version"?: number
+                  }
+                  Update: {
+                    "amount_cents"?: number,
+                    "captured_cents"?: number,
+                    "category"?: string,
+                    "created_at"?: string,
+                    "expired_cents"?: number,
+                    "expires_at"?: string | null,
+                    "held_cents"?: number,
+                    "id"?: string,
+                    "is_void"?: boolean,
+                    "noted_at"?: string | null,
+                    "order_item_id"?: string | null,
+                    "owed_cents"?: number,
+                    "remaining_cents"?: number,
+                    "repaid_cents"?: number,
+                    "taken_back_cents"?: number,
+                    "user_id"?: string,
+                    "version"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "credit_lots_order_item_id_fkey"
+      columns: ["order_item_id"]
+isOneToOne: false
+      referencedRelation: "order_items"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "credit_packs": {
+                  Row: {
+                    "bonus_cents": number,
+                    "created_at": string,
+                    "hidden_reason": string | null,
+                    "id": string,
+                    "is_active": boolean,
+                    "is_hidden": boolean,
+                    "price_cents": number,
+                    "seller_id": string,
+                    "title": string,
+                    "updated_at": string,
+                    "valid_days": number | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "bonus_cents"?: number,
+                    "created_at"?: string,
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "is_active"?: boolean,
+                    "is_hidden"?: boolean,
+                    "price_cents": number,
+                    "seller_id"?: string,
+                    "title": string,
+                    "updated_at"?: string,
+                    "valid_days"?: number | null
+                  }
+                  Update: {
+                    "bonus_cents"?: number,
+                    "created_at"?: string,
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "is_active"?: boolean,
+                    "is_hidden"?: boolean,
+                    "price_cents"?: number,
+                    "seller_id"?: string,
+                    "title"?: string,
+                    "updated_at"?: string,
+                    "valid_days"?: number | null
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "credit_packs_id_fkey"
+      columns: ["id"]
+isOneToOne: true
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "credit_packs_seller_id_fkey"
+      columns: ["seller_id"]
 isOneToOne: false
       referencedRelation: "profiles"
       referencedColumns: ["id"]
@@ -1508,6 +1668,69 @@ isOneToOne: true
     }
                   ]
                 },
+                "media": {
+                  Row: {
+                    "bucket": string,
+                    "color": string | null,
+                    "content_type": string | null,
+                    "created_at": string,
+                    "derivatives": NonNullable<Json>,
+                    "expires_at": string | null,
+                    "failure": Database["public"]['Enums']["media_failure"] | null,
+                    "height": number | null,
+                    "id": string,
+                    "is_animated": boolean | null,
+                    "owner_id": string,
+                    "purpose": string,
+                    "ready_at": string | null,
+                    "status": Database["public"]['Enums']["media_status"],
+                    "width": number | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "bucket": string,
+                    "color"?: string | null,
+                    "content_type"?: string | null,
+                    "created_at"?: string,
+                    "derivatives"?: NonNullable<Json>,
+                    "expires_at"?: string | null,
+                    "failure"?: Database["public"]['Enums']["media_failure"] | null,
+                    "height"?: number | null,
+                    "id"?: string,
+                    "is_animated"?: boolean | null,
+                    "owner_id": string,
+                    "purpose": string,
+                    "ready_at"?: string | null,
+                    "status"?: Database["public"]['Enums']["media_status"],
+                    "width"?: number | null
+                  }
+                  Update: {
+                    "bucket"?: string,
+                    "color"?: string | null,
+                    "content_type"?: string | null,
+                    "created_at"?: string,
+                    "derivatives"?: NonNullable<Json>,
+                    "expires_at"?: string | null,
+                    "failure"?: Database["public"]['Enums']["media_failure"] | null,
+                    "height"?: number | null,
+                    "id"?: string,
+                    "is_animated"?: boolean | null,
+                    "owner_id"?: string,
+                    "purpose"?: string,
+                    "ready_at"?: string | null,
+                    "status"?: Database["public"]['Enums']["media_status"],
+                    "width"?: number | null
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "media_owner_id_fkey"
+      columns: ["owner_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "message_deletions": {
                   Row: {
                     "created_at": string,
@@ -1967,6 +2190,7 @@ isOneToOne: false
                     "fee_estimate_cents": number,
                     "id": string,
                     "is_open": boolean,
+                    "is_session": boolean,
                     "order_id": string,
                     "provider": Database["public"]['Enums']["payment_provider"],
                     "provider_fee_cents": number | null,
@@ -1975,6 +2199,7 @@ isOneToOne: false
                     "refunded_cents": number,
                     "started_at": string | null,
                     "status": Database["public"]['Enums']["payment_status"],
+                    "stripe_session_id": string | null,
                     "succeeded_at": string | null,
                     "updated_at": string,
                     "user_id": string
@@ -1995,6 +2220,7 @@ isOneToOne: false
                     "fee_estimate_cents": number,
                     "id"?: string,
                     "is_open"?: never,
+                    "is_session"?: boolean,
                     "order_id": string,
                     "provider": Database["public"]['Enums']["payment_provider"],
                     "provider_fee_cents"?: number | null,
@@ -2003,6 +2229,7 @@ isOneToOne: false
                     "refunded_cents"?: number,
                     "started_at"?: string | null,
                     "status"?: Database["public"]['Enums']["payment_status"],
+                    "stripe_session_id"?: string | null,
                     "succeeded_at"?: string | null,
                     "updated_at"?: string,
                     "user_id": string
@@ -2022,6 +2249,7 @@ isOneToOne: false
                     "fee_estimate_cents"?: number,
                     "id"?: string,
                     "is_open"?: never,
+                    "is_session"?: boolean,
                     "order_id"?: string,
                     "provider"?: Database["public"]['Enums']["payment_provider"],
                     "provider_fee_cents"?: number | null,
@@ -2030,6 +2258,7 @@ isOneToOne: false
                     "refunded_cents"?: number,
                     "started_at"?: string | null,
                     "status"?: Database["public"]['Enums']["payment_status"],
+                    "stripe_session_id"?: string | null,
                     "succeeded_at"?: string | null,
                     "updated_at"?: string,
                     "user_id"?: string
@@ -2119,6 +2348,168 @@ isOneToOne: false
 isOneToOne: false
       referencedRelation: "wallets"
       referencedColumns: ["user_id"]
+    }
+                  ]
+                },
+                "photo_job_items": {
+                  Row: {
+                    "attempts_count": number,
+                    "available_at": string,
+                    "cost_cents": number,
+                    "failure": string | null,
+                    "finished_at": string | null,
+                    "id": string,
+                    "input_media_id": string | null,
+                    "job_id": string,
+                    "lot_cents": (number)[],
+                    "lot_ids": (string)[],
+                    "position": number,
+                    "queued_at": string,
+                    "result_media_id": string | null,
+                    "sent_at": string | null,
+                    "status": Database["public"]['Enums']["photo_status"]
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "attempts_count"?: number,
+                    "available_at"?: string,
+                    "cost_cents": number,
+                    "failure"?: string | null,
+                    "finished_at"?: string | null,
+                    "id"?: string,
+                    "input_media_id"?: string | null,
+                    "job_id": string,
+                    "lot_cents"?: (number)[],
+                    "lot_ids"?: (string)[],
+                    "position": number,
+                    "queued_at"?: string,
+                    "result_media_id"?: string | null,
+                    "sent_at"?: string | null,
+                    "status"?: Database["public"]['Enums']["photo_status"]
+                  }
+                  Update: {
+                    "attempts_count"?: number,
+                    "available_at"?: string,
+                    "cost_cents"?: number,
+                    "failure"?: string | null,
+                    "finished_at"?: string | null,
+                    "id"?: string,
+                    "input_media_id"?: string | null,
+                    "job_id"?: string,
+                    "lot_cents"?: (number)[],
+                    "lot_ids"?: (string)[],
+                    "position"?: number,
+                    "queued_at"?: string,
+                    "result_media_id"?: string | null,
+                    "sent_at"?: string | null,
+                    "status"?: Database["public"]['Enums']["photo_status"]
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "photo_job_items_input_media_id_fkey"
+      columns: ["input_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "photo_job_items_job_id_fkey"
+      columns: ["job_id"]
+isOneToOne: false
+      referencedRelation: "photo_jobs"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "photo_job_items_result_media_id_fkey"
+      columns: ["result_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "photo_jobs": {
+                  Row: {
+                    "archive_asked_at": string | null,
+                    "archive_bytes": number | null,
+                    "archive_path": string | null,
+                    "captured_cents": number,
+                    "client_key": string | null,
+                    "cost_cents": number,
+                    "created_at": string,
+                    "expires_at": string | null,
+                    "failed_count": number,
+                    "finished_at": string | null,
+                    "group_name": string | null,
+                    "id": string,
+                    "is_demo": boolean,
+                    "photo_count": number,
+                    "prompt": string | null,
+                    "retry_of": string | null,
+                    "returned_count": number,
+                    "status": Database["public"]['Enums']["photo_job_status"],
+                    "succeeded_count": number,
+                    "updated_at": string,
+                    "user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "archive_asked_at"?: string | null,
+                    "archive_bytes"?: number | null,
+                    "archive_path"?: string | null,
+                    "captured_cents"?: number,
+                    "client_key"?: string | null,
+                    "cost_cents": number,
+                    "created_at"?: string,
+                    "expires_at"?: string | null,
+                    "failed_count"?: number,
+                    "finished_at"?: string | null,
+                    "group_name"?: string | null,
+                    "id"?: string,
+                    "is_demo"?: never,
+                    "photo_count": number,
+                    "prompt"?: string | null,
+                    "retry_of"?: string | null,
+                    "returned_count"?: number,
+                    "status"?: Database["public"]['Enums']["photo_job_status"],
+                    "succeeded_count"?: number,
+                    "updated_at"?: string,
+                    "user_id": string
+                  }
+                  Update: {
+                    "archive_asked_at"?: string | null,
+                    "archive_bytes"?: number | null,
+                    "archive_path"?: string | null,
+                    "captured_cents"?: number,
+                    "client_key"?: string | null,
+                    "cost_cents"?: number,
+                    "created_at"?: string,
+                    "expires_at"?: string | null,
+                    "failed_count"?: number,
+                    "finished_at"?: string | null,
+                    "group_name"?: string | null,
+                    "id"?: string,
+                    "is_demo"?: never,
+                    "photo_count"?: number,
+                    "prompt"?: string | null,
+                    "retry_of"?: string | null,
+                    "returned_count"?: number,
+                    "status"?: Database["public"]['Enums']["photo_job_status"],
+                    "succeeded_count"?: number,
+                    "updated_at"?: string,
+                    "user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "photo_jobs_retry_of_fkey"
+      columns: ["retry_of"]
+isOneToOne: false
+      referencedRelation: "photo_jobs"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "photo_jobs_user_id_fkey"
+      columns: ["user_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
     }
                   ]
                 },
@@ -2517,6 +2908,45 @@ isOneToOne: false
     }
                   ]
                 },
+                "product_pictures": {
+                  Row: {
+                    "created_at": string,
+                    "id": string,
+                    "media_id": string,
+                    "position": number,
+                    "product_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "id"?: string,
+                    "media_id": string,
+                    "position"?: number,
+                    "product_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "id"?: string,
+                    "media_id"?: string,
+                    "position"?: number,
+                    "product_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "product_pictures_media_id_fkey"
+      columns: ["media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "product_pictures_product_id_fkey"
+      columns: ["product_id"]
+isOneToOne: false
+      referencedRelation: "products"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "products": {
                   Row: {
                     "allow_name_your_price": boolean,
@@ -2529,6 +2959,7 @@ isOneToOne: false
                     "file_types": (string)[],
                     "genre_tags": (string)[],
                     "id": string,
+                    "image_media_id": string | null,
                     "is_approved": boolean,
                     "is_featured": boolean,
                     "is_free": boolean,
@@ -2563,6 +2994,7 @@ isOneToOne: false
                     "file_types"?: (string)[],
                     "genre_tags"?: (string)[],
                     "id"?: string,
+                    "image_media_id"?: string | null,
                     "is_approved"?: boolean,
                     "is_featured"?: boolean,
                     "is_free"?: never,
@@ -2596,6 +3028,7 @@ isOneToOne: false
                     "file_types"?: (string)[],
                     "genre_tags"?: (string)[],
                     "id"?: string,
+                    "image_media_id"?: string | null,
                     "is_approved"?: boolean,
                     "is_featured"?: boolean,
                     "is_free"?: never,
@@ -2630,6 +3063,12 @@ isOneToOne: false
       columns: ["id"]
 isOneToOne: true
       referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "products_image_media_id_fkey"
+      columns: ["image_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
       referencedColumns: ["id"]
     },{
       foreignKeyName: "products_seller_id_fkey"
@@ -2768,7 +3207,9 @@ isOneToOne: true
                 },
                 "profiles": {
                   Row: {
+                    "avatar_media_id": string | null,
                     "avatar_url": string | null,
+                    "banner_media_id": string | null,
                     "banner_url": string | null,
                     "bio": string | null,
                     "created_at": string,
@@ -2796,7 +3237,9 @@ isOneToOne: true
                   }
                   ComputedFields: "connected" | "follows_me" | "is_followed" | "location"
                   Insert: {
+                    "avatar_media_id"?: string | null,
                     "avatar_url"?: string | null,
+                    "banner_media_id"?: string | null,
                     "banner_url"?: string | null,
                     "bio"?: string | null,
                     "created_at"?: string,
@@ -2819,7 +3262,9 @@ isOneToOne: true
                     "website_url"?: string | null
                   }
                   Update: {
+                    "avatar_media_id"?: string | null,
                     "avatar_url"?: string | null,
+                    "banner_media_id"?: string | null,
                     "banner_url"?: string | null,
                     "bio"?: string | null,
                     "created_at"?: string,
@@ -2842,7 +3287,19 @@ isOneToOne: true
                     "website_url"?: string | null
                   }
                   Relationships: [
-
+                    {
+      foreignKeyName: "profiles_avatar_media_id_fkey"
+      columns: ["avatar_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "profiles_banner_media_id_fkey"
+      columns: ["banner_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    }
                   ]
                 },
                 "purchases": {
@@ -2944,6 +3401,7 @@ isOneToOne: false
                   Row: {
                     "amount_cents": number,
                     "commission_cents": number,
+                    "credits_cents": number,
                     "fee_cents": number,
                     "refund_id": string,
                     "seller_cents": number,
@@ -2954,6 +3412,7 @@ isOneToOne: false
                   Insert: {
                     "amount_cents": number,
                     "commission_cents": number,
+                    "credits_cents"?: number,
                     "fee_cents"?: number,
                     "refund_id": string,
                     "seller_cents": number,
@@ -2963,6 +3422,7 @@ isOneToOne: false
                   Update: {
                     "amount_cents"?: number,
                     "commission_cents"?: number,
+                    "credits_cents"?: number,
                     "fee_cents"?: number,
                     "refund_id"?: string,
                     "seller_cents"?: number,
@@ -3720,6 +4180,7 @@ isOneToOne: false
                 "transactions": {
                   Row: {
                     "amount_commission_cents": number,
+                    "amount_credits_cents": number,
                     "amount_fees_cents": number,
                     "amount_seller_cents": number,
                     "amount_tax_cents": number,
@@ -3743,6 +4204,7 @@ isOneToOne: false
                     "refunded_at": string | null,
                     "refunded_cents": number,
                     "refunded_commission_cents": number,
+                    "refunded_credits_cents": number,
                     "refunded_fee_cents": number,
                     "refunded_seller_cents": number,
                     "refunded_tax_cents": number,
@@ -3761,6 +4223,7 @@ isOneToOne: false
                   ComputedFields: never
                   Insert: {
                     "amount_commission_cents": number,
+                    "amount_credits_cents"?: number,
                     "amount_fees_cents": number,
                     "amount_seller_cents": number,
                     "amount_tax_cents"?: number,
@@ -3784,6 +4247,7 @@ isOneToOne: false
                     "refunded_at"?: string | null,
                     "refunded_cents"?: number,
                     "refunded_commission_cents"?: number,
+                    "refunded_credits_cents"?: number,
                     "refunded_fee_cents"?: number,
                     "refunded_seller_cents"?: number,
                     "refunded_tax_cents"?: number,
@@ -3801,6 +4265,7 @@ isOneToOne: false
                   }
                   Update: {
                     "amount_commission_cents"?: number,
+                    "amount_credits_cents"?: number,
                     "amount_fees_cents"?: number,
                     "amount_seller_cents"?: number,
                     "amount_tax_cents"?: number,
@@ -3824,6 +4289,7 @@ isOneToOne: false
                     "refunded_at"?: string | null,
                     "refunded_cents"?: number,
                     "refunded_commission_cents"?: number,
+                    "refunded_credits_cents"?: number,
                     "refunded_fee_cents"?: number,
                     "refunded_seller_cents"?: number,
                     "refunded_tax_cents"?: number,
@@ -4265,6 +4731,36 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"cancel_photo_job":
+{ Args: { "job_id": string }; Returns: {
+              "archive_asked_at": string | null,
+"archive_bytes": number | null,
+"archive_path": string | null,
+"captured_cents": number,
+"client_key": string | null,
+"cost_cents": number,
+"created_at": string,
+"expires_at": string | null,
+"failed_count": number,
+"finished_at": string | null,
+"group_name": string | null,
+"id": string,
+"is_demo": boolean,
+"photo_count": number,
+"prompt": string | null,
+"retry_of": string | null,
+"returned_count": number,
+"status": Database["public"]['Enums']["photo_job_status"],
+"succeeded_count": number,
+"updated_at": string,
+"user_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "photo_jobs"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "checkout":
 { Args: { "idempotency_key"?: string,
 "items"?: Json,
@@ -4279,6 +4775,32 @@ isOneToOne: true
 "provider"?: Database["public"]['Enums']["payment_provider"],
 "shipping_address"?: Json }; Returns: Json
                            },
+"claim_trial":
+{ Args: Record<PropertyKey, never>; Returns: {
+              "amount_cents": number,
+"captured_cents": number,
+"category": string,
+"created_at": string,
+"expired_cents": number,
+"expires_at": string | null,
+"held_cents": number,
+"id": string,
+"is_void": boolean,
+"noted_at": string | null,
+"order_item_id": string | null,
+"owed_cents": number,
+"remaining_cents": number,
+"repaid_cents": number,
+"taken_back_cents": number,
+"user_id": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "credit_lots"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "clear_conversation":
 { Args: { "conversation_id": string }; Returns: undefined
                            },
@@ -4306,6 +4828,96 @@ isOneToOne: true
               "username": string
             }[]
                            },
+"create_demo_job":
+{ Args: { "group_name"?: string,
+"media_ids": (string)[],
+"prompt": string }; Returns: {
+              "archive_asked_at": string | null,
+"archive_bytes": number | null,
+"archive_path": string | null,
+"captured_cents": number,
+"client_key": string | null,
+"cost_cents": number,
+"created_at": string,
+"expires_at": string | null,
+"failed_count": number,
+"finished_at": string | null,
+"group_name": string | null,
+"id": string,
+"is_demo": boolean,
+"photo_count": number,
+"prompt": string | null,
+"retry_of": string | null,
+"returned_count": number,
+"status": Database["public"]['Enums']["photo_job_status"],
+"succeeded_count": number,
+"updated_at": string,
+"user_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "photo_jobs"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"create_media":
+{ Args: { "path": string,
+"purpose": string }; Returns: {
+              "bucket": string,
+"color": string | null,
+"content_type": string | null,
+"created_at": string,
+"derivatives": NonNullable<Json>,
+"expires_at": string | null,
+"failure": Database["public"]['Enums']["media_failure"] | null,
+"height": number | null,
+"id": string,
+"is_animated": boolean | null,
+"owner_id": string,
+"purpose": string,
+"ready_at": string | null,
+"status": Database["public"]['Enums']["media_status"],
+"width": number | null
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "media"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"create_photo_job":
+{ Args: { "client_key"?: string,
+"group_name"?: string,
+"media_ids": (string)[],
+"prompt": string }; Returns: {
+              "archive_asked_at": string | null,
+"archive_bytes": number | null,
+"archive_path": string | null,
+"captured_cents": number,
+"client_key": string | null,
+"cost_cents": number,
+"created_at": string,
+"expires_at": string | null,
+"failed_count": number,
+"finished_at": string | null,
+"group_name": string | null,
+"id": string,
+"is_demo": boolean,
+"photo_count": number,
+"prompt": string | null,
+"retry_of": string | null,
+"returned_count": number,
+"status": Database["public"]['Enums']["photo_job_status"],
+"succeeded_count": number,
+"updated_at": string,
+"user_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "photo_jobs"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "create_poll":
 { Args: { "content": string,
 "ends_at"?: string,
@@ -4341,6 +4953,26 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"credit_balance":
+{ Args: Record<PropertyKey, never>; Returns: Database["public"]['CompositeTypes']["credit_totals"]
+                          SetofOptions: {
+        from: "*"
+        to: "credit_totals"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"credit_statement":
+{ Args: { "before_journal"?: number,
+"max_rows"?: number }; Returns: {
+              "available_cents": number,
+              "debt_cents": number,
+              "held_cents": number,
+              "journal_id": number,
+              "kind": string,
+              "occurred_at": string,
+              "source_id": string
+            }[]
+                           },
 "decide_correction":
 { Args: { "approve": boolean,
 "correction_id": string }; Returns: {
@@ -4371,6 +5003,9 @@ isOneToOne: true
                            },
 "delete_group":
 { Args: { "group_id": string }; Returns: undefined
+                           },
+"delete_media":
+{ Args: { "media_id": string }; Returns: undefined
                            },
 "delete_message":
 { Args: { "for_everyone"?: boolean,
@@ -4640,6 +5275,29 @@ isOneToOne: true
         isOneToOne: false
         isSetofReturn: true
       } },
+"photo_job_statement":
+{ Args: { "job_id": string }; Returns: {
+              "category": string,
+              "consumed_cents": number,
+              "expired_cents": number,
+              "expires_at": string,
+              "funded_cents": number,
+              "held_cents": number,
+              "lot_id": string,
+              "returned_cents": number
+            }[]
+                           },
+"photo_price":
+{ Args: { "photo_count": number }; Returns: Database["public"]['CompositeTypes']["photo_quote"]
+                          SetofOptions: {
+        from: "*"
+        to: "photo_quote"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"photo_queue_position":
+{ Args: { "job_id": string }; Returns: number
+                           },
 "pin_post":
 { Args: { "post_id": string }; Returns: undefined
                            },
@@ -4665,6 +5323,36 @@ isOneToOne: true
                           SetofOptions: {
         from: "*"
         to: "book_corrections"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"refund_credits":
+{ Args: { "idempotency_key"?: string,
+"order_item_id": string }; Returns: {
+              "amount_cents": number,
+"booked_at": string | null,
+"checked_at": string | null,
+"created_at": string,
+"currency": string,
+"failure_reason": string | null,
+"fee_bearer": string,
+"id": string,
+"is_open": boolean,
+"order_item_id": string | null,
+"origin": Database["public"]['Enums']["refund_origin"],
+"paid_outside": boolean,
+"payment_id": string,
+"provider": Database["public"]['Enums']["payment_provider"],
+"provider_ref": string | null,
+"reason": string,
+"reversed_at": string | null,
+"sent_at": string | null,
+"status": Database["public"]['Enums']["refund_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "refunds"
         isOneToOne: true
         isSetofReturn: false
       } },
@@ -4885,6 +5573,37 @@ isOneToOne: true
 { Args: { "target_id": string,
 "target_type": Kind }; Returns: undefined
                            },
+"retry_photo_job":
+{ Args: { "client_key"?: string,
+"job_id": string }; Returns: {
+              "archive_asked_at": string | null,
+"archive_bytes": number | null,
+"archive_path": string | null,
+"captured_cents": number,
+"client_key": string | null,
+"cost_cents": number,
+"created_at": string,
+"expires_at": string | null,
+"failed_count": number,
+"finished_at": string | null,
+"group_name": string | null,
+"id": string,
+"is_demo": boolean,
+"photo_count": number,
+"prompt": string | null,
+"retry_of": string | null,
+"returned_count": number,
+"status": Database["public"]['Enums']["photo_job_status"],
+"succeeded_count": number,
+"updated_at": string,
+"user_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "photo_jobs"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "retry_refund":
 { Args: { "refund_id": string }; Returns: {
               "amount_cents": number,
@@ -4941,6 +5660,7 @@ isOneToOne: true
 "search": unknown,
 "slug": string,
 "tags": (string)[],
+"thumbnail_media_id": string | null,
 "thumbnail_url": string | null,
 "title": string,
 "updated_at": string,
@@ -4968,6 +5688,7 @@ isOneToOne: true
 "currency": string,
 "favorites_count": number,
 "id": string,
+"image_media_id": string | null,
 "is_browsable": boolean,
 "is_buyable": boolean,
 "is_exclusively_sold": boolean,
@@ -5140,7 +5861,9 @@ isOneToOne: true
                            },
 "set_profile_visibility":
 { Args: { "visibility": Database["public"]['Enums']["profile_visibility"] }; Returns: {
-              "avatar_url": string | null,
+              "avatar_media_id": string | null,
+"avatar_url": string | null,
+"banner_media_id": string | null,
 "banner_url": string | null,
 "bio": string | null,
 "created_at": string,
@@ -5228,6 +5951,12 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"similar_media":
+{ Args: { "media_id": string }; Returns: {
+              "distance": number,
+              "similar_id": string
+            }[]
+                           },
 "start_conversation":
 { Args: { "group_avatar_url"?: string,
 "group_name"?: string,
@@ -5318,6 +6047,8 @@ isOneToOne: true
             "license_type": "personal"|"commercial"|"exclusive"|"custom",
             "location_source": "ip"|"gps"|"manual",
             "location_visibility": "exact"|"city"|"country"|"hidden",
+            "media_failure": "unreadable"|"too_large"|"unsupported_format"|"missing",
+            "media_status": "pending"|"ready"|"failed",
             "moderation_level": "group"|"platform",
             "order_status": "pending"|"processing"|"completed"|"cancelled"|"refunded"|"partially_refunded",
             "payable_status": "open"|"paid"|"lapsed"|"withdrawn"|"returned",
@@ -5326,6 +6057,8 @@ isOneToOne: true
             "payment_status": "requires_payment"|"processing"|"succeeded"|"failed"|"cancelled"|"refunded"|"partially_refunded"|"disputed",
             "payout_account_status": "pending"|"enabled"|"disabled",
             "payout_status": "requested"|"approved"|"processing"|"completed"|"failed"|"cancelled"|"returned",
+            "photo_job_status": "pending"|"processing"|"completed"|"failed"|"cancelled",
+            "photo_status": "queued"|"sent"|"unknown"|"succeeded"|"failed"|"returned",
             "plan_family": "creator"|"listener"|"collector"|"reseller",
             "post_type": "text"|"image"|"video"|"link"|"poll",
             "product_status": "draft"|"active"|"paused"|"deleted",
@@ -5349,12 +6082,23 @@ isOneToOne: true
                         "used": number | null,
                         "resets_at": string | null
                       },
+                      "credit_totals": {
+                        "available_cents": number | null,
+                        "held_cents": number | null,
+                        "debt_cents": number | null,
+                        "next_expiry": string | null,
+                        "expiring_cents": number | null
+                      },
                       "error_entry": {
                         "name": string | null,
                         "code": string | null,
                         "sqlstate": string | null,
                         "message": string | null,
                         "advice": string | null
+                      },
+                      "photo_quote": {
+                        "cost_cents": number | null,
+                        "parts": (number)[] | null
                       },
                       "unread_counts": {
                         "notifications": number | null,
@@ -5488,6 +6232,8 @@ export const Constants = {
             "license_type": ["personal", "commercial", "exclusive", "custom"],
             "location_source": ["ip", "gps", "manual"],
             "location_visibility": ["exact", "city", "country", "hidden"],
+            "media_failure": ["unreadable", "too_large", "unsupported_format", "missing"],
+            "media_status": ["pending", "ready", "failed"],
             "moderation_level": ["group", "platform"],
             "order_status": ["pending", "processing", "completed", "cancelled", "refunded", "partially_refunded"],
             "payable_status": ["open", "paid", "lapsed", "withdrawn", "returned"],
@@ -5496,6 +6242,8 @@ export const Constants = {
             "payment_status": ["requires_payment", "processing", "succeeded", "failed", "cancelled", "refunded", "partially_refunded", "disputed"],
             "payout_account_status": ["pending", "enabled", "disabled"],
             "payout_status": ["requested", "approved", "processing", "completed", "failed", "cancelled", "returned"],
+            "photo_job_status": ["pending", "processing", "completed", "failed", "cancelled"],
+            "photo_status": ["queued", "sent", "unknown", "succeeded", "failed", "returned"],
             "plan_family": ["creator", "listener", "collector", "reseller"],
             "post_type": ["text", "image", "video", "link", "poll"],
             "product_status": ["draft", "active", "paused", "deleted"],

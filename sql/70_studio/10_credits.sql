@@ -961,10 +961,10 @@ insert into private.kinds (
     '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete}',
     false, true, 'credits', 'none');
 
-insert into public.credit_packs (id, title, price_cents, bonus_cents) values
-('a7e0e000-0000-4000-8000-000000001000', '1,000 credits', 1000, 0),
-('a7e0e000-0000-4000-8000-000000002000', '2,000 credits and 400 on top', 2000, 400),
-('a7e0e000-0000-4000-8000-000000005000', '5,000 credits and 1,500 on top', 5000, 1500);
+insert into public.credit_packs (id, title, price_cents, bonus_cents, created_at) values
+('a7e0e000-0000-4000-8000-000000001000', '1,000 credits', 1000, 0, '2026-11-29 00:00+00'),
+('a7e0e000-0000-4000-8000-000000002000', '2,000 credits and 400 on top', 2000, 400, '2026-11-29 00:00+00'),
+('a7e0e000-0000-4000-8000-000000005000', '5,000 credits and 1,500 on top', 5000, 1500, '2026-11-29 00:00+00');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('credits_low', 'Few credits left', 'Your credits will not last for many more photos.', '/studio/credits', null,
