@@ -213,11 +213,7 @@ declare
     option public.catalog_options;
     aside bigint := 0;
 begin
-    -- The lock is the statement that takes, where nothing else has to be known. Those who take stand in line here: each
-    -- then finds the row free and as it is, while who waits for a row has to look for its newest version.
-    if pieces > 0 then
-        perform pg_advisory_xact_lock(hashtextextended('take:' || taken_item, 0));
-    end if;
+    -- The lock is the statement that takes, where nothing else has to be known.
     update public.catalog_items as c set taken = c.taken + case when c.stock > 1 then pieces else 0 end
     where c.id = taken_item and (pieces < 0 or c.is_buyable and (c.taken + pieces <= c.stock) is not false)
     returning * into item;

@@ -550,8 +550,7 @@ alter table public.credit_packs enable row level security;
 grant select on public.credit_packs to anon, authenticated, service_role;
 grant
 insert (title, price_cents, bonus_cents, valid_days, is_active),
-update (title, price_cents, bonus_cents, valid_days, is_active),
-delete
+update (title, price_cents, bonus_cents, valid_days, is_active)
 on public.credit_packs to authenticated;
 create policy credit_packs_select_anon on public.credit_packs for select to anon using (is_active);
 create policy credit_packs_select on public.credit_packs for select to authenticated
@@ -561,8 +560,6 @@ with check ((select private.is_admin()));
 create policy credit_packs_update on public.credit_packs for update to authenticated
 using ((select private.is_admin()))
 with check ((select private.is_admin()));
-create policy credit_packs_delete on public.credit_packs for delete to authenticated
-using ((select private.is_admin()));
 
 create function private.credit_pack_check_line(ids uuid[], lines private.wanted_line[]) returns setof private.line_facts
 language plpgsql

@@ -1171,7 +1171,7 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 ('photo_jobs', 'public.photo_jobs', 't.user_id = $1', '{user_id}', 'the books: who paid for what'),
 ('photo_job_items', 'public.photo_job_items',
     't.job_id in (select j.id from public.photo_jobs as j where j.user_id = $1)', '{}', null),
-('photo_attempts', 'private.photo_attempts', null, '{provider, provider_ref, code, detail}',
+('photo_attempts', 'private.photo_attempts', null, '{provider, provider_ref, verdict, code, detail}',
     'who was paid for a photo and what came of it; names nobody');
 
 insert into private.error_codes (code, sqlstate, message, description) values

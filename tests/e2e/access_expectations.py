@@ -42,6 +42,7 @@ _ARTWORK = (
 _OPTION = "title price_cents stock is_set_aside is_active position details"
 _RATE = "name countries price_cents free_above_cents"
 _JAR = "suggested_cents minimum_cents is_open"
+_PACK = "title price_cents bonus_cents valid_days is_active"
 _ARTIST = "artist_name genre banner_image_url website social_links hourly_rate_cents"
 _PROFILE = (
     "username display_name full_name bio avatar_url banner_url smart_link website_url experience_level avatar_media_id "
@@ -113,6 +114,11 @@ EXPECTED = {
     "sale_reviews": Rules("owner admin"),
     "book_corrections": Rules("admin"),
     "payouts": Rules("owner admin"),
+    # studio
+    "credit_packs": Rules(EVERYBODY, update=_PACK, insert=_PACK, updaters="admin"),
+    "credit_lots": Rules("owner admin"),
+    "photo_jobs": Rules("owner admin", update="group_name"),
+    "photo_job_items": Rules("owner admin"),
     # social
     "user_blocks": Rules("owner", update="blocked_id", insert="blocked_id", delete="owner"),
     "follows": Rules(EVERYBODY, update="following_id", insert="following_id", delete="owner"),
@@ -177,6 +183,10 @@ ROWS = {
     "transaction_payees": "payee_id = %(me)s",
     "shipments": "order_item_id in (select id from public.order_items where buyer_id = %(me)s)",
     "tip_jars": "seller_id = %(me)s",
+    "credit_packs": "price_cents = 1000",
+    "credit_lots": "user_id = %(me)s",
+    "photo_jobs": "user_id = %(me)s",
+    "photo_job_items": "job_id in (select id from public.photo_jobs where user_id = %(me)s)",
     "tips": "sender_id = %(me)s",
     "refunds": "payment_id in (select id from public.payments where user_id = %(me)s)",
     "refund_requests": "buyer_id = %(me)s",
@@ -215,6 +225,7 @@ INSERTS: dict[str, dict[str, Any]] = {
     "artworks": {"title": "Mine", "price_cents": 100, "category": "other", "image_url": "https://images.example/x.jpg"},
     "shipping_rates": {"name": "Everywhere", "price_cents": 500},
     "tip_jars": {"suggested_cents": 800},
+    "credit_packs": {"title": "Mine", "price_cents": 100},
     "artist_profiles": {"artist_name": "Me"},
     "cart_items": {"item_id": "{artwork}"},
     "user_categories": {"category_id": "{categories}"},
@@ -236,7 +247,7 @@ INSERTS: dict[str, dict[str, Any]] = {
 # Inserted into something that is somebody's: tests of their own.
 INSERTED_INTO = {"catalog_options", "product_files", "product_pictures", "messages"}
 # Members insert all of these but what is for some of them.
-INSERTERS = {"articles": {"admin"}}
+INSERTERS = {"articles": {"admin"}, "credit_packs": {"admin"}}
 
 # -- functions --------------------------------------------------------------------------------------------------------
 
@@ -265,7 +276,18 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "cancel_line": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "cancel_order": ({"order_id": "{orders}"}, "order_not_open"),
     "cancel_payout": ({"payout_id": "{payouts}"}, "payout_not_open"),
+    "cancel_photo_job": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
     "checkout": ({"items": []}, "empty_checkout"),
+    "claim_trial": ({}, "ok"),
+    "create_demo_job": ({"prompt": "x", "media_ids": ["{media}"]}, "admin_only"),
+    "create_photo_job": ({"prompt": "x", "media_ids": ["{media}"]}, "media_not_ready"),
+    "credit_balance": ({}, "ok"),
+    "credit_statement": ({}, "empty"),
+    "photo_job_statement": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
+    "photo_price": ({"photo_count": 1}, "ok"),
+    "photo_queue_position": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
+    "refund_credits": ({"order_item_id": "{order_items}"}, "sale_not_found"),
+    "retry_photo_job": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
     "checkout_payable": ({"payable_id": "{payables}"}, "payable_not_open"),
     "clear_conversation": ({"conversation_id": "{chat}"}, "conversation_not_found"),
     "clear_my_location": ({}, "ok"),

@@ -209,6 +209,13 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
         database.run(
             "insert into public.media (owner_id, purpose, bucket) values (%s, 'photo_input', 'studio')", person.id
         )
+        database.run("select private.grant_lot(%s, 'bonus', 500, null)", person.id)
+        database.run(
+            "with job as (insert into public.photo_jobs (user_id, prompt, photo_count, cost_cents) "
+            "values (%s, 'brighter', 1, 0) returning id) "
+            "insert into public.photo_job_items (job_id, position, cost_cents) select id, 1, 0 from job",
+            person.id,
+        )
         database.run(
             "with made as (insert into public.media (owner_id, purpose, bucket) "
             "values (%s, 'product', 'pictures') returning id, owner_id) "

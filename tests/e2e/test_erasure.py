@@ -13,6 +13,7 @@ from tests.community.world import Community
 from tests.harness.market import Simulator, buy, drain, publish_product, start, wait_for_order
 from tests.harness.people import Person, SignUp, lift_limits
 from tests.harness.server import Database
+from tests.harness.waiting import until
 from tests.media import pictures
 
 # Nothing else contains it, neither as text nor as a part of an id.
@@ -130,7 +131,13 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     person.client.storage.from_("uploads").upload(
         private, pictures.saved(pictures.quarters(), "PNG"), {"content-type": "image/png"}
     )
-    assert person.api.rpc("create_media", path=private, purpose="photo_input").status_code == 200
+    made = person.api.rpc("create_media", path=private, purpose="photo_input").json()
+    until(lambda: person.api.one("media", id=f"eq.{made['id']}")["status"] == "ready", "the photo")
+    assert person.api.rpc("claim_trial").status_code == 200
+    job = person.api.rpc(
+        *("create_photo_job",), prompt=f"warmer {WORD}", media_ids=[made["id"]], group_name=WORD, client_key=WORD
+    ).json()
+    until(lambda: person.api.one("photo_jobs", id=f"eq.{job['id']}")["archive_path"], "the photo's file", 60)
     drain(database, simulator)
 
 

@@ -109,7 +109,7 @@ def test_diagrams_show(schema: psycopg.Connection) -> None:
         "        uuid next_id FK|    }|"
         '    "parcels" }o--o| "parcels" : "next_id"|    "parcels" |o--|| "orders" : "order_id"|```||'
     )
-    assert "Without a line: `profiles`, `private.settings`." in page
+    assert "Without a line: `private.settings`." in page
 
 
 def test_state_diagrams_show(schema: psycopg.Connection) -> None:
