@@ -832,6 +832,11 @@ begin
     if hashes is null then
         perform private.fail('trial_address_unconfirmed');
     end if;
+    perform private.lock_credits(member);
+    -- An account may have had another address then.
+    if exists (select from public.credit_lots as l where l.user_id = member and l.category = 'trial') then
+        perform private.fail('trial_used');
+    end if;
     -- Whoever comes at the same instant waits here for the first; sorted, so that nobody waits in a circle.
     insert into private.trials (person_hash)
     select h.hash from unnest(hashes) as h (hash) order by h.hash

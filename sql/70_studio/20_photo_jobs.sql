@@ -188,7 +188,8 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 ('public.photo_jobs', 'status', 'pending', 'cancelled', 'all photos were given back'),
 ('public.photo_jobs', 'status', 'pending', 'failed', 'no photo could be sent'),
 ('public.photo_jobs', 'status', 'processing', 'completed', 'all have a verdict, some a picture'),
-('public.photo_jobs', 'status', 'processing', 'failed', 'all have a verdict, none a picture');
+('public.photo_jobs', 'status', 'processing', 'failed', 'all have a verdict, none a picture'),
+('public.photo_jobs', 'status', 'processing', 'cancelled', 'the provider took none, and all were given back');
 
 create table private.photo_attempts (
     id uuid not null default gen_random_uuid(),
@@ -499,7 +500,8 @@ begin
         perform private.fail('invalid_photo_job', 'group_name: at most 140 characters');
     elsif char_length(client_key) not between 1 and 200 then
         perform private.fail('invalid_photo_job', 'client_key: 1 to 200 characters');
-    elsif coalesce(wanted.photo_count, 0) = 0 or array_ndims(media_ids) > 1 then
+    -- A text such as [5:5]={…} makes an array that begins elsewhere.
+    elsif coalesce(wanted.photo_count, 0) = 0 or array_ndims(media_ids) > 1 or array_lower(media_ids, 1) <> 1 then
         perform private.fail('invalid_photo_job', 'media_ids: none');
     elsif wanted.photo_count > limits.photos_per_job then
         perform private.fail('too_many_photos', format('at most %s in one job', limits.photos_per_job));

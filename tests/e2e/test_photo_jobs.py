@@ -220,6 +220,16 @@ def test_studio_78_demo_jobs_are_seen_by_everybody_signed_in(
         assert len(file.namelist()) == 1
 
 
+def test_another_members_photo_is_no_demo(customer: Person, stranger: Person) -> None:
+    job = finished(customer, create_job(customer, photos(customer, 1))["id"])
+    item = job["photo_job_items"][0]["id"]
+    for who in (customer, stranger):
+        answer = who.api.http.get(f"/functions/v1/demo-photos/{item}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "photo_job_not_found")
+    answer = stranger.api.http.get(f"/functions/v1/demo-photos/{uuid4()}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "photo_job_not_found")
+
+
 def test_a_deleted_account_leaves_no_picture(
     sign_up: SignUp, database: Database, services: Services, simulator: Simulator
 ) -> None:

@@ -251,5 +251,22 @@ select isnt(private.expire_credits(10), 0, 'its credits end');
 select is(pg_temp.balance(6), '0/0/0', 'all of them');
 select is(pg_temp.wrong(), null, 'and the books are right');
 
+-- sent once, and the provider surely has none of it: all can be given back
+insert into auth.users (id, email) values (pg_temp.id(17), '17@example.com');
+select private.grant_lot(pg_temp.id(17), 'bonus', 1000, null);
+insert into t values ('unsent', pg_temp.job(17, 1));
+select count(*) from private.claim_photos('toy', 100);
+select private.photo_not_sent(pg_temp.attempt(id, 1), 'refused connection') from t where n = 'unsent';
+select is(pg_temp.code_as(pg_temp.id(17), format('select public.cancel_photo_job(%L)', id)), null, 'a job that waits again is cancelled') from t where n = 'unsent';
+select is((select j.status::text from public.photo_jobs as j inner join t on t.id = j.id where t.n = 'unsent'), 'cancelled', 'and is over');
+
+-- an array that begins elsewhere, as JSON texts can name it
+select is(
+    pg_temp.code_as(pg_temp.id(17), format(
+        'select public.create_photo_job(%L, %L)', 'x', '[5:5]=' || pg_temp.photos(pg_temp.id(17), 1)::text
+    )),
+    'invalid_photo_job', 'media_ids begin at 1'
+);
+
 select * from finish();
 rollback;
