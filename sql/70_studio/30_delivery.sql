@@ -89,7 +89,7 @@ begin
     if job.id is null then
         perform private.fail('photo_job_not_found');
     elsif job.archive_path is null then
-        perform private.fail('archive_not_ready', job.status);
+        perform private.fail('archive_not_ready', job.status::text);
     end if;
     return query
     select
