@@ -110,7 +110,7 @@ comment on column public.photo_jobs.captured_cents is
 'Credits spent, cents; when it is over, the rest of cost_cents came back.';
 comment on column public.photo_jobs.is_demo is 'One of the platform''s, for everybody to see.';
 comment on column public.photo_jobs.archive_path is
-'The ZIP file in the bucket studio, readable by signed link only; null: not built, or no longer kept.';
+'The ZIP file in the bucket archives, readable by signed link only; null: not built, or no longer kept.';
 comment on column public.photo_jobs.archive_bytes is 'Its size.';
 comment on column public.photo_jobs.archive_asked_at is 'Last time a worker began to build it.';
 comment on column public.photo_jobs.finished_at is 'When the last photo got its verdict.';
@@ -187,6 +187,7 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 ('public.photo_jobs', 'status', 'pending', 'processing', 'the first photo is sent'),
 ('public.photo_jobs', 'status', 'pending', 'cancelled', 'all photos were given back'),
 ('public.photo_jobs', 'status', 'pending', 'failed', 'no photo could be sent'),
+('public.photo_jobs', 'status', 'processing', 'cancelled', 'none was taken, all were given back'),
 ('public.photo_jobs', 'status', 'processing', 'completed', 'all have a verdict, some a picture'),
 ('public.photo_jobs', 'status', 'processing', 'failed', 'all have a verdict, none a picture');
 

@@ -116,10 +116,15 @@ begin
     inner join public.photo_jobs as j on j.id = i.job_id and j.is_demo
     inner join public.media as m on m.id = i.result_media_id
     where i.id = authorize_demo_photo.item_id;
+    if not found then
+        -- Also for a photo of somebody's own job: it does not exist for them.
+        perform private.fail('photo_job_not_found', authorize_demo_photo.item_id::text);
+    end if;
 end
 $$;
 comment on function private.authorize_demo_photo(uuid, uuid) is
-'Where the result of a demo job''s photo is stored; none for others. Errors: not_signed_in, banned.';
+'Where the result of a demo job''s photo is stored. Errors: photo_job_not_found (404, also for photos of other jobs), '
+'not_signed_in, banned.';
 grant execute on function private.authorize_demo_photo(uuid, uuid) to avenue_worker;
 
 create function private.expire_photo_jobs(max_rows integer) returns integer

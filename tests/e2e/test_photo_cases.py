@@ -202,3 +202,12 @@ def test_studio_77_links_live_for_minutes_and_each_version_has_its_own_path(
     run_job(database, "expire_photo_jobs")
     until(lambda: httpx.get(file["url"]).status_code >= 400, "the link to the first to be dead")
     assert downloaded(customer, job["id"]).testzip() is None
+
+
+def test_studio_78_a_photo_of_somebodys_own_job_is_no_demo_photo(customer: Person, sign_up: SignUp) -> None:
+    job = create_job(customer, photos(customer, 1))
+    item = finished(customer, job["id"])["photo_job_items"][0]["id"]
+    stranger = sign_up()
+    for who, asked in ((stranger, item), (customer, item), (stranger, str(uuid4()))):
+        answer = who.api.function("GET", f"demo-photos/{asked}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "photo_job_not_found")

@@ -187,3 +187,25 @@ def test_an_account_deleted_while_the_provider_works_leaves_no_picture(
     until(lambda: not database.value(known), "no file of anybody who is gone", 60)
     run_job(database, "expire_credits")
     right(database)
+
+
+def test_studio_78_what_the_provider_did_not_take_can_be_cancelled_and_its_account_deleted(
+    person: Person, control: StudioControl, database: Database, services: Services
+) -> None:
+    control.fault("POST /v1/predictions", "error", status=429, times=50)
+    media = photos(person, 2)
+    job, other = create_job(person, media), create_job(person, media[:1])
+    tried = "select count(*) from private.photo_attempts as a where a.verdict = 'not_sent' and exists (select from "
+    tried += "public.photo_job_items as i where i.id = a.item_id and i.job_id = %s and i.status = 'queued')"
+    until(lambda: database.value(tried, job["id"]) >= 2 and database.value(tried, other["id"]), "all to be tried", 60)
+    services.kill("jobs")
+    answer = person.api.rpc("cancel_photo_job", job_id=job["id"])
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled"), answer.text
+    assert balance(person) == (START - PRICE, PRICE, 0), "at once, and what the other job holds stays"
+    headers = {"apikey": services.secret_key}
+    assert httpx.delete(f"{services.url}/auth/v1/admin/users/{person.id}", headers=headers).status_code == 200
+    assert statuses(database, other) == ["returned"]
+    control.clear_faults()
+    services.start(["jobs"])
+    run_job(database, "expire_credits")
+    right(database)

@@ -60,10 +60,11 @@ async def archive_link(job_id: UUID, caller: CallerDep, services: ServicesDep, r
 @router.get("/functions/v1/demo-photos/{item_id}", summary="Look at a demo job's photo", responses=_ERRORS)
 async def demo_photo(item_id: UUID, caller: CallerDep, services: ServicesDep, response: Response) -> PhotoLink:
     """A link that works for five minutes. Of one's own jobs: GET /functions/v1/media/{result_media_id}/{name}."""
-    rows = await services.db.rows("authorize_demo_photo", item_id, caller.user_id)
-    url = await services.storage.sign(StoredFile(rows[0]["bucket"], rows[0]["path"]), LINK_SECONDS) if rows else None
+    (row,) = await services.db.rows("authorize_demo_photo", item_id, caller.user_id)
+    url = await services.storage.sign(StoredFile(row["bucket"], row["path"]), LINK_SECONDS)
     if url is None:
-        raise Problem("photo_job_not_found")
+        log.error("demo photo missing in storage", item_id=str(item_id), path=row["path"])
+        raise Problem("file_missing", str(item_id))
     response.headers["cache-control"] = "no-store"
     return PhotoLink(url=url, expires_in=LINK_SECONDS)
 
