@@ -1039,6 +1039,8 @@ begin
             -- The first moments belong to whoever is just sending it, and to the provider to know of it.
             where
                 o.ended_at is null
+                -- Somebody who has not said what it cost a day after its end will not.
+                and o.deadline_at > now() - interval '1 day'
                 and o.checked_at < now() - case
                     when o.provider_ref is null then interval '2 minutes' else interval '50 seconds'
                 end
@@ -1057,8 +1059,8 @@ begin
 end
 $$;
 comment on function private.photos_to_check(integer) is
-'Attempts without a verdict that the provider should be asked about, each at most once a minute, also after their '
-'photo''s deadline for what they cost; those asked about longest ago first.';
+'Attempts without a verdict that the provider should be asked about, each at most once a minute, for a day '
+'also after their photo''s deadline, for what they cost; those asked about longest ago first.';
 grant execute on function private.photos_to_check(integer) to avenue_worker;
 
 create function private.photo_attempt(attempt_id uuid)

@@ -82,6 +82,14 @@ def test_kill_9_between_the_stored_picture_and_its_verdict(
     checked(database, job, "succeeded")
     assert settled(database, job) == 1
     assert balance(person) == (START - PRICE, 0, 0)
+    nobodys = (
+        "select count(*) from public.media as m where m.owner_id = %s and m.purpose = 'photo_result' and not exists "
+    )
+    nobodys += "(select from public.photo_job_items as i where i.result_media_id = m.id)"
+    assert database.value(nobodys + " and m.expires_at is null", person.id) == 0, "what the dead one published ends"
+    database.run("update public.media set expires_at = expires_at - interval '25 hours' where owner_id = %s", person.id)
+    run_job(database, "expire_media")
+    until(lambda: database.value(nobodys, person.id) == 0, "what the dead one published to go")
     right(database)
 
 

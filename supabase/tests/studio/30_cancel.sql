@@ -55,6 +55,16 @@ select is((public.cancel_photo_job(id)).status::text, 'failed', '78 cancel: with
 reset role;
 select is(pg_temp.state(id), 'failed 1 1 10000 0', '78 cancel: all is back') from t where n = 'b';
 
+-- An attempt whose provider never says what became of it is not asked about for ever.
+insert into t select 'd', pg_temp.job(1);
+select is((select count(*) from private.claim_photos('toy', 100)), 1::bigint, '62 one is sent');
+update public.photo_job_items as i set sent_at = now() - interval '25 hours' from t where i.job_id = t.id and n = 'd';
+update private.photo_attempts set checked_at = now() - interval '1 hour', deadline_at = now() - interval '1 hour' where ended_at is null;
+select is((select count(*) from private.expire_photos(10)), 1::bigint, '62 its deadline passes');
+select is((select count(*) from private.photos_to_check(10)), 1::bigint, '68 it is asked about for what it cost');
+update private.photo_attempts set checked_at = now() - interval '1 hour', deadline_at = now() - interval '25 hours' where ended_at is null;
+select is((select count(*) from private.photos_to_check(10)), 0::bigint, '68 but not for ever');
+
 insert into t select 'c', pg_temp.job(1);
 select pg_temp.not_taken(id) from t where n = 'c';
 select lives_ok(format('delete from auth.users where id = %L', pg_temp.id(2)), 'an account ends all the same');
