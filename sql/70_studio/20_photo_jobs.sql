@@ -62,6 +62,7 @@ create table public.photo_jobs (
     archive_asked_at timestamptz,
     finished_at timestamptz,
     expires_at timestamptz,
+    noted_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint photo_jobs_pkey primary key (id),
@@ -115,6 +116,7 @@ comment on column public.photo_jobs.archive_bytes is 'Its size.';
 comment on column public.photo_jobs.archive_asked_at is 'Last time a worker began to build it.';
 comment on column public.photo_jobs.finished_at is 'When the last photo got its verdict.';
 comment on column public.photo_jobs.expires_at is 'Until when its results are kept.';
+comment on column public.photo_jobs.noted_at is 'When its owner was told that this is soon.';
 
 create table public.photo_job_items (
     id uuid not null default gen_random_uuid(),

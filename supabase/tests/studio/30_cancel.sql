@@ -55,6 +55,17 @@ select is((public.cancel_photo_job(id)).status::text, 'failed', '78 cancel: with
 reset role;
 select is(pg_temp.state(id), 'failed 1 1 10000 0', '78 cancel: all is back') from t where n = 'b';
 
+-- What will be deleted is told once, also when its owner has deleted the notice.
+insert into t select 'e', pg_temp.job(1);
+select is(private.settle_photo(a.attempt_id, 'succeeded', (select id from public.media limit 1)), 'settled', 'a picture')
+from private.claim_photos('toy', 100) as a;
+update public.photo_jobs as j set expires_at = now() + interval '3 days' from t where j.id = t.id and n = 'e';
+select private.expire_photo_jobs(10);
+select is((select count(*) from public.notifications where type = 'photo_job_expiring'), 1::bigint, 'expiring: told');
+delete from public.notifications;
+select private.expire_photo_jobs(10);
+select is((select count(*) from public.notifications), 0::bigint, 'expiring: once');
+
 -- An attempt whose provider never says what became of it is not asked about for ever.
 insert into t select 'd', pg_temp.job(1);
 select is((select count(*) from private.claim_photos('toy', 100)), 1::bigint, '62 one is sent');
