@@ -4,8 +4,10 @@ are spent, one trial for a person, links and files of finished jobs.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -98,6 +100,33 @@ def test_studio_70_an_end_that_races_spending_takes_from_its_own_lot_only(sign_u
         assert database.audit() == []
         for job in person.api.select("photo_jobs", finished_at="is.null"):
             finished(person, job["id"])
+
+
+def test_studio_70_what_is_spent_in_the_last_moment_does_not_end(sign_up: SignUp, database: Database) -> None:
+    person = sign_up()
+    media = photos(person, 1)
+    lot = database.value("select (private.grant_lot(%s, 'bonus', 3000, now() + interval '1 second')).id", person.id)
+    # A job is being made when the lot ends, and the sweep comes before it is committed.
+    with database.connect() as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute("begin")
+        connection.execute(
+            "select set_config('request.jwt.claims', %s, true), set_config('role', 'authenticated', true)",
+            [json.dumps({"sub": person.id, "role": "authenticated"})],
+        )
+        connection.execute("select public.create_photo_job('warmer', %s::uuid[])", [media])
+        until(
+            lambda: database.value("select expires_at <= now() from public.credit_lots where id = %s", lot), "its end"
+        )
+        sweep = pool.submit(database.value, "select private.expire_credits(100)")
+        waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like '%expire_credits%'"
+        until(lambda: database.value(waits + " and pid <> pg_backend_pid()"), "the sweep to wait")
+        connection.execute("commit")
+        assert sweep.result(30) == 1
+    job = person.api.one("photo_jobs")["id"]
+    assert finished(person, job)["status"] == "completed"
+    ended = person.api.one("credit_lots", id=f"eq.{lot}")
+    assert (ended["captured_cents"], ended["expired_cents"], ended["remaining_cents"]) == (500, 2500, 0)
+    assert database.audit() == []
 
 
 def test_studio_75_a_linked_identity_has_one_trial_and_no_account_is_remembered(
