@@ -23,14 +23,16 @@ log = logs.get(__name__)
 
 BUCKET = "archives"
 FILE_MODE = 0o100644
-NAME_LENGTH = 80
+# Systems take names of 255 bytes, not characters.
+NAME_BYTES = 200
 # Control characters, direction overrides, and what some system takes for a part of a path or refuses in a name.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\uffff/\\:*?"<>|]')
 
 
 def member_name(no: int, uploaded: str | None) -> str:
     """The name of a job's picture in its file: `NN_name.webp`, unique whatever the uploads were called."""
-    name = _UNSAFE.sub("", PurePosixPath(uploaded or "").stem).strip(" .")[:NAME_LENGTH].strip(" .")
+    name = _UNSAFE.sub("", PurePosixPath(uploaded or "").stem).strip(" .")
+    name = name.encode()[:NAME_BYTES].decode(errors="ignore").strip(" .")
     return f"{no:02d}_{name or 'photo'}.webp"
 
 

@@ -676,12 +676,15 @@ begin
         perform private.fail('user_not_found', publish_media.owner_id::text);
     end if;
     insert into public.media (
-        id, owner_id, purpose, status, ready_at, bucket, content_type, width, height, color, is_animated, derivatives
+        id, owner_id, purpose, status, ready_at, bucket, content_type, width, height, color, is_animated, derivatives,
+        expires_at
     )
     select
         publish_media.media_id, publish_media.owner_id, p.purpose, 'ready', now(), p.bucket,
         picture ->> 'content_type', (picture ->> 'width')::integer, (picture ->> 'height')::integer,
-        picture ->> 'color', (picture ->> 'is_animated')::boolean, picture -> 'derivatives'
+        picture ->> 'color', (picture ->> 'is_animated')::boolean, picture -> 'derivatives',
+        -- Whoever asked for it may die before it says so.
+        case when not p.is_public then now() + interval '1 day' end
     from private.media_purposes as p
     where p.purpose = publish_media.purpose;
     if not found then
@@ -692,8 +695,8 @@ begin
 end
 $$;
 comment on function private.publish_media(uuid, text, uuid, jsonb) is
-'A picture the server itself has, whose copies are stored: its id. It is kept until whoever asked for it says until '
-'when. Errors: user_not_found, unknown_purpose.';
+'A picture the server itself has, whose copies are stored: its id. A private one is kept for a day, unless whoever '
+'asked for it says until when. Errors: user_not_found, unknown_purpose.';
 grant execute on function private.publish_media(uuid, text, uuid, jsonb) to avenue_worker;
 
 create function private.pending_media(max_rows integer) returns table (media_id uuid, is_last_try boolean)

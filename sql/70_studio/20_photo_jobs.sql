@@ -62,6 +62,7 @@ create table public.photo_jobs (
     archive_asked_at timestamptz,
     finished_at timestamptz,
     expires_at timestamptz,
+    noted_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint photo_jobs_pkey primary key (id),
@@ -115,6 +116,7 @@ comment on column public.photo_jobs.archive_bytes is 'Its size.';
 comment on column public.photo_jobs.archive_asked_at is 'Last time a worker began to build it.';
 comment on column public.photo_jobs.finished_at is 'When the last photo got its verdict.';
 comment on column public.photo_jobs.expires_at is 'Until when its results are kept.';
+comment on column public.photo_jobs.noted_at is 'When its owner was told that this is soon.';
 
 create table public.photo_job_items (
     id uuid not null default gen_random_uuid(),
@@ -187,6 +189,7 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 ('public.photo_jobs', 'status', 'pending', 'processing', 'the first photo is sent'),
 ('public.photo_jobs', 'status', 'pending', 'cancelled', 'all photos were given back'),
 ('public.photo_jobs', 'status', 'pending', 'failed', 'no photo could be sent'),
+('public.photo_jobs', 'status', 'processing', 'cancelled', 'none was taken, all were given back'),
 ('public.photo_jobs', 'status', 'processing', 'completed', 'all have a verdict, some a picture'),
 ('public.photo_jobs', 'status', 'processing', 'failed', 'all have a verdict, none a picture'),
 ('public.photo_jobs', 'status', 'processing', 'cancelled', 'the provider took none, and all were given back');
@@ -1040,6 +1043,8 @@ begin
             -- The first moments belong to whoever is just sending it, and to the provider to know of it.
             where
                 o.ended_at is null
+                -- Somebody who has not said what it cost a day after its end will not.
+                and o.deadline_at > now() - interval '1 day'
                 and o.checked_at < now() - case
                     when o.provider_ref is null then interval '2 minutes' else interval '50 seconds'
                 end
@@ -1058,8 +1063,8 @@ begin
 end
 $$;
 comment on function private.photos_to_check(integer) is
-'Attempts without a verdict that the provider should be asked about, each at most once a minute, also after their '
-'photo''s deadline for what they cost; those asked about longest ago first.';
+'Attempts without a verdict that the provider should be asked about, each at most once a minute, for a day '
+'also after their photo''s deadline, for what they cost; those asked about longest ago first.';
 grant execute on function private.photos_to_check(integer) to avenue_worker;
 
 create function private.photo_attempt(attempt_id uuid)

@@ -89,7 +89,7 @@ begin
     if job.id is null then
         perform private.fail('photo_job_not_found');
     elsif job.archive_path is null then
-        perform private.fail('archive_not_ready', job.status);
+        perform private.fail('archive_not_ready', job.status::text);
     end if;
     return query
     select
@@ -117,12 +117,13 @@ begin
     inner join public.media as m on m.id = i.result_media_id
     where i.id = authorize_demo_photo.item_id;
     if not found then
-        perform private.fail('photo_job_not_found');
+        -- Also for a photo of somebody's own job: it does not exist for them.
+        perform private.fail('photo_job_not_found', authorize_demo_photo.item_id::text);
     end if;
 end
 $$;
 comment on function private.authorize_demo_photo(uuid, uuid) is
-'Where the result of a demo job''s photo is stored. Errors: photo_job_not_found (404, also for what is no demo), '
+'Where the result of a demo job''s photo is stored. Errors: photo_job_not_found (404, also for photos of other jobs), '
 'not_signed_in, banned.';
 grant execute on function private.authorize_demo_photo(uuid, uuid) to avenue_worker;
 
@@ -132,26 +133,25 @@ security definer
 set search_path = ''
 as $$
 declare
-    told uuid[];
+    told integer;
     ended integer;
 begin
-    -- A week before; those whose owner was told keep the note of it until they end.
+    -- A week before, once: people delete notices.
     with soon as (
-        select j.id, j.user_id from public.photo_jobs as j
-        where
-            j.expires_at between now() and now() + interval '7 days' and j.succeeded_count > 0 and not j.is_demo
-            and not exists (
-                select from public.notifications as n
-                where n.related_id = j.id and n.type = 'photo_job_expiring' and n.user_id = j.user_id
-            )
-        order by j.expires_at
-        limit max_rows
+        update public.photo_jobs as j set noted_at = now()
+        where j.id in (
+            select o.id from public.photo_jobs as o
+            where
+                o.expires_at between now() and now() + interval '7 days' and o.succeeded_count > 0 and not o.is_demo
+                and o.noted_at is null
+            order by o.expires_at
+            limit max_rows
+            for no key update skip locked
+        )
+        returning j.id, j.user_id
     )
 
-    select array_agg(s.id) into told from soon as s;
-    perform private.notify(j.user_id, 'photo_job_expiring', null, 'photo_job', j.id)
-    from public.photo_jobs as j
-    where j.id = any (told);
+    select count(private.notify(s.user_id, 'photo_job_expiring', null, 'photo_job', s.id)) into told from soon as s;
     with over as (
         update public.photo_jobs as j set archive_path = null, archive_bytes = null, expires_at = null
         where j.id in (

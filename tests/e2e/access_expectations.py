@@ -225,7 +225,6 @@ INSERTS: dict[str, dict[str, Any]] = {
     "artworks": {"title": "Mine", "price_cents": 100, "category": "other", "image_url": "https://images.example/x.jpg"},
     "shipping_rates": {"name": "Everywhere", "price_cents": 500},
     "tip_jars": {"suggested_cents": 800},
-    "credit_packs": {"title": "Mine", "price_cents": 100},
     "artist_profiles": {"artist_name": "Me"},
     "cart_items": {"item_id": "{artwork}"},
     "user_categories": {"category_id": "{categories}"},
@@ -245,9 +244,9 @@ INSERTS: dict[str, dict[str, Any]] = {
     "favorites": {"item_id": "{artwork}"},
 }
 # Inserted into something that is somebody's: tests of their own.
-INSERTED_INTO = {"catalog_options", "product_files", "product_pictures", "messages"}
+INSERTED_INTO = {"catalog_options", "credit_packs", "product_files", "product_pictures", "messages"}
 # Members insert all of these but what is for some of them.
-INSERTERS = {"articles": {"admin"}, "credit_packs": {"admin"}}
+INSERTERS = {"articles": {"admin"}}
 
 # -- functions --------------------------------------------------------------------------------------------------------
 
@@ -282,7 +281,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "create_demo_job": ({"prompt": "x", "media_ids": ["{media}"]}, "admin_only"),
     "create_photo_job": ({"prompt": "x", "media_ids": ["{media}"]}, "media_not_ready"),
     "credit_balance": ({}, "ok"),
-    "credit_statement": ({}, "empty"),
+    "credit_statement": ({}, "ok"),
     "photo_job_statement": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
     "photo_price": ({"photo_count": 1}, "ok"),
     "photo_queue_position": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),

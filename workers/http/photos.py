@@ -64,7 +64,7 @@ async def demo_photo(item_id: UUID, caller: CallerDep, services: ServicesDep, re
     url = await services.storage.sign(StoredFile(row["bucket"], row["path"]), LINK_SECONDS)
     if url is None:
         log.error("demo photo missing in storage", item_id=str(item_id), path=row["path"])
-        raise Problem("file_missing")
+        raise Problem("file_missing", str(item_id))
     response.headers["cache-control"] = "no-store"
     return PhotoLink(url=url, expires_in=LINK_SECONDS)
 

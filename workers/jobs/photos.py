@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from stream_zip import ZipError
+
 from workers import logs
 from workers.archives import build
 from workers.db import BusinessError, DatabaseUnavailable
@@ -178,7 +180,8 @@ async def build_archives(services: Services) -> None:
     for row in await services.db.rows("archives_to_build", BATCH):
         try:
             await build(services, row["job_id"])
-        except (StorageUnavailable, BusinessError, DatabaseUnavailable) as error:
+        except (StorageUnavailable, BusinessError, DatabaseUnavailable, ZipError) as error:
+            # ZipError: a picture in storage is not what was stored. The others get their file all the same.
             log.error("archive not built", job_id=str(row["job_id"]), error=repr(error))
 
 
