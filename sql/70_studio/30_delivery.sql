@@ -201,9 +201,23 @@ grant execute on function private.archives_to_erase(integer) to avenue_worker;
 
 create index photo_jobs_archive_path_idx on public.photo_jobs (archive_path) where archive_path is not null;
 
+create function private.erase_archives(user_id uuid) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    update public.photo_jobs as j set archive_path = null, archive_bytes = null, expires_at = null
+    where j.user_id = erase_archives.user_id and j.expires_at is not null;
+    if found then
+        perform private.enqueue('expire_photo_jobs', '{}');
+    end if;
+end
+$$;
+comment on function private.erase_archives(uuid) is 'Account deletion: lets go of the ZIP files; a job deletes them.';
+
 insert into private.erasure_steps (step, phase, erases, statement) values
-('archives', 'records', '{public.photo_jobs.archive_path}',
-    'update public.photo_jobs set archive_path = null, archive_bytes = null, expires_at = null where user_id = $1');
+('archives', 'records', '{public.photo_jobs.archive_path}', 'select private.erase_archives($1)');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('archive_not_ready', 'PT409', 'The ZIP file is not there.',

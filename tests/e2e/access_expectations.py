@@ -395,6 +395,7 @@ OPEN_TO_BANNED = {"delete_my_account", "export_my_data", "clear_my_location"}
 # Looking around is everybody's, as is what they find then, and what a refusal means.
 OPEN_TO_ANON = {
     "error_catalog",
+    "photo_price",
     "search_articles",
     "search_articles:published",
     "search_catalog",
