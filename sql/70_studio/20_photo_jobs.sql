@@ -189,7 +189,6 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 ('public.photo_jobs', 'status', 'pending', 'processing', 'the first photo is sent'),
 ('public.photo_jobs', 'status', 'pending', 'cancelled', 'all photos were given back'),
 ('public.photo_jobs', 'status', 'pending', 'failed', 'no photo could be sent'),
-('public.photo_jobs', 'status', 'processing', 'cancelled', 'none was taken, all were given back'),
 ('public.photo_jobs', 'status', 'processing', 'completed', 'all have a verdict, some a picture'),
 ('public.photo_jobs', 'status', 'processing', 'failed', 'all have a verdict, none a picture'),
 ('public.photo_jobs', 'status', 'processing', 'cancelled', 'the provider took none, and all were given back');
