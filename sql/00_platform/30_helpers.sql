@@ -105,7 +105,7 @@ grant execute on function private.require_keys(jsonb, text[], text) to authentic
 -- A job is a hint, the row is the truth: every task can also be found by a sweeper, so a queue that is not
 -- installed yet delays work but loses none, and must not fail a sign-up or a deletion.
 create function private.enqueue(
-    task text, args jsonb, run_at timestamptz default null, lock_key text default null
+    task text, args jsonb, run_at timestamptz default null, lock_key text default null, queue text default 'default'
 ) returns void
 language plpgsql
 security definer
@@ -117,13 +117,14 @@ begin
         return;
     end if;
     perform jobs.procrastinate_defer_jobs_v1(array[
-        row('default', task, 0, lock_key, null, args, run_at)::jobs.procrastinate_job_to_defer_v1
+        row(queue, task, 0, lock_key, null, args, run_at)::jobs.procrastinate_job_to_defer_v1
     ]);
 end
 $$;
 
-comment on function private.enqueue(text, jsonb, timestamptz, text) is
-'Defers a job for the Python workers inside the current transaction. lock_key serialises jobs on one object.';
+comment on function private.enqueue(text, jsonb, timestamptz, text, text) is
+'Defers a job for the Python workers inside the current transaction. lock_key serialises jobs on one object; what waits '
+'for pictures or their provider goes to the queue slow, so that money never waits for it.';
 
 -- Tunables of the platform, one typed row: data a DBA can read and change, not constants in code.
 create table private.settings (

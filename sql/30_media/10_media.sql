@@ -425,12 +425,13 @@ grant execute on function private.shows_media(uuid, text) to anon, authenticated
 alter table public.media enable row level security;
 grant select on public.media to anon, authenticated, service_role;
 create policy media_select_anon on public.media for select to anon
-using (status <> 'failed' and private.shows_media(id, purpose));
+-- What nobody but its owner sees is not asked about.
+using (bucket = 'pictures' and status <> 'failed' and private.shows_media(id, purpose));
 create policy media_select on public.media for select to authenticated
 using (
     owner_id = (select private.member_id())
     or (select private.is_admin())
-    or status <> 'failed' and private.shows_media(id, purpose)
+    or bucket = 'pictures' and status <> 'failed' and private.shows_media(id, purpose)
 );
 
 -- Members.
@@ -488,7 +489,7 @@ begin
     returning * into picture;
     insert into private.media_sources (object_id, media_id, owner_id, path)
     values (upload, picture.id, member, create_media.path);
-    perform private.enqueue('process_media', jsonb_build_object('media_id', picture.id));
+    perform private.enqueue('process_media', jsonb_build_object('media_id', picture.id), queue => 'slow');
     return picture;
 end
 $$;
@@ -510,15 +511,23 @@ begin
     if not found then
         perform private.fail('media_not_found', delete_media.media_id::text);
     end if;
-    if exists (select from private.used_media(array[delete_media.media_id])) then
+    -- What was worked on, or made, is its owner's to delete once its job is over.
+    if exists (select from private.used_media(array[delete_media.media_id])) and (
+        exists (
+            select from public.media as m
+            inner join private.media_purposes as p on p.purpose = m.purpose and p.is_public
+            where m.id = delete_media.media_id
+        )
+        or private.is_worked_on(delete_media.media_id)
+    ) then
         perform private.fail('media_in_use', delete_media.media_id::text);
     end if;
     delete from public.media as m where m.id = delete_media.media_id;
 end
 $$;
 comment on function public.delete_media(uuid) is
-'Deletes one of the caller''s own pictures that nothing shows; its files go within minutes. Errors: media_not_found, '
-'media_in_use.';
+'Deletes one of the caller''s own pictures that nothing shows and no open photo job needs; its files go within minutes. '
+'Errors: media_not_found, media_in_use.';
 grant execute on function public.delete_media(uuid) to authenticated;
 
 create function private.alike_media(media_id uuid) returns table (alike_id uuid, distance integer)

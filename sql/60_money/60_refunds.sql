@@ -126,6 +126,33 @@ using (exists (select from public.transactions as t where t.id = transaction_id)
 comment on policy refund_lines_select on public.refund_lines is
 'Whoever sees the transaction sees what was refunded of it.';
 
+-- Credits are taken back as soon as a refund is noted, and come after everything else that settling locks.
+create function private.lock_credit_sales(payment_id uuid) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    if exists (
+        select from public.transactions as t
+        where t.payment_id = lock_credit_sales.payment_id and t.amount_credits_cents > 0
+    ) then
+        perform private.lock_orders(array(
+            select p.order_id from public.payments as p where p.id = lock_credit_sales.payment_id
+        ));
+        perform from public.transactions as t
+        where t.payment_id = lock_credit_sales.payment_id
+        order by t.id
+        for no key update;
+        perform private.lock_wallets(private.payees_of(lock_credit_sales.payment_id) || (
+            select p.user_id from public.payments as p where p.id = lock_credit_sales.payment_id
+        ));
+    end if;
+end
+$$;
+comment on function private.lock_credit_sales(uuid) is
+'Before a refund of a payment changes: where credits were bought with it, locks what settling locks before credits. The '
+'payment is locked.';
+
 create function private.create_refund(
     payment_id uuid,
     order_item_id uuid,
@@ -158,6 +185,7 @@ begin
     ) then
         perform private.fail('refund_amount_invalid');
     end if;
+    perform private.lock_credit_sales(paid.id);
     insert into public.refunds (
         payment_id, order_item_id, amount_cents, currency, reason, origin, fee_bearer, paid_outside, provider
     ) values (
@@ -484,6 +512,7 @@ begin
     end if;
     -- Reports arrive late and repeated: a state is left only for a later one, and failed or cancelled is the last.
     if reported > refund.status and refund.status < 'failed' then
+        perform private.lock_credit_sales(refund.payment_id);
         update public.refunds as r set
             status = reported, provider_ref = coalesce(r.provider_ref, provider_refund_id),
             failure_reason = coalesce(record_refund.failure_reason, r.failure_reason)
@@ -572,6 +601,7 @@ as $$
 declare
     refund_id uuid;
 begin
+    perform private.lock_credit_sales(book_decline.payment_id);
     insert into public.refunds (payment_id, amount_cents, currency, reason, provider, provider_ref, status)
     select
         p.id, book_decline.amount_cents, p.currency, 'charge_declined', p.provider, 'declined:' || declined, 'succeeded'

@@ -460,6 +460,7 @@ begin
         if paid.succeeded_at is null then
             perform private.fail('event_too_early', 'refund of a payment that has not settled: ' || paid.id);
         end if;
+        perform private.lock_credit_sales(paid.id);
         insert into public.refunds (payment_id, amount_cents, currency, reason, provider, provider_ref, status)
         values (
             paid.id, (object ->> 'amount')::bigint, paid.currency,

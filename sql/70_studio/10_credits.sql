@@ -7,13 +7,17 @@ add column trial_credits_cents bigint not null default 500,
 add column trial_period interval not null default '30 days',
 add column low_credits_cents bigint not null default 500,
 add column returned_credits_period interval not null default '30 days',
-add column credits_expiry_notice interval not null default '7 days';
+add column credits_expiry_notice interval not null default '7 days',
+add column credit_refunds_per_month integer not null default 3;
 comment on column private.settings.trial_credits_cents is 'Credits of a free trial, cents.';
 comment on column private.settings.trial_period is 'How long the credits of a trial can be used.';
 comment on column private.settings.low_credits_cents is
 'Whose credits fall below it is told, once until they are above it again; cents.';
 comment on column private.settings.returned_credits_period is
 'How long credits that come back can be used at least, also where their lot would have ended.';
+comment on column private.settings.credit_refunds_per_month is
+'How many packs an account may give back within 30 days by itself: the provider keeps its fee of each, at the '
+'platform''s cost.';
 comment on column private.settings.credits_expiry_notice is 'How long before their end people are told of credits.';
 
 create table private.credit_balances (
@@ -258,9 +262,47 @@ $$;
 comment on function private.repay_credits(uuid) is
 'Whoever owes credits repays them with what they have paid for: after a purchase, and when credits come back.';
 
+create function private.end_lots(user_id uuid) returns integer
+language plpgsql
+set search_path = ''
+as $$
+declare
+    postings ledger.posting[];
+begin
+    -- As it is under the lock: what was spent in the last moment did not end.
+    with changed as (
+        update public.credit_lots as l set
+            expired_cents = l.expired_cents + b.remaining_cents, remaining_cents = 0, version = l.version + 1
+        from public.credit_lots as b
+        where
+            b.id = l.id and l.user_id = end_lots.user_id and l.expires_at <= clock_timestamp()
+            and l.remaining_cents > 0
+        returning l.id, l.user_id, l.category, l.version, b.remaining_cents as cents
+    )
+
+    select array_agg(
+        row('lot:' || c.id || ':' || c.version, c.id, m.owner_id, m.account, m.cents, m.leg_no)::ledger.posting
+    ) into postings
+    from changed as c
+    cross join lateral (
+        values
+        (c.user_id, 'credits', -c.cents, 1),
+        (null, case c.category when 'paid' then 'revenue' else 'promotions' end, c.cents, 2)
+    ) as m (owner_id, account, cents, leg_no);
+    if postings is null then
+        return 0;
+    end if;
+    perform ledger.post_many('credits_expired', postings);
+    return cardinality(postings) / 2;
+end
+$$;
+comment on function private.end_lots(uuid) is
+'Books somebody''s lots whose time is over: of paid ones as revenue, of others back to promotions; how many. The '
+'credits are locked.';
+
 -- Lots of one unit of work, such as a photo: what is held for it ends, one way or the other.
 create function private.end_hold(
-    user_id uuid, lot_ids uuid[], lot_cents bigint[], is_spent boolean, idempotency_key text, source_id uuid
+    user_id uuid, lot_ids uuid[], lot_cents bigint[], outcome text, idempotency_key text, source_id uuid
 ) returns void
 language plpgsql
 set search_path = ''
@@ -270,12 +312,17 @@ declare
     total bigint;
     paid bigint;
     void bigint;
+    is_spent boolean := outcome = 'succeeded';
     limits private.settings;
 begin
     if cardinality(lot_ids) = 0 then
         return;
     end if;
     select * into strict limits from private.settings;
+    -- What else a lot had when it ended has ended: only what comes back lives longer.
+    if outcome = 'failed' then
+        perform private.end_lots(end_hold.user_id);
+    end if;
     with ended as (
         update public.credit_lots as l set
             held_cents = l.held_cents - u.cents,
@@ -284,10 +331,9 @@ begin
             expired_cents = l.expired_cents + case when not is_spent and l.is_void then u.cents else 0 end,
             -- Given back into what has ended, it would be given to nobody.
             expires_at = case
-                when is_spent then l.expires_at
-                else greatest(l.expires_at, case
-                    when l.expires_at is not null then clock_timestamp() + limits.returned_credits_period
-                end)
+                when outcome = 'failed' and l.expires_at is not null
+                    then greatest(l.expires_at, clock_timestamp() + limits.returned_credits_period)
+                else l.expires_at
             end
         from unnest(end_hold.lot_ids, end_hold.lot_cents) as u (id, cents)
         where l.id = any (end_hold.lot_ids) and l.id = u.id
@@ -321,9 +367,10 @@ begin
     end if;
 end
 $$;
-comment on function private.end_hold(uuid, uuid[], bigint[], boolean, text, uuid) is
-'What these lots hold, cents of each, is spent (revenue, or the promotion it was) or comes back to them, extended if '
-'they end; once for each key. The credits are locked.';
+comment on function private.end_hold(uuid, uuid[], bigint[], text, text, uuid) is
+'What these lots hold, cents of each, is spent (succeeded: revenue, or the promotion it was) or comes back to them: '
+'failed, then they end later, or returned by their owner, then they end as they would have. Once for each key. The '
+'credits are locked.';
 
 -- What becomes of a pack's lots follows from its refunds: as much as was, or is about to be, given back is taken from
 -- them, or owed where it is spent. One function for all that happens to a refund, in whatever order it is told.
@@ -756,6 +803,12 @@ begin
     for no key update;
     if paid.held_cents > 0 or bonus.held_cents > 0 then
         perform private.fail('credits_in_use', sale.order_item_id::text);
+    elsif (
+        select count(*) from public.refunds as r
+        inner join public.payments as p on p.id = r.payment_id and p.user_id = member
+        where r.reason = 'unused_credits' and r.created_at > now() - interval '30 days'
+    ) >= (select s.credit_refunds_per_month from private.settings as s) then
+        perform private.fail('too_many_credit_refunds');
     end if;
     -- Whatever was spent was paid for, also what was taken from the bonus.
     unused := case
@@ -791,7 +844,7 @@ $$;
 comment on function public.refund_credits(uuid, text) is
 'Buyer: gives back what is unused of a pack''s paid credits; its bonus ends, and what was spent of the bonus counts as '
 'paid. The same idempotency_key answers the first refund. Errors: sale_not_found, credits_in_use (a job is open), '
-'no_unused_credits, idempotency_key_invalid, idempotency_key_reused.';
+'no_unused_credits, too_many_credit_refunds, idempotency_key_invalid, idempotency_key_reused.';
 grant execute on function public.refund_credits(uuid, text) to authenticated;
 
 -- A trial is once for a person. What remembers it survives the account and says nothing about anybody.
@@ -862,7 +915,6 @@ set search_path = ''
 as $$
 declare
     owner uuid;
-    postings ledger.posting[];
     count integer := 0;
 begin
     for owner in
@@ -876,28 +928,7 @@ begin
         order by d.user_id
     loop
         perform private.lock_credits(owner);
-        -- As it is under the lock: what was spent in the last moment did not end. What is returned gets a later end.
-        with changed as (
-            update public.credit_lots as l set
-                expired_cents = l.expired_cents + b.remaining_cents, remaining_cents = 0, version = l.version + 1
-            from public.credit_lots as b
-            where
-                b.id = l.id and l.user_id = owner and l.expires_at <= clock_timestamp() and l.remaining_cents > 0
-            returning l.id, l.user_id, l.category, l.version, b.remaining_cents as cents
-        )
-
-        select array_agg(
-            row('lot:' || c.id || ':' || c.version, c.id, m.owner_id, m.account, m.cents, m.leg_no)::ledger.posting
-        ) into postings
-        from changed as c
-        cross join lateral (
-            values
-            (c.user_id, 'credits', -c.cents, 1),
-            (null, case c.category when 'paid' then 'revenue' else 'promotions' end, c.cents, 2)
-        ) as m (owner_id, account, cents, leg_no);
-        continue when postings is null;
-        perform ledger.post_many('credits_expired', postings);
-        count := count + cardinality(postings) / 2;
+        count := count + private.end_lots(owner);
     end loop;
     return count;
 end
@@ -950,7 +981,7 @@ set search_path = ''
 as $$
 begin
     update public.credit_lots as l set expires_at = least(l.expires_at, now())
-    where l.user_id = forfeit_credits.user_id and l.remaining_cents > 0;
+    where l.user_id = forfeit_credits.user_id and l.remaining_cents + l.held_cents > 0;
 end
 $$;
 comment on function private.forfeit_credits(uuid) is
@@ -991,5 +1022,7 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'A payment was taken back after its credits were spent; the detail says how many, cents. The next pack repays them.'),
 ('credits_in_use', 'PT409', 'Credits of this pack are held by an open job.', 'Wait for the job, or cancel it.'),
 ('no_unused_credits', 'PT409', 'Nothing of this pack is unused.', 'It is spent, has ended, or was given back.'),
+('too_many_credit_refunds', 'PT429', 'Too many packs were given back.',
+'At most three within 30 days; an admin can refund more.'),
 ('trial_used', 'PT409', 'There was a trial already.', 'One free trial for each person; buy a pack.'),
 ('trial_address_unconfirmed', 'PT403', 'The e-mail address is not confirmed.', 'Confirm it, then ask again.');

@@ -370,7 +370,9 @@ declare
     cost bigint;
 begin
     if photo_count is null or photo_count not between 1 and (select s.photos_per_job from private.settings as s) then
-        perform private.fail('too_many_photos', photo_count::text);
+        perform private.fail(
+            'too_many_photos', format('1 to %s in one job', (select s.photos_per_job from private.settings as s))
+        );
     end if;
     cost := private.photo_cost(photo_count);
     return row(cost, private.split_cents(cost, array_fill(1::bigint, array[photo_count])))::public.photo_quote;
@@ -463,9 +465,10 @@ begin
     -- Who finds others waiting is behind them in the queue: the workers are at it. A commit that notifies waits for all
     -- others that do.
     if not exists (
-        select from public.photo_job_items as q where q.status = 'queued' and q.job_id <> made.id
+        select from public.photo_job_items as q
+        where q.status = 'queued' and q.job_id <> made.id and q.available_at <= now()
     ) then
-        perform private.enqueue('send_photos', '{}');
+        perform private.enqueue('send_photos', '{}', queue => 'slow');
     end if;
     return made;
 end
@@ -514,8 +517,11 @@ begin
     if client_key is not null then
         select * into made from public.photo_jobs as j where j.user_id = member and j.client_key = client_key;
         if made.id is not null then
+            -- Pictures that are no longer kept are not compared.
             if made.prompt <> wanted.prompt or media_ids <> array(
-                select i.input_media_id from public.photo_job_items as i where i.job_id = made.id order by i.position
+                select coalesce(i.input_media_id, media_ids[i.position]) from public.photo_job_items as i
+                where i.job_id = made.id
+                order by i.position
             ) then
                 perform private.fail('idempotency_key_reused', 'client_key');
             end if;
@@ -536,7 +542,7 @@ begin
     end if;
     if balance.debt_cents > 0 then
         perform private.fail('credits_owed', balance.debt_cents::text);
-    elsif balance.held_cents > 0 and wanted.photo_count + (
+    elsif wanted.photo_count > limits.open_photos_per_account or balance.held_cents > 0 and wanted.photo_count + (
         select coalesce(sum(j.photo_count - j.succeeded_count - j.failed_count - j.returned_count), 0)
         from public.photo_jobs as j
         where j.user_id = member and j.status in ('pending', 'processing')
@@ -572,6 +578,43 @@ end
 $$;
 comment on function private.tell_low_credits(uuid, bigint, bigint) is
 'Tells somebody once that their credits (cents) have become few.';
+
+create function private.is_worked_on(media_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.photo_job_items as i
+        where
+            is_worked_on.media_id in (i.input_media_id, i.result_media_id)
+            and i.status in ('queued', 'sent', 'unknown')
+    );
+end
+$$;
+comment on function private.is_worked_on(uuid) is 'Whether an open photo needs this picture.';
+
+-- What is deleted of a job's results is no longer in its file: the workers build another one.
+create function private.forget_archive() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    update public.photo_jobs as j set archive_path = null, archive_bytes = null, archive_asked_at = null
+    where
+        j.archive_path is not null
+        and j.id in (select i.job_id from public.photo_job_items as i where i.result_media_id = old.id);
+    return old;
+end
+$$;
+comment on function private.forget_archive() is 'Trigger: a job whose result is deleted has no ZIP file until it is built anew.';
+
+create trigger forget_archive before delete on public.media
+for each row when (old.purpose = 'photo_result')
+execute function private.forget_archive();
 
 create function public.cancel_photo_job(job_id uuid) returns public.photo_jobs
 language plpgsql
@@ -624,7 +667,7 @@ begin
         select * from returned as r order by r.id
     loop
         perform private.end_hold(
-            owner, photo.lot_ids, photo.lot_cents, false, 'photo:' || photo.id || ':settled', photo.id
+            owner, photo.lot_ids, photo.lot_cents, 'returned', 'photo:' || photo.id || ':settled', photo.id
         );
         count := count + 1;
     end loop;
@@ -680,6 +723,13 @@ begin
     wanted.retry_of := job.id;
     wanted.photo_count := cardinality(failed);
     wanted.cost_cents := private.photo_cost(wanted.photo_count);
+    if wanted.photo_count + (
+        select coalesce(sum(j.photo_count - j.succeeded_count - j.failed_count - j.returned_count), 0)
+        from public.photo_jobs as j
+        where j.user_id = member and j.status in ('pending', 'processing')
+    ) > (select s.open_photos_per_account from private.settings as s) then
+        perform private.fail('too_many_photos', 'too many under way');
+    end if;
     begin
         return private.place_photo_job(wanted, failed);
     exception when unique_violation then
@@ -826,9 +876,13 @@ as $$
 #variable_conflict use_column
 begin
     -- The input may have been deleted while it waited.
-    perform private.fail_photo(i.id, 'input_gone')
-    from public.photo_job_items as i
-    where i.status = 'queued' and i.input_media_id is null;
+    perform private.fail_photo(g.id, 'input_gone')
+    from (
+        select i.id from public.photo_job_items as i
+        inner join public.photo_jobs as j on j.id = i.job_id
+        where i.status = 'queued' and i.input_media_id is null
+        order by j.user_id, i.id
+    ) as g;
     return query
     with claimed as (
         update public.photo_job_items as i set
@@ -886,7 +940,7 @@ begin
     returning * into photo;
     if photo.id is not null then
         perform private.end_hold(
-            owner, photo.lot_ids, photo.lot_cents, false, 'photo:' || photo.id || ':settled', photo.id
+            owner, photo.lot_ids, photo.lot_cents, 'failed', 'photo:' || photo.id || ':settled', photo.id
         );
     end if;
 end
@@ -1015,7 +1069,7 @@ begin
         where m.id = photo.result_media_id;
     end if;
     perform private.end_hold(
-        owner, photo.lot_ids, photo.lot_cents, photo.status = 'succeeded', 'photo:' || photo.id || ':settled', photo.id
+        owner, photo.lot_ids, photo.lot_cents, photo.status::text, 'photo:' || photo.id || ':settled', photo.id
     );
     return 'settled';
 end
@@ -1094,7 +1148,7 @@ begin
     perform private.photo_sent(photo_delivered.attempt_id, photo_delivered.provider_ref);
     perform private.enqueue(
         'check_photo', jsonb_build_object('attempt_id', photo_delivered.attempt_id), null,
-        'photo:' || photo_delivered.attempt_id
+        'photo:' || photo_delivered.attempt_id, 'slow'
     );
     return true;
 end
@@ -1114,12 +1168,19 @@ declare
     late public.photo_job_items;
 begin
     for late in
-        select i.* from public.photo_job_items as i
-        where
-            i.status in ('queued', 'sent', 'unknown')
-            and i.sent_at < now() - (select s.photo_deadline from private.settings as s)
-        order by i.sent_at
-        limit max_rows
+        -- By whose they are: their credits are locked one after the other.
+        select (d.photo).*
+        from (
+            select i as photo, j.user_id
+            from public.photo_job_items as i
+            inner join public.photo_jobs as j on j.id = i.job_id
+            where
+                i.status in ('queued', 'sent', 'unknown')
+                and i.sent_at < now() - (select s.photo_deadline from private.settings as s)
+            order by i.sent_at
+            limit max_rows
+        ) as d
+        order by d.user_id, (d.photo).id
     loop
         perform private.fail_photo(late.id, 'timed_out');
         if exists (

@@ -88,7 +88,7 @@ begin
     where j.id = authorize_archive.job_id and (j.user_id = authorize_archive.user_id or j.is_demo);
     if job.id is null then
         perform private.fail('photo_job_not_found');
-    elsif job.archive_path is null then
+    elsif job.archive_path is null or coalesce(job.expires_at <= now(), true) then
         perform private.fail('archive_not_ready', job.status::text);
     end if;
     return query
@@ -165,7 +165,7 @@ begin
     )
 
     select count(*) into ended from over as o;
-    return ended;
+    return told + ended;
 end
 $$;
 comment on function private.expire_photo_jobs(integer) is

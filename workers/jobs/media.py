@@ -5,7 +5,7 @@ from uuid import UUID
 from workers import logs
 from workers.db import BusinessError, DatabaseUnavailable
 from workers.erasing import erase_files
-from workers.jobs.queue import task
+from workers.jobs.queue import SLOW, task
 from workers.media.pipeline import ERASE_BATCH, erase_copies, process_upload
 from workers.media.pool import ChildBroken
 from workers.services import Services
@@ -17,13 +17,13 @@ PENDING_BATCH = 20
 EXPIRE_BATCH = 500
 
 
-@task("process_media")
+@task("process_media", on=SLOW)
 async def process_media(services: Services, media_id: str) -> None:
     """Make the copies of an upload, or say why there are none."""
     await process_upload(services, UUID(media_id))
 
 
-@task("resume_media", retry=False)
+@task("resume_media", retry=False, on=SLOW)
 async def resume_media(services: Services) -> None:
     """Safety net: pictures whose job was lost or is tried again late."""
     for row in await services.db.rows("pending_media", PENDING_BATCH):

@@ -15,7 +15,7 @@ from workers import logs
 from workers.archives import build
 from workers.db import BusinessError, DatabaseUnavailable
 from workers.erasing import erase_files
-from workers.jobs.queue import task
+from workers.jobs.queue import SLOW, task
 from workers.media.picture import Refused
 from workers.media.pipeline import publish_picture
 from workers.media.pool import ChildBroken
@@ -34,17 +34,25 @@ from workers.studio.protocol import (
 log = logs.get(__name__)
 
 BATCH = 50
+LANES = 2
 # The provider may read its input late: the link outlives the deadline by so much.
 LINK_GRACE = timedelta(hours=1)
 # Ours, to be tried again: no verdict on the photo.
 PASSING = (StudioError, StorageUnavailable, ChildBroken, DatabaseUnavailable)
 
 
-@task("send_photos", retry=False)
+@task("send_photos", retry=False, on=SLOW)
 async def send_photos(services: Services) -> None:
-    """Send photos that wait, until none does. One at a time: each keeps a connection, and others send as well."""
-    while rows := await services.db.rows("claim_photos", services.studio.name, 1):
-        await _guarded(services, rows[0]["attempt_id"], _send(services, rows[0]))
+    """Send photos that wait, until none does, one at a time; at most LANES do it, wherever they run.
+
+    Else a provider that hangs would keep every job that could look at a picture.
+    """
+    for lane in range(LANES):
+        async with services.db.exclusive(f"send_photos:{lane}") as mine:
+            if mine:
+                while rows := await services.db.rows("claim_photos", services.studio.name, 1):
+                    await _guarded(services, rows[0]["attempt_id"], _send(services, rows[0]))
+                return
 
 
 class Busy(Exception):
@@ -138,7 +146,7 @@ async def _settle(
     )
 
 
-@task("check_photos", retry=False)
+@task("check_photos", retry=False, on=SLOW)
 async def check_photos(services: Services) -> None:
     """Ask about photos without a verdict, end those whose deadline passed, and send what lost its job."""
     rows = await services.db.rows("photos_to_check", BATCH)
@@ -149,7 +157,7 @@ async def check_photos(services: Services) -> None:
     await send_photos(services)
 
 
-@task("check_photo")
+@task("check_photo", on=SLOW)
 async def check_photo(services: Services, attempt_id: str) -> None:
     """The provider told of an attempt: read how it stands."""
     for row in await services.db.rows("photo_attempt", UUID(attempt_id)):
@@ -174,7 +182,7 @@ async def _check(services: Services, row: dict[str, Any]) -> None:
         await _take(services, attempt_id, row["owner_id"], status)
 
 
-@task("build_archives", retry=False)
+@task("build_archives", retry=False, on=SLOW)
 async def build_archives(services: Services) -> None:
     """Put the pictures of each finished job into one file."""
     for row in await services.db.rows("archives_to_build", BATCH):

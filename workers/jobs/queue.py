@@ -45,8 +45,16 @@ class Backoff(procrastinate.BaseRetryStrategy):
         return procrastinate.RetryDecision(retry_in=delay)
 
 
-def task(name: str, *, retry: bool = True) -> Callable[[Task[P]], Task[P]]:
-    """Register a function as the task `name`, the name SQL enqueues under. It gets the services and the job's args."""
+# What waits for pictures, or for who makes them: money never waits for it.
+SLOW = "slow"
+QUEUES = ("default", SLOW)
+
+
+def task(name: str, *, retry: bool = True, on: str = "default") -> Callable[[Task[P]], Task[P]]:
+    """Register a function as the task `name`, the name SQL enqueues under. It gets the services and the job's args.
+
+    `on`: the queue; SQL names the same one.
+    """
 
     def register(function: Task[P]) -> Task[P]:
         async def run(context: procrastinate.JobContext, /, **args: Any) -> None:
@@ -54,7 +62,7 @@ def task(name: str, *, retry: bool = True) -> Callable[[Task[P]], Task[P]]:
             args.pop("timestamp", None)
             await function(context.additional_context["services"], **args)  # type: ignore[call-arg]
 
-        queue.task(name=name, pass_context=True, retry=Backoff() if retry else False)(run)
+        queue.task(name=name, queue=on, pass_context=True, retry=Backoff() if retry else False)(run)
         TASKS[name] = function
         return function
 

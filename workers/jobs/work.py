@@ -13,7 +13,7 @@ from workers import logs
 from workers.db import DatabaseUnavailable, translated
 from workers.http.app import OperationsServer, create_operations
 from workers.jobs import schedule
-from workers.jobs.queue import observed, queue
+from workers.jobs.queue import QUEUES, observed, queue
 from workers.services import Services, open_services
 from workers.settings import Settings
 
@@ -30,7 +30,7 @@ async def work(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     # A job may hold a lock on one connection while it calls on another; the queue itself needs a few.
-    connections = 2 * settings.job_concurrency + 4
+    connections = len(QUEUES) * 2 * settings.job_concurrency + 4
     async with open_services(settings, "avenue-jobs", connections=connections) as services, _operations(services):
         await queue.open_async(services.db.pool)
         pause = 0.5
@@ -76,31 +76,37 @@ async def _work_until(stopping: asyncio.Event, services: Services) -> bool:
     except DatabaseUnavailable as error:
         log.error("no database", error=str(error))
         return False
-    worker = asyncio.create_task(
-        queue.run_worker_async(
-            name="avenue",
-            concurrency=settings.job_concurrency,
-            install_signal_handlers=False,
-            shutdown_graceful_timeout=GRACE_SECONDS,
-            delete_jobs="successful",
-            update_heartbeat_interval=settings.stalled_seconds / 3,
-            stalled_worker_timeout=settings.stalled_seconds,
-            additional_context={"services": services},
-            worker_middleware=[observed],
+    workers = [
+        asyncio.create_task(
+            queue.run_worker_async(
+                name="avenue",
+                queues=[name],
+                concurrency=settings.job_concurrency,
+                install_signal_handlers=False,
+                shutdown_graceful_timeout=GRACE_SECONDS,
+                delete_jobs="successful",
+                update_heartbeat_interval=settings.stalled_seconds / 3,
+                stalled_worker_timeout=settings.stalled_seconds,
+                additional_context={"services": services},
+                worker_middleware=[observed],
+            )
         )
-    )
-    log.info("worker started", concurrency=settings.job_concurrency)
+        for name in QUEUES
+    ]
+    log.info("worker started", concurrency=settings.job_concurrency, queues=QUEUES)
     stop = asyncio.create_task(stopping.wait())
-    await asyncio.wait({worker, stop}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({*workers, stop}, return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()
-    if not worker.done():
-        # procrastinate takes this as a request to finish what is running.
-        worker.cancel()
-    try:
-        async with translated():
-            await worker
-    except asyncio.CancelledError:
-        pass
-    except (exceptions.ConnectorException, psycopg.Error, DatabaseUnavailable) as error:
-        log.error("worker lost the database", error=str(error.__cause__ or error))
+    for worker in workers:
+        if not worker.done():
+            # procrastinate takes this as a request to finish what is running.
+            worker.cancel()
+    for worker in workers:
+        try:
+            async with translated():
+                await worker
+        except asyncio.CancelledError:
+            pass
+        except (exceptions.ConnectorException, psycopg.Error, DatabaseUnavailable) as error:
+            log.error("worker lost the database", error=str(error.__cause__ or error))
     return True
