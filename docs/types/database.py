@@ -1788,6 +1788,7 @@ class PublicPhotoJobs(BaseModel):
     group_name: Optional[str] = Field(alias="group_name")
     id: uuid.UUID = Field(alias="id")
     is_demo: bool = Field(alias="is_demo")
+    noted_at: Optional[datetime.datetime] = Field(alias="noted_at")
     photo_count: int = Field(alias="photo_count")
     prompt: Optional[str] = Field(alias="prompt")
     retry_of: Optional[uuid.UUID] = Field(alias="retry_of")
@@ -1811,6 +1812,7 @@ class PublicPhotoJobsInsert(TypedDict):
     group_name: NotRequired[Annotated[Optional[str], Field(alias="group_name")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     is_demo: NotRequired[Annotated[bool, Field(alias="is_demo")]]
+    noted_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="noted_at")]]
     photo_count: Annotated[int, Field(alias="photo_count")]
     prompt: NotRequired[Annotated[Optional[str], Field(alias="prompt")]]
     retry_of: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="retry_of")]]
@@ -1834,6 +1836,7 @@ class PublicPhotoJobsUpdate(TypedDict):
     group_name: NotRequired[Annotated[Optional[str], Field(alias="group_name")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     is_demo: NotRequired[Annotated[bool, Field(alias="is_demo")]]
+    noted_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="noted_at")]]
     photo_count: NotRequired[Annotated[int, Field(alias="photo_count")]]
     prompt: NotRequired[Annotated[Optional[str], Field(alias="prompt")]]
     retry_of: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="retry_of")]]

@@ -220,7 +220,8 @@ def test_studio_78_demo_jobs_are_seen_by_everybody_signed_in(
         assert len(file.namelist()) == 1
 
 
-def test_another_members_photo_is_no_demo(customer: Person, stranger: Person) -> None:
+def test_another_members_photo_is_no_demo(customer: Person, stranger: Person, database: Database) -> None:
+    database.run("select private.grant_lot(%s, 'bonus', 500, null)", customer.id)
     job = finished(customer, create_job(customer, photos(customer, 1))["id"])
     item = job["photo_job_items"][0]["id"]
     for who in (customer, stranger):

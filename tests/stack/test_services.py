@@ -312,7 +312,7 @@ def test_no_two_parts_have_one_port(hosted: Services, tmp_path: Path, monkeypatc
     monkeypatch.setattr("stack.cluster.random.randrange", lambda *_: next(drawn))
     services = Services(hosted.cluster, "postgres", tmp_path)
     ports = list(services._ports().values())
-    assert len(ports) == len(set(ports)) == 8
+    assert len(ports) == len(set(ports)) == 9
 
 
 def test_the_first_free_port_is_taken() -> None:

@@ -42,6 +42,8 @@ alter table public.transactions
 
 drop function ledger.audit();
 
+drop function private.enqueue(text, jsonb, timestamp with time zone, text);
+
 drop function private.payment_attempt(uuid);
 
 drop function private.split_refund(public.transactions, bigint, text);
@@ -343,6 +345,9 @@ alter table private.settings
 
 alter table private.settings
     add column credits_expiry_notice interval not null default '7 days'::interval;
+
+alter table private.settings
+    add column credit_refunds_per_month integer not null default 3;
 
 alter table private.settings
     add column photo_cost_cents bigint not null default 500;
@@ -1170,6 +1175,57 @@ begin
 end
 $function$;
 
+create or replace function private.apply_refund (
+    object jsonb
+)
+    returns text
+    language plpgsql
+    set search_path to ''
+    AS $function$
+declare
+    paid public.payments;
+    known uuid;
+    ours text := object #>> '{metadata,refund_id}';
+begin
+    paid := private.payment_of(object);
+    if upper(object ->> 'currency') is distinct from paid.currency::text then
+        perform private.fail('event_rejected', format(
+            'payment %s is in %s, refund %s in %s', paid.id, paid.currency, object ->> 'id', object ->> 'currency'
+        ));
+    end if;
+    if private.is_uuid(ours) then
+        select r.id into known from public.refunds as r where r.id = ours::uuid and r.payment_id = paid.id;
+        if known is null then
+            perform private.fail('event_rejected', 'refund ' || ours || ' is not one of payment ' || paid.id);
+        end if;
+    else
+        -- Made in the provider's dashboard (sharp case 8): the event is all we know of it.
+        if paid.succeeded_at is null then
+            perform private.fail('event_too_early', 'refund of a payment that has not settled: ' || paid.id);
+        end if;
+        perform private.lock_credit_sales(paid.id);
+        insert into public.refunds (payment_id, amount_cents, currency, reason, provider, provider_ref, status)
+        values (
+            paid.id, (object ->> 'amount')::bigint, paid.currency,
+            -- The money moved, whatever somebody wrote.
+            coalesce(nullif(left(private.tidy_body(object ->> 'reason'), 500), ''), 'made_at_provider'), paid.provider,
+            object ->> 'id', 'pending'
+        )
+        on conflict (provider_ref, provider) do nothing;
+        select r.id into known from public.refunds as r
+        where r.provider_ref = object ->> 'id' and r.provider = paid.provider and r.payment_id = paid.id;
+        if known is null then
+            perform private.fail('event_rejected', 'refund ' || (object ->> 'id') || ' is one of another payment');
+        end if;
+    end if;
+    if (object ->> 'amount')::bigint is distinct from (select r.amount_cents from public.refunds as r where r.id = known) then
+        perform private.fail('event_rejected', format('refund %s was reported with %s cents', known, object ->> 'amount'));
+    end if;
+    perform private.record_refund(known, object ->> 'id', object ->> 'status', object ->> 'failure_reason');
+    return 'processed';
+end
+$function$;
+
 create or replace function private.apply_refund_line (
     line public.refund_lines,
     fee_bearer text
@@ -1537,8 +1593,8 @@ begin
     where j.id = authorize_archive.job_id and (j.user_id = authorize_archive.user_id or j.is_demo);
     if job.id is null then
         perform private.fail('photo_job_not_found');
-    elsif job.archive_path is null then
-        perform private.fail('archive_not_ready', job.status);
+    elsif job.archive_path is null or coalesce(job.expires_at <= now(), true) then
+        perform private.fail('archive_not_ready', job.status::text);
     end if;
     return query
     select
@@ -1568,6 +1624,10 @@ begin
     inner join public.photo_jobs as j on j.id = i.job_id and j.is_demo
     inner join public.media as m on m.id = i.result_media_id
     where i.id = authorize_demo_photo.item_id;
+    if not found then
+        -- Also for a photo of somebody's own job: it does not exist for them.
+        perform private.fail('photo_job_not_found', authorize_demo_photo.item_id::text);
+    end if;
 end
 $function$;
 
@@ -1596,6 +1656,32 @@ begin
     if not found then
         -- Also for what is somebody else's: it does not exist for them.
         perform private.fail('media_not_found', authorize_media.media_id::text);
+    end if;
+end
+$function$;
+
+create or replace function private.book_decline (
+    payment_id uuid,
+    declined text,
+    amount_cents bigint
+)
+    returns void
+    language plpgsql
+    set search_path to ''
+    AS $function$
+declare
+    refund_id uuid;
+begin
+    perform private.lock_credit_sales(book_decline.payment_id);
+    insert into public.refunds (payment_id, amount_cents, currency, reason, provider, provider_ref, status)
+    select
+        p.id, book_decline.amount_cents, p.currency, 'charge_declined', p.provider, 'declined:' || declined, 'succeeded'
+    from public.payments as p
+    where p.id = book_decline.payment_id
+    on conflict do nothing
+    returning id into refund_id;
+    if refund_id is not null then
+        perform private.book_refund(refund_id);
     end if;
 end
 $function$;
@@ -1765,9 +1851,13 @@ create or replace function private.claim_photos (
 #variable_conflict use_column
 begin
     -- The input may have been deleted while it waited.
-    perform private.fail_photo(i.id, 'input_gone')
-    from public.photo_job_items as i
-    where i.status = 'queued' and i.input_media_id is null;
+    perform private.fail_photo(g.id, 'input_gone')
+    from (
+        select i.id from public.photo_job_items as i
+        inner join public.photo_jobs as j on j.id = i.job_id
+        where i.status = 'queued' and i.input_media_id is null
+        order by j.user_id, i.id
+    ) as g;
     return query
     with claimed as (
         update public.photo_job_items as i set
@@ -1796,6 +1886,57 @@ begin
     inner join public.photo_jobs as j on j.id = c.job_id
     inner join public.media as m on m.id = c.input_media_id
     order by c.queued_at, c.job_id, c.position;
+end
+$function$;
+
+create or replace function private.create_refund (
+    payment_id uuid,
+    order_item_id uuid,
+    amount_cents bigint,
+    reason text,
+    origin public.refund_origin default 'automatic'::public.refund_origin,
+    paid_outside text default null::text,
+    fee_bearer text default 'seller'::text
+)
+    returns uuid
+    language plpgsql
+    set search_path to ''
+    AS $function$
+declare
+    paid public.payments;
+    refund_id uuid;
+begin
+    select * into strict paid from public.payments as p where p.id = create_refund.payment_id for no key update;
+    -- Open refunds count: two half refunds of three quarters each must not both pass.
+    if amount_cents is null or amount_cents <= 0 or amount_cents > paid.amount_cents - coalesce((
+        select sum(r.amount_cents) from public.refunds as r
+        where r.payment_id = paid.id and (r.is_open or r.status = 'succeeded')
+    ), 0) or amount_cents > (
+        select i.charged_cents - t.refunded_cents - coalesce((
+            select sum(r.amount_cents) from public.refunds as r
+            where r.order_item_id = i.id and r.is_open
+        ), 0)
+        from public.order_items as i
+        inner join public.transactions as t on t.order_item_id = i.id
+        where i.id = create_refund.order_item_id
+    ) then
+        perform private.fail('refund_amount_invalid');
+    end if;
+    perform private.lock_credit_sales(paid.id);
+    insert into public.refunds (
+        payment_id, order_item_id, amount_cents, currency, reason, origin, fee_bearer, paid_outside, provider
+    ) values (
+        paid.id, create_refund.order_item_id, create_refund.amount_cents, paid.currency, create_refund.reason,
+        create_refund.origin, create_refund.fee_bearer, create_refund.paid_outside is not null, paid.provider
+    ) returning id into refund_id;
+    if create_refund.paid_outside is not null then
+        perform private.record_refund(refund_id, 'outside:' || create_refund.paid_outside, 'succeeded');
+    elsif paid.provider = 'wallet' then
+        perform private.record_refund(refund_id, null, 'succeeded');
+    else
+        perform private.enqueue('send_refund', jsonb_build_object('refund_id', refund_id), null, 'refund:' || refund_id);
+    end if;
+    return refund_id;
 end
 $function$;
 
@@ -2287,7 +2428,7 @@ create or replace function private.end_hold (
     user_id uuid,
     lot_ids uuid[],
     lot_cents bigint[],
-    is_spent boolean,
+    outcome text,
     idempotency_key text,
     source_id uuid
 )
@@ -2300,12 +2441,17 @@ declare
     total bigint;
     paid bigint;
     void bigint;
+    is_spent boolean := outcome = 'succeeded';
     limits private.settings;
 begin
     if cardinality(lot_ids) = 0 then
         return;
     end if;
     select * into strict limits from private.settings;
+    -- What else a lot had when it ended has ended: only what comes back lives longer.
+    if outcome = 'failed' then
+        perform private.end_lots(end_hold.user_id);
+    end if;
     with ended as (
         update public.credit_lots as l set
             held_cents = l.held_cents - u.cents,
@@ -2314,10 +2460,9 @@ begin
             expired_cents = l.expired_cents + case when not is_spent and l.is_void then u.cents else 0 end,
             -- Given back into what has ended, it would be given to nobody.
             expires_at = case
-                when is_spent then l.expires_at
-                else greatest(l.expires_at, case
-                    when l.expires_at is not null then clock_timestamp() + limits.returned_credits_period
-                end)
+                when outcome = 'failed' and l.expires_at is not null
+                    then greatest(l.expires_at, clock_timestamp() + limits.returned_credits_period)
+                else l.expires_at
             end
         from unnest(end_hold.lot_ids, end_hold.lot_cents) as u (id, cents)
         where l.id = any (end_hold.lot_ids) and l.id = u.id
@@ -2352,6 +2497,67 @@ begin
 end
 $function$;
 
+create or replace function private.end_lots (
+    user_id uuid
+)
+    returns integer
+    language plpgsql
+    set search_path to ''
+    AS $function$
+declare
+    postings ledger.posting[];
+begin
+    -- As it is under the lock: what was spent in the last moment did not end.
+    with changed as (
+        update public.credit_lots as l set
+            expired_cents = l.expired_cents + b.remaining_cents, remaining_cents = 0, version = l.version + 1
+        from public.credit_lots as b
+        where
+            b.id = l.id and l.user_id = end_lots.user_id and l.expires_at <= clock_timestamp()
+            and l.remaining_cents > 0
+        returning l.id, l.user_id, l.category, l.version, b.remaining_cents as cents
+    )
+
+    select array_agg(
+        row('lot:' || c.id || ':' || c.version, c.id, m.owner_id, m.account, m.cents, m.leg_no)::ledger.posting
+    ) into postings
+    from changed as c
+    cross join lateral (
+        values
+        (c.user_id, 'credits', -c.cents, 1),
+        (null, case c.category when 'paid' then 'revenue' else 'promotions' end, c.cents, 2)
+    ) as m (owner_id, account, cents, leg_no);
+    if postings is null then
+        return 0;
+    end if;
+    perform ledger.post_many('credits_expired', postings);
+    return cardinality(postings) / 2;
+end
+$function$;
+
+create or replace function private.enqueue (
+    task text,
+    args jsonb,
+    run_at timestamp with time zone default null::timestamp with time zone,
+    lock_key text default null::text,
+    queue text default 'default'::text
+)
+    returns void
+    language plpgsql
+    security definer
+    set search_path to 'jobs'
+    AS $function$
+begin
+    if to_regtype('jobs.procrastinate_job_to_defer_v1') is null then
+        raise warning 'job % not queued: run `avenue jobs install`', task;
+        return;
+    end if;
+    perform jobs.procrastinate_defer_jobs_v1(array[
+        row(queue, task, 0, lock_key, null, args, run_at)::jobs.procrastinate_job_to_defer_v1
+    ]);
+end
+$function$;
+
 create or replace function private.erase_account (
     user_id uuid
 )
@@ -2370,6 +2576,23 @@ begin
         avatar_media_id = null, banner_media_id = null, smart_link = null, website_url = null, experience_level = null, role = 'member', profile_visibility = 'members_only',
         is_partner_account = false, deleted_at = now()
     where p.id = erase_account.user_id and p.deleted_at is null;
+end
+$function$;
+
+create or replace function private.erase_archives (
+    user_id uuid
+)
+    returns void
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+begin
+    update public.photo_jobs as j set archive_path = null, archive_bytes = null, expires_at = null
+    where j.user_id = erase_archives.user_id and j.expires_at is not null;
+    if found then
+        perform private.enqueue('expire_photo_jobs', '{}');
+    end if;
 end
 $function$;
 
@@ -2416,7 +2639,6 @@ create or replace function private.expire_credits (
     AS $function$
 declare
     owner uuid;
-    postings ledger.posting[];
     count integer := 0;
 begin
     for owner in
@@ -2430,28 +2652,7 @@ begin
         order by d.user_id
     loop
         perform private.lock_credits(owner);
-        -- As it is under the lock: what was spent in the last moment did not end. What is returned gets a later end.
-        with changed as (
-            update public.credit_lots as l set
-                expired_cents = l.expired_cents + b.remaining_cents, remaining_cents = 0, version = l.version + 1
-            from public.credit_lots as b
-            where
-                b.id = l.id and l.user_id = owner and l.expires_at <= clock_timestamp() and l.remaining_cents > 0
-            returning l.id, l.user_id, l.category, l.version, b.remaining_cents as cents
-        )
-
-        select array_agg(
-            row('lot:' || c.id || ':' || c.version, c.id, m.owner_id, m.account, m.cents, m.leg_no)::ledger.posting
-        ) into postings
-        from changed as c
-        cross join lateral (
-            values
-            (c.user_id, 'credits', -c.cents, 1),
-            (null, case c.category when 'paid' then 'revenue' else 'promotions' end, c.cents, 2)
-        ) as m (owner_id, account, cents, leg_no);
-        continue when postings is null;
-        perform ledger.post_many('credits_expired', postings);
-        count := count + cardinality(postings) / 2;
+        count := count + private.end_lots(owner);
     end loop;
     return count;
 end
@@ -2495,26 +2696,25 @@ create or replace function private.expire_photo_jobs (
     set search_path to ''
     AS $function$
 declare
-    told uuid[];
+    told integer;
     ended integer;
 begin
-    -- A week before; those whose owner was told keep the note of it until they end.
+    -- A week before, once: people delete notices.
     with soon as (
-        select j.id, j.user_id from public.photo_jobs as j
-        where
-            j.expires_at between now() and now() + interval '7 days' and j.succeeded_count > 0 and not j.is_demo
-            and not exists (
-                select from public.notifications as n
-                where n.related_id = j.id and n.type = 'photo_job_expiring' and n.user_id = j.user_id
-            )
-        order by j.expires_at
-        limit max_rows
+        update public.photo_jobs as j set noted_at = now()
+        where j.id in (
+            select o.id from public.photo_jobs as o
+            where
+                o.expires_at between now() and now() + interval '7 days' and o.succeeded_count > 0 and not o.is_demo
+                and o.noted_at is null
+            order by o.expires_at
+            limit max_rows
+            for no key update skip locked
+        )
+        returning j.id, j.user_id
     )
 
-    select array_agg(s.id) into told from soon as s;
-    perform private.notify(j.user_id, 'photo_job_expiring', null, 'photo_job', j.id)
-    from public.photo_jobs as j
-    where j.id = any (told);
+    select count(private.notify(s.user_id, 'photo_job_expiring', null, 'photo_job', s.id)) into told from soon as s;
     with over as (
         update public.photo_jobs as j set archive_path = null, archive_bytes = null, expires_at = null
         where j.id in (
@@ -2528,7 +2728,7 @@ begin
     )
 
     select count(*) into ended from over as o;
-    return ended;
+    return told + ended;
 end
 $function$;
 
@@ -2548,12 +2748,19 @@ declare
     late public.photo_job_items;
 begin
     for late in
-        select i.* from public.photo_job_items as i
-        where
-            i.status in ('queued', 'sent', 'unknown')
-            and i.sent_at < now() - (select s.photo_deadline from private.settings as s)
-        order by i.sent_at
-        limit max_rows
+        -- By whose they are: their credits are locked one after the other.
+        select (d.photo).*
+        from (
+            select i as photo, j.user_id
+            from public.photo_job_items as i
+            inner join public.photo_jobs as j on j.id = i.job_id
+            where
+                i.status in ('queued', 'sent', 'unknown')
+                and i.sent_at < now() - (select s.photo_deadline from private.settings as s)
+            order by i.sent_at
+            limit max_rows
+        ) as d
+        order by d.user_id, (d.photo).id
     loop
         perform private.fail_photo(late.id, 'timed_out');
         if exists (
@@ -2598,7 +2805,7 @@ begin
     returning * into photo;
     if photo.id is not null then
         perform private.end_hold(
-            owner, photo.lot_ids, photo.lot_cents, false, 'photo:' || photo.id || ':settled', photo.id
+            owner, photo.lot_ids, photo.lot_cents, 'failed', 'photo:' || photo.id || ':settled', photo.id
         );
     end if;
 end
@@ -2827,7 +3034,22 @@ create or replace function private.forfeit_credits (
     AS $function$
 begin
     update public.credit_lots as l set expires_at = least(l.expires_at, now())
-    where l.user_id = forfeit_credits.user_id and l.remaining_cents > 0;
+    where l.user_id = forfeit_credits.user_id and l.remaining_cents + l.held_cents > 0;
+end
+$function$;
+
+create or replace function private.forget_archive()
+    returns trigger
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+begin
+    update public.photo_jobs as j set archive_path = null, archive_bytes = null, archive_asked_at = null
+    where
+        j.archive_path is not null
+        and j.id in (select i.job_id from public.photo_job_items as i where i.result_media_id = old.id);
+    return old;
 end
 $function$;
 
@@ -2973,6 +3195,25 @@ create or replace function private.is_taken_upload (
     )
 $function$;
 
+create or replace function private.is_worked_on (
+    media_id uuid
+)
+    returns boolean
+    language plpgsql
+    stable
+    security definer
+    set search_path to ''
+    AS $function$
+begin
+    return exists (
+        select from public.photo_job_items as i
+        where
+            is_worked_on.media_id in (i.input_media_id, i.result_media_id)
+            and i.status in ('queued', 'sent', 'unknown')
+    );
+end
+$function$;
+
 create or replace function private.keep_fingerprints (
     media_id uuid,
     picture jsonb
@@ -2985,6 +3226,32 @@ create or replace function private.keep_fingerprints (
     insert into private.media_fingerprints (media_id, ground, fingerprint)
     select keep_fingerprints.media_id, f.key, f.value::bit(64)
     from jsonb_each_text(picture -> 'fingerprints') as f
+$function$;
+
+create or replace function private.lock_credit_sales (
+    payment_id uuid
+)
+    returns void
+    language plpgsql
+    set search_path to ''
+    AS $function$
+begin
+    if exists (
+        select from public.transactions as t
+        where t.payment_id = lock_credit_sales.payment_id and t.amount_credits_cents > 0
+    ) then
+        perform private.lock_orders(array(
+            select p.order_id from public.payments as p where p.id = lock_credit_sales.payment_id
+        ));
+        perform from public.transactions as t
+        where t.payment_id = lock_credit_sales.payment_id
+        order by t.id
+        for no key update;
+        perform private.lock_wallets(private.payees_of(lock_credit_sales.payment_id) || (
+            select p.user_id from public.payments as p where p.id = lock_credit_sales.payment_id
+        ));
+    end if;
+end
 $function$;
 
 create or replace function private.lock_credits (
@@ -3527,7 +3794,7 @@ begin
     perform private.photo_sent(photo_delivered.attempt_id, photo_delivered.provider_ref);
     perform private.enqueue(
         'check_photo', jsonb_build_object('attempt_id', photo_delivered.attempt_id), null,
-        'photo:' || photo_delivered.attempt_id
+        'photo:' || photo_delivered.attempt_id, 'slow'
     );
     return true;
 end
@@ -3626,6 +3893,8 @@ begin
             -- The first moments belong to whoever is just sending it, and to the provider to know of it.
             where
                 o.ended_at is null
+                -- Somebody who has not said what it cost a day after its end will not.
+                and o.deadline_at > now() - interval '1 day'
                 and o.checked_at < now() - case
                     when o.provider_ref is null then interval '2 minutes' else interval '50 seconds'
                 end
@@ -3775,9 +4044,10 @@ begin
     -- Who finds others waiting is behind them in the queue: the workers are at it. A commit that notifies waits for all
     -- others that do.
     if not exists (
-        select from public.photo_job_items as q where q.status = 'queued' and q.job_id <> made.id
+        select from public.photo_job_items as q
+        where q.status = 'queued' and q.job_id <> made.id and q.available_at <= now()
     ) then
-        perform private.enqueue('send_photos', '{}');
+        perform private.enqueue('send_photos', '{}', queue => 'slow');
     end if;
     return made;
 end
@@ -3801,12 +4071,15 @@ begin
         perform private.fail('user_not_found', publish_media.owner_id::text);
     end if;
     insert into public.media (
-        id, owner_id, purpose, status, ready_at, bucket, content_type, width, height, color, is_animated, derivatives
+        id, owner_id, purpose, status, ready_at, bucket, content_type, width, height, color, is_animated, derivatives,
+        expires_at
     )
     select
         publish_media.media_id, publish_media.owner_id, p.purpose, 'ready', now(), p.bucket,
         picture ->> 'content_type', (picture ->> 'width')::integer, (picture ->> 'height')::integer,
-        picture ->> 'color', (picture ->> 'is_animated')::boolean, picture -> 'derivatives'
+        picture ->> 'color', (picture ->> 'is_animated')::boolean, picture -> 'derivatives',
+        -- Whoever asked for it may die before it says so.
+        case when not p.is_public then now() + interval '1 day' end
     from private.media_purposes as p
     where p.purpose = publish_media.purpose;
     if not found then
@@ -3843,6 +4116,57 @@ begin
             return query select p.purpose, p.sizes from private.media_purposes as p where p.purpose = place.purpose;
         end if;
     end loop;
+end
+$function$;
+
+create or replace function private.record_refund (
+    refund_id uuid,
+    provider_refund_id text,
+    status text,
+    failure_reason text default null::text
+)
+    returns void
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+declare
+    refund public.refunds;
+    -- Stripe's words; anything that is not final is pending.
+    reported constant public.refund_status := (case record_refund.status
+        when 'succeeded' then 'succeeded' when 'failed' then 'failed' when 'canceled' then 'cancelled'
+        when 'cancelled' then 'cancelled' else 'pending'
+    end)::public.refund_status;
+begin
+    -- Payment before refund: the order every flow locks in.
+    perform from public.payments as p
+    where p.id = (select r.payment_id from public.refunds as r where r.id = record_refund.refund_id)
+    for no key update;
+    select * into strict refund from public.refunds as r where r.id = record_refund.refund_id for no key update;
+    if refund.provider_ref <> provider_refund_id then
+        perform private.fail('event_rejected', format(
+            'refund %s is %s at the provider, not %s', refund.id, refund.provider_ref, provider_refund_id
+        ));
+    end if;
+    -- Reports arrive late and repeated: a state is left only for a later one, and failed or cancelled is the last.
+    if reported > refund.status and refund.status < 'failed' then
+        perform private.lock_credit_sales(refund.payment_id);
+        update public.refunds as r set
+            status = reported, provider_ref = coalesce(r.provider_ref, provider_refund_id),
+            failure_reason = coalesce(record_refund.failure_reason, r.failure_reason)
+        where r.id = refund.id;
+        if reported = 'succeeded' then
+            perform private.book_refund(refund.id);
+        elsif reported in ('failed', 'cancelled') then
+            perform private.reverse_refund(refund.id);
+            -- The provider never knew of it, so a charge that was taken back meanwhile was taken back with this part.
+            if refund.provider_ref is null and provider_refund_id is null and exists (
+                select from public.payments as p where p.id = refund.payment_id and p.charge_reversed_at is not null
+            ) then
+                perform private.book_decline(refund.payment_id, refund.id::text, refund.amount_cents);
+            end if;
+        end if;
+    end if;
 end
 $function$;
 
@@ -3947,7 +4271,7 @@ begin
         select * from returned as r order by r.id
     loop
         perform private.end_hold(
-            owner, photo.lot_ids, photo.lot_cents, false, 'photo:' || photo.id || ':settled', photo.id
+            owner, photo.lot_ids, photo.lot_cents, 'returned', 'photo:' || photo.id || ':settled', photo.id
         );
         count := count + 1;
     end loop;
@@ -4279,7 +4603,7 @@ begin
         where m.id = photo.result_media_id;
     end if;
     perform private.end_hold(
-        owner, photo.lot_ids, photo.lot_cents, photo.status = 'succeeded', 'photo:' || photo.id || ':settled', photo.id
+        owner, photo.lot_ids, photo.lot_cents, photo.status::text, 'photo:' || photo.id || ':settled', photo.id
     );
     return 'settled';
 end
@@ -4802,6 +5126,11 @@ begin
     if hashes is null then
         perform private.fail('trial_address_unconfirmed');
     end if;
+    perform private.lock_credits(member);
+    -- An account may have had another address then.
+    if exists (select from public.credit_lots as l where l.user_id = member and l.category = 'trial') then
+        perform private.fail('trial_used');
+    end if;
     -- Whoever comes at the same instant waits here for the first; sorted, so that nobody waits in a circle.
     insert into private.trials (person_hash)
     select h.hash from unnest(hashes) as h (hash) order by h.hash
@@ -4914,7 +5243,7 @@ begin
     returning * into picture;
     insert into private.media_sources (object_id, media_id, owner_id, path)
     values (upload, picture.id, member, create_media.path);
-    perform private.enqueue('process_media', jsonb_build_object('media_id', picture.id));
+    perform private.enqueue('process_media', jsonb_build_object('media_id', picture.id), queue => 'slow');
     return picture;
 end
 $function$;
@@ -4954,7 +5283,8 @@ begin
         perform private.fail('invalid_photo_job', 'group_name: at most 140 characters');
     elsif char_length(client_key) not between 1 and 200 then
         perform private.fail('invalid_photo_job', 'client_key: 1 to 200 characters');
-    elsif coalesce(wanted.photo_count, 0) = 0 or array_ndims(media_ids) > 1 then
+    -- A text such as [5:5]={…} makes an array that begins elsewhere.
+    elsif coalesce(wanted.photo_count, 0) = 0 or array_ndims(media_ids) > 1 or array_lower(media_ids, 1) <> 1 then
         perform private.fail('invalid_photo_job', 'media_ids: none');
     elsif wanted.photo_count > limits.photos_per_job then
         perform private.fail('too_many_photos', format('at most %s in one job', limits.photos_per_job));
@@ -4965,8 +5295,11 @@ begin
     if client_key is not null then
         select * into made from public.photo_jobs as j where j.user_id = member and j.client_key = client_key;
         if made.id is not null then
+            -- Pictures that are no longer kept are not compared.
             if made.prompt <> wanted.prompt or media_ids <> array(
-                select i.input_media_id from public.photo_job_items as i where i.job_id = made.id order by i.position
+                select coalesce(i.input_media_id, media_ids[i.position]) from public.photo_job_items as i
+                where i.job_id = made.id
+                order by i.position
             ) then
                 perform private.fail('idempotency_key_reused', 'client_key');
             end if;
@@ -4987,7 +5320,7 @@ begin
     end if;
     if balance.debt_cents > 0 then
         perform private.fail('credits_owed', balance.debt_cents::text);
-    elsif balance.held_cents > 0 and wanted.photo_count + (
+    elsif wanted.photo_count > limits.open_photos_per_account or balance.held_cents > 0 and wanted.photo_count + (
         select coalesce(sum(j.photo_count - j.succeeded_count - j.failed_count - j.returned_count), 0)
         from public.photo_jobs as j
         where j.user_id = member and j.status in ('pending', 'processing')
@@ -5087,7 +5420,15 @@ begin
     if not found then
         perform private.fail('media_not_found', delete_media.media_id::text);
     end if;
-    if exists (select from private.used_media(array[delete_media.media_id])) then
+    -- What was worked on, or made, is its owner's to delete once its job is over.
+    if exists (select from private.used_media(array[delete_media.media_id])) and (
+        exists (
+            select from public.media as m
+            inner join private.media_purposes as p on p.purpose = m.purpose and p.is_public
+            where m.id = delete_media.media_id
+        )
+        or private.is_worked_on(delete_media.media_id)
+    ) then
         perform private.fail('media_in_use', delete_media.media_id::text);
     end if;
     delete from public.media as m where m.id = delete_media.media_id;
@@ -5159,7 +5500,9 @@ declare
     cost bigint;
 begin
     if photo_count is null or photo_count not between 1 and (select s.photos_per_job from private.settings as s) then
-        perform private.fail('too_many_photos', photo_count::text);
+        perform private.fail(
+            'too_many_photos', format('1 to %s in one job', (select s.photos_per_job from private.settings as s))
+        );
     end if;
     cost := private.photo_cost(photo_count);
     return row(cost, private.split_cents(cost, array_fill(1::bigint, array[photo_count])))::public.photo_quote;
@@ -5256,6 +5599,12 @@ begin
     for no key update;
     if paid.held_cents > 0 or bonus.held_cents > 0 then
         perform private.fail('credits_in_use', sale.order_item_id::text);
+    elsif (
+        select count(*) from public.refunds as r
+        inner join public.payments as p on p.id = r.payment_id and p.user_id = member
+        where r.reason = 'unused_credits' and r.created_at > now() - interval '30 days'
+    ) >= (select s.credit_refunds_per_month from private.settings as s) then
+        perform private.fail('too_many_credit_refunds');
     end if;
     -- Whatever was spent was paid for, also what was taken from the bonus.
     unused := case
@@ -5342,6 +5691,13 @@ begin
     wanted.retry_of := job.id;
     wanted.photo_count := cardinality(failed);
     wanted.cost_cents := private.photo_cost(wanted.photo_count);
+    if wanted.photo_count + (
+        select coalesce(sum(j.photo_count - j.succeeded_count - j.failed_count - j.returned_count), 0)
+        from public.photo_jobs as j
+        where j.user_id = member and j.status in ('pending', 'processing')
+    ) > (select s.open_photos_per_account from private.settings as s) then
+        perform private.fail('too_many_photos', 'too many under way');
+    end if;
     begin
         return private.place_photo_job(wanted, failed);
     exception when unique_violation then
@@ -5720,6 +6076,12 @@ create trigger erase_files_of_media
     for each STATEMENT
     execute function private.erase_files_of_media();
 
+create trigger forget_archive
+    before delete on public.media
+    for each row
+    when ((old.purpose = 'photo_result'::text))
+    execute function private.forget_archive();
+
 create trigger withdraw_artworks
     after update on public.media
     for each row
@@ -5756,7 +6118,7 @@ create trigger _refuse_move_status
     for each row
     when
         (((old.status IS DISTINCT FROM new.status) AND ((((old.status)::text || '>'::text) || (new.status)::text) <> ALL
-        ('{pending>cancelled,pending>failed,pending>processing,processing>completed,processing>failed}'::text[]))))
+        ('{pending>cancelled,pending>failed,pending>processing,processing>cancelled,processing>completed,processing>failed}'::text[]))))
     execute function private.refuse_move('status');
 
 create trigger _tidy_texts
@@ -5847,11 +6209,6 @@ create policy credit_lots_select on public.credit_lots
     to authenticated
     using (((user_id = ( select private.member_id() as member_id)) or ( select private.is_admin() as is_admin)));
 
-create policy credit_packs_delete on public.credit_packs
-    for delete
-    to authenticated
-    using (( select private.is_admin() as is_admin));
-
 create policy credit_packs_insert on public.credit_packs
     for insert
     to authenticated
@@ -5876,14 +6233,17 @@ create policy credit_packs_update on public.credit_packs
 create policy media_select_anon on public.media
     for select
     to anon
-    using (((status <> 'failed'::public.media_status) AND private.shows_media(id, purpose)));
+    using
+        (((bucket = 'pictures'::text) AND (status <> 'failed'::public.media_status) AND private.shows_media(id,
+        purpose)));
 
 create policy media_select on public.media
     for select
     to authenticated
     using
         (((owner_id = ( select private.member_id() as member_id)) or ( select private.is_admin() as is_admin) or
-        ((status <> 'failed'::public.media_status) AND private.shows_media(id, purpose))));
+        ((bucket = 'pictures'::text) AND (status <> 'failed'::public.media_status) AND private.shows_media(id,
+        purpose))));
 
 create policy photo_job_items_select on public.photo_job_items
     for select
@@ -6064,6 +6424,8 @@ comment on column private.session_requests.expires_at is 'When Stripe ends the s
 comment on column private.session_requests.payment_id is 'The attempt it is for.';
 
 comment on column private.session_requests.success_url is 'Where Stripe sends the buyer who is done.';
+
+comment on column private.settings.credit_refunds_per_month is 'How many packs an account may give back within 30 days by itself: the provider keeps its fee of each, at the platform''s cost.';
 
 comment on column private.settings.credits_expiry_notice is 'How long before their end people are told of credits.';
 
@@ -6307,7 +6669,7 @@ comment on function private.attempt_request(public.payments) is 'What to create 
 
 comment on function private.authorize_archive(uuid, uuid) is 'Where the ZIP file of one of the user''s jobs, or of a demo job, is stored, and what it is called. Errors: photo_job_not_found (404, also for what is somebody else''s), archive_not_ready, not_signed_in, banned.';
 
-comment on function private.authorize_demo_photo(uuid, uuid) is 'Where the result of a demo job''s photo is stored; none for others. Errors: not_signed_in, banned.';
+comment on function private.authorize_demo_photo(uuid, uuid) is 'Where the result of a demo job''s photo is stored. Errors: photo_job_not_found (404, also for photos of other jobs), not_signed_in, banned.';
 
 comment on function private.authorize_media(uuid, text, uuid) is 'Where a copy of one of the user''s own pictures is stored. Errors: media_not_found (404), not_signed_in, banned.';
 
@@ -6327,7 +6689,13 @@ comment on function private.credit_pack_revoke(uuid[], text) is 'Hook revoke: al
 
 comment on function private.credit_priority(text) is 'Which of lots that end together is used first; ascending.';
 
-comment on function private.end_hold(uuid, uuid[], bigint[], boolean, text, uuid) is 'What these lots hold, cents of each, is spent (revenue, or the promotion it was) or comes back to them, extended if they end; once for each key. The credits are locked.';
+comment on function private.end_hold(uuid, uuid[], bigint[], text, text, uuid) is 'What these lots hold, cents of each, is spent (succeeded: revenue, or the promotion it was) or comes back to them: failed, then they end later, or returned by their owner, then they end as they would have. Once for each key. The credits are locked.';
+
+comment on function private.end_lots(uuid) is 'Books somebody''s lots whose time is over: of paid ones as revenue, of others back to promotions; how many. The credits are locked.';
+
+comment on function private.enqueue(text, jsonb, timestamp with time zone, text, text) is 'Defers a job for the Python workers inside the current transaction. lock_key serialises jobs on one object; what waits for pictures or their provider goes to the queue slow, so that money never waits for it.';
+
+comment on function private.erase_archives(uuid) is 'Account deletion: lets go of the ZIP files; a job deletes them.';
 
 comment on function private.erase_files_of_media() is 'Trigger on media: the files of deleted pictures go, too.';
 
@@ -6353,6 +6721,8 @@ comment on function private.follow_photos() is 'Trigger: a job''s counts, cost a
 
 comment on function private.forfeit_credits(uuid) is 'Account deletion: what nobody can use any more has ended; expire_credits() books it.';
 
+comment on function private.forget_archive() is 'Trigger: a job whose result is deleted has no ZIP file until it is built anew.';
+
 comment on function private.grant_lot(uuid, text, bigint, timestamp
     with time zone, uuid) is 'Gives somebody credits, cents, until a time or without end. What is not paid for is the platform''s promotion.';
 
@@ -6362,7 +6732,11 @@ comment on function private.is_pinned(text, text) is 'Whether an item, a message
 
 comment on function private.is_taken_upload(text) is 'Whether the workers are about to make a picture of this upload, which therefore stays as it is.';
 
+comment on function private.is_worked_on(uuid) is 'Whether an open photo needs this picture.';
+
 comment on function private.keep_fingerprints(uuid, jsonb) is 'Notes what a picture looks like.';
+
+comment on function private.lock_credit_sales(uuid) is 'Before a refund of a payment changes: where credits were bought with it, locks what settling locks before credits. The payment is locked.';
 
 comment on function private.lock_credits(uuid) is 'Locks somebody''s credits: after wallets, before lots.';
 
@@ -6404,7 +6778,7 @@ comment on function private.photo_sent(uuid, text) is 'The provider has this att
 
 comment on function private.photo_unknown(uuid, text) is 'The provider did not answer, and may have it or not. Nothing is given back.';
 
-comment on function private.photos_to_check(integer) is 'Attempts without a verdict that the provider should be asked about, each at most once a minute, also after their photo''s deadline for what they cost; those asked about longest ago first.';
+comment on function private.photos_to_check(integer) is 'Attempts without a verdict that the provider should be asked about, each at most once a minute, for a day also after their photo''s deadline, for what they cost; those asked about longest ago first.';
 
 comment on function private.picture_remade(text, text, text) is 'Notes that a stored object was made again, or why not.';
 
@@ -6412,7 +6786,7 @@ comment on function private.pictures_to_remake(text, text, integer) is 'Pictures
 
 comment on function private.place_photo_job(public.photo_jobs, uuid[]) is 'Makes a job of these pictures and holds its cost. The credits are locked. Error: insufficient_credits.';
 
-comment on function private.publish_media(uuid, text, uuid, jsonb) is 'A picture the server itself has, whose copies are stored: its id. It is kept until whoever asked for it says until when. Errors: user_not_found, unknown_purpose.';
+comment on function private.publish_media(uuid, text, uuid, jsonb) is 'A picture the server itself has, whose copies are stored: its id. A private one is kept for a day, unless whoever asked for it says until when. Errors: user_not_found, unknown_purpose.';
 
 comment on function private.purposes_of_address(uuid, text) is 'What shows a stored object by its address, a path of the project, and could refer to a picture instead.';
 
@@ -6466,7 +6840,7 @@ comment on function public.credit_balance() is 'The caller''s credits.';
 
 comment on function public.credit_statement(bigint, integer) is 'What moved the caller''s credits, newest first; page with the last journal_id. Changes in cents; debt rises when positive. source_id: the sale, the lot, the job (credits_held) or the photo.';
 
-comment on function public.delete_media(uuid) is 'Deletes one of the caller''s own pictures that nothing shows; its files go within minutes. Errors: media_not_found, media_in_use.';
+comment on function public.delete_media(uuid) is 'Deletes one of the caller''s own pictures that nothing shows and no open photo job needs; its files go within minutes. Errors: media_not_found, media_in_use.';
 
 comment on function public.photo_job_statement(uuid) is 'What a job did with the credits of each lot, cents: funded it, consumed by delivered photos, returned, still held; expired is what of the returned has ended since, at most. Owner and admins. Error: photo_job_not_found.';
 
@@ -6474,7 +6848,7 @@ comment on function public.photo_price(integer) is 'What a job of so many photos
 
 comment on function public.photo_queue_position(uuid) is 'Place of a job''s next photo among all that wait, from 1; 0: none of it waits. Error: photo_job_not_found.';
 
-comment on function public.refund_credits(uuid, text) is 'Buyer: gives back what is unused of a pack''s paid credits; its bonus ends, and what was spent of the bonus counts as paid. The same idempotency_key answers the first refund. Errors: sale_not_found, credits_in_use (a job is open), no_unused_credits, idempotency_key_invalid, idempotency_key_reused.';
+comment on function public.refund_credits(uuid, text) is 'Buyer: gives back what is unused of a pack''s paid credits; its bonus ends, and what was spent of the bonus counts as paid. The same idempotency_key answers the first refund. Errors: sale_not_found, credits_in_use (a job is open), no_unused_credits, too_many_credit_refunds, idempotency_key_invalid, idempotency_key_reused.';
 
 comment on function public.retry_photo_job(uuid, text) is 'Owner: tries the photos of a finished job again that failed or were given back, as a job of their own at the price of now; once for each job, repeated calls answer that one. Errors: photo_job_not_found, state_changed (it is not over), nothing_to_retry (nothing failed, or the pictures are no longer kept), insufficient_credits, credits_owed, invalid_photo_job, idempotency_key_reused.';
 
@@ -6596,7 +6970,13 @@ revoke all on function private.credit_pack_revoke(uuid[], text) from public;
 
 revoke all on function private.credit_priority(text) from public;
 
-revoke all on function private.end_hold(uuid, uuid[], bigint[], boolean, text, uuid) from public;
+revoke all on function private.end_hold(uuid, uuid[], bigint[], text, text, uuid) from public;
+
+revoke all on function private.end_lots(uuid) from public;
+
+revoke all on function private.enqueue(text, jsonb, timestamp with time zone, text, text) from public;
+
+revoke all on function private.erase_archives(uuid) from public;
 
 revoke all on function private.erase_files_of_media() from public;
 
@@ -6630,13 +7010,19 @@ revoke all on function private.follow_photos() from public;
 
 revoke all on function private.forfeit_credits(uuid) from public;
 
+revoke all on function private.forget_archive() from public;
+
 revoke all on function private.grant_lot(uuid, text, bigint, timestamp with time zone, uuid) from public;
 
 revoke all on function private.hold_media_users(public.media) from public;
 
 revoke all on function private.is_taken_upload(text) from public;
 
+revoke all on function private.is_worked_on(uuid) from public;
+
 revoke all on function private.keep_fingerprints(uuid, jsonb) from public;
+
+revoke all on function private.lock_credit_sales(uuid) from public;
 
 revoke all on function private.lock_credits(uuid) from public;
 
@@ -6844,7 +7230,7 @@ revoke all (valid_days) on table public.credit_packs from authenticated;
 
 grant insert (valid_days), update (valid_days) on table public.credit_packs to authenticated;
 
-grant delete, select on table public.credit_packs to authenticated;
+grant select on table public.credit_packs to authenticated;
 
 revoke all on table public.credit_packs from service_role;
 
@@ -6937,6 +7323,9 @@ alter table public.photo_jobs
     add column expires_at timestamp with time zone;
 
 alter table public.photo_jobs
+    add column noted_at timestamp with time zone;
+
+alter table public.photo_jobs
     add column created_at timestamp with time zone not null default now();
 
 alter table public.photo_jobs
@@ -6980,6 +7369,8 @@ comment on column public.photo_jobs.expires_at is 'Until when its results are ke
 comment on column public.photo_jobs.finished_at is 'When the last photo got its verdict.';
 
 comment on column public.photo_jobs.is_demo is 'One of the platform''s, for everybody to see.';
+
+comment on column public.photo_jobs.noted_at is 'When its owner was told that this is soon.';
 
 alter table public.artworks
     alter column image_url drop not null;
@@ -7072,6 +7463,7 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 ('public.photo_jobs', 'status', 'pending', 'cancelled', 'all photos were given back'),
 ('public.photo_jobs', 'status', 'pending', 'failed', 'no photo could be sent'),
 ('public.photo_jobs', 'status', 'pending', 'processing', 'the first photo is sent'),
+('public.photo_jobs', 'status', 'processing', 'cancelled', 'the provider took none, and all were given back'),
 ('public.photo_jobs', 'status', 'processing', 'completed', 'all have a verdict, some a picture'),
 ('public.photo_jobs', 'status', 'processing', 'failed', 'all have a verdict, none a picture'),
 ('public.photo_jobs', 'status', null, 'pending', 'made, its credits are held');
@@ -7084,7 +7476,7 @@ insert into private.notification_types (type, title, message, link_template, col
 ('photo_job_failed', 'Photo job failed', 'None of a job''s photos could be made; your credits are back.', null, 'false', 'immediate', 'false', 'false', 'false', 'false');
 
 insert into private.erasure_steps (step, phase, erases, statement, batch) values
-('archives', 'records', '{public.photo_jobs.archive_path}', 'update public.photo_jobs set archive_path = null, archive_bytes = null, expires_at = null where user_id = $1', null),
+('archives', 'records', '{public.photo_jobs.archive_path}', 'select private.erase_archives($1)', null),
 ('credit_balances', 'books', '{private.credit_balances}', 'delete from private.credit_balances where user_id = $1', null),
 ('credits', 'records', '{}', 'select private.forfeit_credits($1)', null),
 ('media', 'traces', '{public.media,private.media_fingerprints}', 'delete from public.media where owner_id = $1', 'select private.erase_rows(''public.media'', ''t.owner_id = $1'', $1, $2)'),
@@ -7101,7 +7493,7 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 ('media', 'public.media', 't.owner_id = $1', '{}', null),
 ('media_fingerprints', 'private.media_fingerprints', 't.media_id in (select m.id from public.media as m where m.owner_id = $1)', '{}', null),
 ('media_sources', 'private.media_sources', 't.owner_id = $1', '{}', null),
-('photo_attempts', 'private.photo_attempts', null, '{provider,provider_ref,code,detail}', 'who was paid for a photo and what came of it; names nobody'),
+('photo_attempts', 'private.photo_attempts', null, '{provider,provider_ref,verdict,code,detail}', 'who was paid for a photo and what came of it; names nobody'),
 ('photo_job_items', 'public.photo_job_items', 't.job_id in (select j.id from public.photo_jobs as j where j.user_id = $1)', '{}', null),
 ('photo_jobs', 'public.photo_jobs', 't.user_id = $1', '{user_id}', 'the books: who paid for what'),
 ('remade_pictures', 'private.remade_pictures', null, '{object_id,version,failure}', 'names stored files, which are erased'),
@@ -7123,6 +7515,7 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('payment_started_otherwise', 'PT409', 'This payment was started in another way.', 'A payment is made on a page of Stripe''s (session) or in the application (payment_intent): the detail says which was asked for first. Go on that way, or cancel the order and check out again.'),
 ('photo_job_not_found', 'PT404', 'There is no such photo job.', 'It does not exist or belongs to somebody else.'),
 ('state_changed', 'PT409', 'It is not in that state any more.', 'The detail says of what kind it is and its state.'),
+('too_many_credit_refunds', 'PT429', 'Too many packs were given back.', 'At most three within 30 days; an admin can refund more.'),
 ('too_many_photos', 'PT400', 'These are too many photos.', 'The detail says how many a job, or an account, may have.'),
 ('too_many_pictures', 'PT409', 'Too many of your pictures are waiting.', 'The detail says how many may wait. Try again when some are ready.'),
 ('too_many_product_pictures', 'PT409', 'A product has at most 30 pictures.', 'Delete one first.'),
