@@ -123,8 +123,8 @@ end
 $$;
 
 comment on function private.enqueue(text, jsonb, timestamptz, text, text) is
-'Defers a job for the Python workers inside the current transaction. lock_key serialises jobs on one object; what waits '
-'for pictures or their provider goes to the queue slow, so that money never waits for it.';
+'Defers a job for the Python workers inside the current transaction. lock_key serialises jobs on one object; what '
+'waits for pictures or their provider goes to the queue slow, so that money never waits for it.';
 
 -- Tunables of the platform, one typed row: data a DBA can read and change, not constants in code.
 create table private.settings (

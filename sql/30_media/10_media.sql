@@ -526,8 +526,8 @@ begin
 end
 $$;
 comment on function public.delete_media(uuid) is
-'Deletes one of the caller''s own pictures that nothing shows and no open photo job needs; its files go within minutes. '
-'Errors: media_not_found, media_in_use.';
+'Deletes one of the caller''s own pictures that nothing shows and no open photo job needs; its files go within '
+'minutes. Errors: media_not_found, media_in_use.';
 grant execute on function public.delete_media(uuid) to authenticated;
 
 create function private.alike_media(media_id uuid) returns table (alike_id uuid, distance integer)

@@ -150,8 +150,8 @@ begin
 end
 $$;
 comment on function private.lock_credit_sales(uuid) is
-'Before a refund of a payment changes: where credits were bought with it, locks what settling locks before credits. The '
-'payment is locked.';
+'Before a refund of a payment changes: where credits were bought with it, locks what settling locks before credits. '
+'The payment is locked.';
 
 create function private.create_refund(
     payment_id uuid,

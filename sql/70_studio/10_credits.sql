@@ -692,7 +692,8 @@ create type public.credit_totals as (
     expiring_cents bigint
 );
 comment on type public.credit_totals is
-'Somebody''s credits, cents: what can be spent, what is held for jobs, what is owed; when the next ones end and how many.';
+'Somebody''s credits, cents: what can be spent, what is held for jobs, what is owed; when the next ones end and how '
+'many.';
 
 create function public.credit_balance() returns public.credit_totals
 language plpgsql
@@ -1012,7 +1013,8 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('credit_balances', 'private.credit_balances', 't.user_id = $1', '{}', null),
 ('credit_lots', 'public.credit_lots', 't.user_id = $1', '{user_id}', 'the books: who paid whom for what'),
-('credit_packs', 'public.credit_packs', null, '{seller_id, title, hidden_reason}', 'what the platform offers: nobody''s'),
+('credit_packs', 'public.credit_packs', null, '{seller_id, title, hidden_reason}',
+    'what the platform offers: nobody''s'),
 ('trials', 'private.trials', null, '{person_hash}', 'keyed hashes that name no account: one trial for a person');
 
 insert into private.error_codes (code, sqlstate, message, description) values

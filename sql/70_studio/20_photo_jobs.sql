@@ -1,6 +1,6 @@
 -- Photo jobs: a prompt, some pictures, a price that is fixed when the job is made. Each photo is a row of its own with
--- a state and a price of its own: what is delivered is spent, what is not goes back, each once. The provider is asked by
--- the workers, in attempts that are written down before it hears of them.
+-- a state and a price of its own: what is delivered is spent, what is not goes back, each once. The provider is asked
+-- by the workers, in attempts that are written down before it hears of them.
 -- Locks: the owner's credits, then photos by id, then jobs.
 
 alter table private.settings
@@ -33,14 +33,14 @@ alter table private.photo_discounts enable row level security;
 
 create type public.photo_job_status as enum ('pending', 'processing', 'completed', 'failed', 'cancelled');
 comment on type public.photo_job_status is
-'pending: nothing was sent yet. processing. completed: over, with at least one photo delivered. failed: over with none. '
-'cancelled: all photos were given back unsent.';
+'pending: nothing was sent yet. processing. completed: over, with at least one photo delivered. failed: over with '
+'none. cancelled: all photos were given back unsent.';
 
 create type public.photo_status as enum ('queued', 'sent', 'unknown', 'succeeded', 'failed', 'returned');
 comment on type public.photo_status is
-'queued. sent: the provider has it. unknown: the provider was asked and nobody knows what it did: nothing is given back '
-'before it is known, or the deadline has passed. The ends: succeeded (spent), failed (given back), returned (never sent, '
-'given back).';
+'queued. sent: the provider has it. unknown: the provider was asked and nobody knows what it did: nothing is given '
+'back before it is known, or the deadline has passed. The ends: succeeded (spent), failed (given back), returned '
+'(never sent, given back).';
 
 create table public.photo_jobs (
     id uuid not null default gen_random_uuid(),
@@ -357,7 +357,7 @@ end
 $$;
 comment on function private.photo_cost(integer) is 'What a job of so many photos costs now, credits in cents.';
 
-create type public.photo_quote as (cost_cents bigint, parts bigint[]);
+create type public.photo_quote as (cost_cents bigint, parts bigint []);
 comment on type public.photo_quote is 'What a job costs, credits in cents, and the part of each of its photos.';
 
 create function public.photo_price(photo_count integer) returns public.photo_quote
@@ -610,7 +610,8 @@ begin
     return old;
 end
 $$;
-comment on function private.forget_archive() is 'Trigger: a job whose result is deleted has no ZIP file until it is built anew.';
+comment on function private.forget_archive() is
+'Trigger: a job whose result is deleted has no ZIP file until it is built anew.';
 
 create trigger forget_archive before delete on public.media
 for each row when (old.purpose = 'photo_result')
