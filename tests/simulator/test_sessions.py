@@ -110,7 +110,7 @@ def test_only_an_open_session_expires_and_its_intent_with_it(simulator: Simulato
     [
         ({"mode": "subscription"}, "mode"),
         ({"expires_at": int(time.time()) + 1700}, "expires_at"),
-        ({"expires_at": int(time.time()) + 87_000}, "expires_at"),
+        ({"expires_at": int(time.time()) + 200_000}, "expires_at"),
         ({"success_url": "shop"}, "success_url"),
         ({"locale": "de"}, "locale"),
     ],

@@ -20,6 +20,7 @@ from tests.harness.server import Database as Clone
 from tests.harness.waiting import until
 from workers.db import Database
 from workers.jobs.install import NotMigrated, install
+from workers.jobs.queue import QUEUES
 from workers.jobs.schedule import crons
 from workers.settings import Settings
 
@@ -209,7 +210,7 @@ def test_the_database_is_killed_under_the_worker(services: Services, database: C
 def test_a_stopped_worker_finishes_first(services: Services, database: Clone) -> None:
     store(database, 200)
     services.restart("jobs")
-    assert database.value("select count(*) from jobs.procrastinate_workers") == 1
+    assert database.value("select count(*) from jobs.procrastinate_workers") == len(QUEUES)
     assert "worker stopped" in services.log("jobs").read_text()
     until(lambda: events(database, "pending") == 0, "the rest to be processed")
 
