@@ -318,9 +318,9 @@ begin
     if cardinality(lot_ids) = 0 then
         return;
     end if;
-    select * into strict limits from private.settings;
     -- What else a lot had when it ended has ended: only what comes back lives longer.
     if outcome = 'failed' then
+        select * into strict limits from private.settings;
         perform private.end_lots(end_hold.user_id);
     end if;
     with ended as (

@@ -2447,9 +2447,9 @@ begin
     if cardinality(lot_ids) = 0 then
         return;
     end if;
-    select * into strict limits from private.settings;
     -- What else a lot had when it ended has ended: only what comes back lives longer.
     if outcome = 'failed' then
+        select * into strict limits from private.settings;
         perform private.end_lots(end_hold.user_id);
     end if;
     with ended as (
@@ -3800,6 +3800,37 @@ begin
 end
 $function$;
 
+create or replace function private.photo_job_of (
+    wanted public.photo_jobs,
+    media_ids uuid[]
+)
+    returns public.photo_jobs
+    language plpgsql
+    set search_path to ''
+    AS $function$
+#variable_conflict use_column
+declare
+    made public.photo_jobs;
+begin
+    if wanted.client_key is null then
+        return null;
+    end if;
+    select * into made from public.photo_jobs as j
+    where j.user_id = wanted.user_id and j.client_key = wanted.client_key;
+    -- Pictures that are no longer kept are not compared.
+    if made.id is not null and (
+        made.prompt <> wanted.prompt or photo_job_of.media_ids <> array(
+            select coalesce(i.input_media_id, photo_job_of.media_ids[i.position]) from public.photo_job_items as i
+            where i.job_id = made.id
+            order by i.position
+        )
+    ) then
+        perform private.fail('idempotency_key_reused', 'client_key');
+    end if;
+    return made;
+end
+$function$;
+
 create or replace function private.photo_not_sent (
     attempt_id uuid,
     detail text
@@ -4037,10 +4068,6 @@ begin
             made.id
         );
     end if;
-    -- What is used is kept for its time from now; most was uploaded just before.
-    update public.media as m set expires_at = now() + s.photo_input_kept
-    from private.settings as s
-    where m.id = any (media) and m.expires_at < now() + s.photo_input_kept - interval '1 day';
     -- Who finds others waiting is behind them in the queue: the workers are at it. A commit that notifies waits for all
     -- others that do.
     if not exists (
@@ -4566,11 +4593,11 @@ begin
     then
         perform private.fail('event_rejected', 'verdict');
     end if;
-    select * into attempt from private.photo_attempts as a where a.id = settle_photo.attempt_id;
-    select j.user_id into owner
-    from public.photo_job_items as i
+    select j.user_id, a.item_id, a.no into owner, attempt.item_id, attempt.no
+    from private.photo_attempts as a
+    inner join public.photo_job_items as i on i.id = a.item_id
     inner join public.photo_jobs as j on j.id = i.job_id
-    where i.id = attempt.item_id;
+    where a.id = settle_photo.attempt_id;
     if owner is null then
         perform private.fail('event_rejected', 'attempt ' || settle_photo.attempt_id);
     end if;
@@ -4591,7 +4618,7 @@ begin
         cost_micros = coalesce(a.cost_micros, settle_photo.cost_micros),
         provider_ref = coalesce(a.provider_ref, settle_photo.provider_ref), ended_at = coalesce(a.ended_at, now()),
         is_late = a.is_late or photo.id is null and a.verdict is distinct from settle_photo.verdict
-    where a.id = attempt.id;
+    where a.id = settle_photo.attempt_id;
     if photo.id is null then
         -- Nobody's: it goes with the next sweep.
         update public.media as m set expires_at = now() where m.id = settle_photo.media_id;
@@ -5270,6 +5297,9 @@ declare
     wanted public.photo_jobs;
     made public.photo_jobs;
     wrong uuid;
+    is_wrong boolean;
+    is_double boolean;
+    is_old boolean;
 begin
     wanted.user_id := member;
     wanted.prompt := private.tidy_body(prompt);
@@ -5290,35 +5320,35 @@ begin
         perform private.fail('too_many_photos', format('at most %s in one job', limits.photos_per_job));
     end if;
 
-    -- Two tabs, a double click: one after the other, and the second sees what the first left.
-    balance := private.lock_credits(member);
-    if client_key is not null then
-        select * into made from public.photo_jobs as j where j.user_id = member and j.client_key = client_key;
-        if made.id is not null then
-            -- Pictures that are no longer kept are not compared.
-            if made.prompt <> wanted.prompt or media_ids <> array(
-                select coalesce(i.input_media_id, media_ids[i.position]) from public.photo_job_items as i
-                where i.job_id = made.id
-                order by i.position
-            ) then
-                perform private.fail('idempotency_key_reused', 'client_key');
-            end if;
-            return made;
-        end if;
+    made := private.photo_job_of(wanted, media_ids);
+    if made.id is not null then
+        return made;
     end if;
-    -- What is counted, and paid for, are pictures that were looked at; each once.
-    select u.id into wrong
+    -- What is counted, and paid for, are pictures that were looked at; each once. Before the lock: others wait for that.
+    select
+        (array_agg(u.id) filter (where m.id is null))[1], bool_or(m.id is null), count(distinct u.id) < count(*),
+        coalesce(bool_or(m.expires_at < now() + limits.photo_input_kept - interval '1 day'), false)
+    into wrong, is_wrong, is_double, is_old
     from unnest(media_ids) as u (id)
     left join public.media as m
-        on m.id = u.id and m.owner_id = member and m.purpose = 'photo_input' and m.status = 'ready'
-    where m.id is null
-    limit 1;
-    if found then
+        on m.id = u.id and m.owner_id = member and m.purpose = 'photo_input' and m.status = 'ready';
+    if is_wrong then
         perform private.fail('media_not_ready', wrong::text);
-    elsif (select count(distinct u.id) < count(*) from unnest(media_ids) as u (id)) then
+    elsif is_double then
         perform private.fail('invalid_photo_job', 'media_ids: the same picture twice');
     end if;
-    if balance.debt_cents > 0 then
+    if is_old then
+        -- What is used is kept for its time from now; most was uploaded just before.
+        update public.media as m set expires_at = now() + limits.photo_input_kept where m.id = any (media_ids);
+    end if;
+    wanted.cost_cents := private.photo_cost(wanted.photo_count);
+
+    -- Two tabs, a double click: one after the other, and the second sees what the first left.
+    balance := private.lock_credits(member);
+    made := private.photo_job_of(wanted, media_ids);
+    if made.id is not null then
+        return made;
+    elsif balance.debt_cents > 0 then
         perform private.fail('credits_owed', balance.debt_cents::text);
     elsif wanted.photo_count > limits.open_photos_per_account or balance.held_cents > 0 and wanted.photo_count + (
         select coalesce(sum(j.photo_count - j.succeeded_count - j.failed_count - j.returned_count), 0)
@@ -5327,7 +5357,6 @@ begin
     ) > limits.open_photos_per_account then
         perform private.fail('too_many_photos', format('at most %s under way', limits.open_photos_per_account));
     end if;
-    wanted.cost_cents := private.photo_cost(wanted.photo_count);
     made := private.place_photo_job(wanted, media_ids);
     perform private.tell_low_credits(member, balance.available_cents - made.cost_cents, limits.low_credits_cents);
     return made;
@@ -5684,6 +5713,9 @@ begin
     if failed = '{}' then
         perform private.fail('nothing_to_retry', job.id::text);
     end if;
+    update public.media as m set expires_at = now() + s.photo_input_kept
+    from private.settings as s
+    where m.id = any (failed);
     wanted.user_id := member;
     wanted.prompt := job.prompt;
     wanted.group_name := job.group_name;
@@ -6772,6 +6804,8 @@ comment on function private.photo_cost(integer) is 'What a job of so many photos
 
 comment on function private.photo_delivered(uuid, text) is 'The provider has told of this attempt: a job reads how it stands, whatever was told. False: it is none of ours.';
 
+comment on function private.photo_job_of(public.photo_jobs, uuid[]) is 'The job that was made under the wanted one''s client key; null: none yet. Error: idempotency_key_reused, for another prompt or other pictures.';
+
 comment on function private.photo_not_sent(uuid, text) is 'The provider surely does not have this attempt: the photo waits again.';
 
 comment on function private.photo_sent(uuid, text) is 'The provider has this attempt, under this name.';
@@ -7075,6 +7109,8 @@ revoke all on function private.photo_cost(integer) from public;
 revoke all on function private.photo_delivered(uuid, text) from public;
 
 grant execute on function private.photo_delivered(uuid, text) to avenue_worker;
+
+revoke all on function private.photo_job_of(public.photo_jobs, uuid[]) from public;
 
 revoke all on function private.photo_not_sent(uuid, text) from public;
 
