@@ -185,7 +185,10 @@ begin
     ) then
         perform private.fail('refund_amount_invalid');
     end if;
-    perform private.lock_credit_sales(paid.id);
+    -- What is booked at once goes on to wallets. Of others no seller's wallet is kept: the answer may be filtered slowly.
+    if paid.provider = 'wallet' or create_refund.paid_outside is not null then
+        perform private.lock_credit_sales(paid.id);
+    end if;
     insert into public.refunds (
         payment_id, order_item_id, amount_cents, currency, reason, origin, fee_bearer, paid_outside, provider
     ) values (
