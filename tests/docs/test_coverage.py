@@ -24,7 +24,8 @@ ASKED = {
     },
     "producers-avenue": {
         "users": "id email encrypted_password email_confirmed_at",
-        "user_profiles": "user_id username display_name bio avatar_url banner_url smart_link location_city location_country "
+        "user_profiles": "user_id username display_name bio avatar_url banner_url smart_link location_city "
+        "location_country "
         "location_coords location_source location_visibility location_last_updated experience_level "
         "website_url role profile_visibility is_partner_account followers_count following_count "
         "products_count is_banned ban_reason banned_at banned_by",
@@ -34,7 +35,8 @@ ASKED = {
         "user_skills": "id user_id skill_id created_at",
         "genres": "id name slug parent_genre_id is_active created_at updated_at",
         "user_genres": "id user_id genre_id created_at",
-        "custom_field_requests": "id field_type field_value category_id requested_by request_count status reviewed_by reviewed_at "
+        "custom_field_requests": "id field_type field_value category_id requested_by request_count status "
+        "reviewed_by reviewed_at "
         "rejection_reason created_at updated_at",
         "subscriptions": "id user_id tier interval status stripe_subscription_id stripe_customer_id stripe_price_id "
         "current_period_start current_period_end cancel_at cancelled_at created_at updated_at",
@@ -54,7 +56,8 @@ ASKED = {
         "allow_name_your_price minimum_price technical_details license_type license_text category_id tags "
         "genre_tags views_count likes_count purchases_count rating_average reviews_count status is_featured "
         "featured_at is_approved approval_notes created_at updated_at",
-        "services": "id seller_id title slug description service_type is_mentoring thumbnail_url portfolio_urls packages "
+        "services": "id seller_id title slug description service_type is_mentoring thumbnail_url portfolio_urls "
+        "packages "
         "buyer_requirements category_id tags genre_tags views_count orders_count rating_average reviews_count "
         "response_time_hours completion_rate status is_featured created_at updated_at",
         "orders": "id service_id buyer_id seller_id package_name package_price delivery_days revisions_included "
@@ -83,7 +86,8 @@ ASKED = {
         "notifications": "id user_id type title message link_url actor_id related_id is_read read_at created_at",
         "articles": "id author_id title slug content excerpt thumbnail_url category tags views_count likes_count "
         "comments_count is_published published_at created_at updated_at",
-        "report_abuse_tracking": "id user_id false_report_count is_report_banned report_ban_until permanent_ban created_at updated_at",
+        "report_abuse_tracking": "id user_id false_report_count is_report_banned report_ban_until permanent_ban "
+        "created_at updated_at",
         "tags": "id name slug usage_count trending_score created_at updated_at",
     },
 }
