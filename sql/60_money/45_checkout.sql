@@ -241,7 +241,7 @@ begin
         line.problem := case
             when item.id is null then 'item_not_available'
             when asked.option_id is not null and option.id is null then 'option_not_available'
-            when not item.is_repeatable and array_length(lines, 1) > 1 and (
+            when (not item.is_repeatable or item.is_unique) and array_length(lines, 1) > 1 and (
                 select count(*) > 1 from jsonb_array_elements(wanted) as w (line)
                 where
                     (w.line ->> 'item_id')::uuid = asked.item_id

@@ -196,6 +196,16 @@ def test_a_started_attempt_gives_its_copies_to_the_next_one(market: Market) -> N
     gone(market, first)
 
 
+@pytest.mark.parametrize("price", [0, 2000])
+def test_one_of_a_kind_is_one_line(market: Market, price: int) -> None:
+    """Also where it may be bought again, once it is back: two lines would grant two rights of one."""
+    item = market.good(market.sign_up(), price, is_repeatable=True, stock=1)
+    buyer = market.sign_up()
+    with refused("duplicate_item"):
+        market.checkout(buyer, item, item)
+    assert market.checkout(buyer, item)["status"] == ("pending" if price else "completed")
+
+
 def test_late_money_for_a_copy(market: Market) -> None:
     item, _ = market.edition(market.sign_up(), 2000, 2)
     late = []
