@@ -414,6 +414,9 @@ begin
         when 'product' then
             exists (select from public.catalog_items as c where c.image_media_id = shows_media.id)
             or exists (select from public.product_pictures as p where p.media_id = shows_media.id)
+        when 'service' then
+            exists (select from public.catalog_items as c where c.image_media_id = shows_media.id)
+            or exists (select from public.portfolio_pieces as p where p.image_media_id = shows_media.id)
         else false
     end;
 end

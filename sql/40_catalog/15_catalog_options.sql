@@ -71,7 +71,8 @@ comment on column public.catalog_options.is_set_aside is
 comment on column public.catalog_options.is_active is 'Whether it can be bought.';
 comment on column public.catalog_options.position is 'Order of the options, from 1.';
 comment on column public.catalog_options.details is
-'What the kind wants to know: of a product {license_type, license_text}, of an edition {series}.';
+'What the kind wants to know: of a product {license_type, license_text}, of an edition {series}, of a service '
+'{delivery_days, revisions, features}.';
 
 create function private.check_catalog_option() returns trigger
 language plpgsql
@@ -107,7 +108,7 @@ before insert or update of title, details on public.catalog_options
 for each row execute function private.tidy_texts('title line required', 'details object');
 
 create trigger check_catalog_option
-after insert or update of details, is_exclusive, is_set_aside, stock or delete on public.catalog_options
+after insert or update of price_cents, details, is_exclusive, is_set_aside, stock, is_active or delete on public.catalog_options
 for each row execute function private.check_catalog_option();
 
 create trigger touch_updated_at before update on public.catalog_options
@@ -176,6 +177,7 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('too_many_options', 'PT409', 'This item has too many options.', 'At most 20 an item.'),
 ('invalid_option', 'PT400', 'This option is not valid.',
-'The detail names what is wrong. A product''s option takes {license_type, license_text}, an edition''s {series}.'),
+'The detail names what is wrong. A product''s option takes {license_type, license_text}, an edition''s {series}, a '
+'service''s {delivery_days, revisions, features}.'),
 ('option_not_available', 'PT409', 'This option is not available.',
 'It is not one of the item, is not active, or its kind has none. The detail names it. Choose another.');
