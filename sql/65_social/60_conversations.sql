@@ -672,7 +672,7 @@ insert into private.kinds (kind, relation, owner_column, page, hooks) values
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('conversation_heads', 'public.conversations',
-    null, '{low_id, high_id, group_name, group_avatar_url}',
+    null, '{low_id, high_id, service_order_id, group_name, group_avatar_url}',
     'the conversation''s, which the others keep; conversations and inbox hand out one''s own part');
 
 insert into private.error_codes (code, sqlstate, message, description) values

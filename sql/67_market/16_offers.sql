@@ -69,7 +69,7 @@ create table public.offer_versions (
     constraint offer_versions_title_check check (char_length(title) between 1 and 200),
     constraint offer_versions_terms_check check (char_length(terms) between 1 and 5000),
     constraint offer_versions_price_cents_check check (private.is_price(price_cents) and price_cents <> 0),
-    constraint offer_versions_delivery_days_check check (delivery_days between 1 and 60),
+    constraint offer_versions_delivery_days_check check (delivery_days between 1 and 365),
     constraint offer_versions_revisions_check check (revisions between 0 and 20),
     constraint offer_versions_requirements_asked_check check (char_length(requirements_asked) between 1 and 2000),
     constraint offer_versions_valid_until_check check (
@@ -85,7 +85,7 @@ comment on constraint offer_versions_terms_check on public.offer_versions is
 comment on constraint offer_versions_price_cents_check on public.offer_versions is
 'invalid_price: An offer costs from 50 to 99999999 cents.';
 comment on constraint offer_versions_delivery_days_check on public.offer_versions is
-'invalid_offer: An offer is delivered within 1 to 60 days.';
+'invalid_offer: An offer is delivered within 1 to 365 days.';
 comment on constraint offer_versions_revisions_check on public.offer_versions is
 'invalid_offer: An offer includes 0 to 20 revisions.';
 comment on constraint offer_versions_requirements_asked_check on public.offer_versions is
