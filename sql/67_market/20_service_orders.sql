@@ -81,10 +81,16 @@ from (
     (
         'refund_failed', 'money', '{refunded}',
         '{awaiting_requirements,in_progress,delivered,revision_requested,disputed,completed}'
-    )
+    ),
+    -- Where the order stays in its state.
+    ('propose_extension', 'seller', '{in_progress,revision_requested}', null),
+    ('extend', 'buyer', '{in_progress,revision_requested}', null),
+    ('propose_cancellation', 'buyer', '{awaiting_requirements,in_progress,delivered,revision_requested,disputed}', null),
+    ('propose_cancellation', 'seller', '{awaiting_requirements,in_progress,delivered,revision_requested,disputed}', null),
+    ('offer_extra', 'seller', '{awaiting_requirements,in_progress,revision_requested}', null)
 ) as m (act, actor, from_states, to_states)
 cross join unnest(m.from_states::text[]) as f (state)
-cross join unnest(m.to_states::text[]) as t (state);
+cross join unnest(coalesce(m.to_states::text[], array[f.state])) as t (state);
 
 create table public.service_orders (
     id uuid not null default gen_random_uuid(),
@@ -119,7 +125,7 @@ create table public.service_orders (
     cancel_after timestamptz,
     revise_until timestamptz not null,
     remaining interval,
-    former_status text,
+    resumes_as text,
     disputing_side text,
     frozen_at timestamptz,
     is_rated boolean not null default true,
@@ -164,8 +170,6 @@ create index service_orders_buyer_id_created_at_idx on public.service_orders (bu
 create index service_orders_seller_id_created_at_idx on public.service_orders (seller_id, created_at desc);
 create index service_orders_auto_approve_at_idx on public.service_orders (auto_approve_at)
 where auto_approve_at is not null;
-create index service_orders_requirement_files_idx on public.service_orders using gin (requirement_files)
-where requirement_files <> '{}';
 
 comment on table public.service_orders is
 'Services that were bought and paid, from offers too. Buyer, seller and admins read; the acts write.';
@@ -203,7 +207,7 @@ comment on column public.service_orders.cancel_after is
 comment on column public.service_orders.revise_until is 'A revision due later than this opens a dispute.';
 comment on column public.service_orders.remaining is
 'What was left on the clock that stands still: of the delivery while delivered, of either in a dispute or a freeze.';
-comment on column public.service_orders.former_status is 'The state before the dispute, or before the refund.';
+comment on column public.service_orders.resumes_as is 'The state before the dispute, or before the refund.';
 comment on column public.service_orders.disputing_side is 'Which side opened the dispute, and may withdraw it.';
 comment on column public.service_orders.frozen_at is
 'Since when a bank looks at the payment: nothing is approved or ended meanwhile. Null: not.';
@@ -230,6 +234,7 @@ select
     'public.service_orders', 'status', m.from_state, m.to_state,
     string_agg(distinct m.act, ', ' order by m.act)
 from private.service_order_moves as m
+where m.from_state <> m.to_state
 group by m.from_state, m.to_state;
 select private.build_moves('public.service_orders', 'status');
 
@@ -249,6 +254,7 @@ create table public.service_order_events (
     references public.service_orders (id),
     constraint service_order_events_actor_id_fkey foreign key (actor_id) references public.profiles (id)
     on delete set null,
+    constraint service_order_events_actor_check check (actor in ('buyer', 'seller', 'admin', 'time', 'money')),
     constraint service_order_events_note_check check (private.is_note(note))
 );
 create index service_order_events_service_order_id_idx on public.service_order_events (service_order_id, id);
@@ -529,7 +535,7 @@ begin
         delivered_at = changed.delivered_at, revisions_used = changed.revisions_used,
         buyer_approved = changed.buyer_approved, due_at = changed.due_at, auto_approve_at = changed.auto_approve_at,
         cancel_after = changed.cancel_after, revise_until = changed.revise_until, remaining = changed.remaining,
-        former_status = changed.former_status, disputing_side = changed.disputing_side, frozen_at = changed.frozen_at,
+        resumes_as = changed.resumes_as, disputing_side = changed.disputing_side, frozen_at = changed.frozen_at,
         is_rated = changed.is_rated, completed_at = changed.completed_at, cancelled_at = changed.cancelled_at,
         cancellation_reason = changed.cancellation_reason
     where o.id = changed.id
@@ -773,7 +779,7 @@ begin
     loop
         -- An act that gives the money back has written it already.
         if ended.status not in ('cancelled', 'refunded') then
-            ended.former_status := ended.status;
+            ended.resumes_as := ended.status;
             -- What is left when it is open again, should the refund fail.
             ended.remaining := coalesce(
                 greatest(coalesce(ended.auto_approve_at, ended.due_at) - clock_timestamp(), interval '0'),
@@ -844,7 +850,7 @@ begin
         for no key update of o
     loop
         perform private.write_service_order(
-            private.resume_service_clock(back, back.former_status::public.service_order_status), 'refund_failed', 'money'
+            private.resume_service_clock(back, back.resumes_as::public.service_order_status), 'refund_failed', 'money'
         );
     end loop;
 end
@@ -1038,7 +1044,7 @@ stable
 set search_path = ''
 as $$
 begin
-    paused.former_status := paused.status;
+    paused.resumes_as := paused.status;
     paused.remaining := case
         when paused.status = 'delivered' then greatest(paused.auto_approve_at - clock_timestamp(), interval '0')
         else greatest(paused.due_at - clock_timestamp(), interval '0')
@@ -1218,7 +1224,7 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('service_orders', 'public.service_orders',
     't.buyer_id = $1 or t.seller_id = $1',
-    '{order_item_id, service_id, offer_id, buyer_id, seller_id, former_status, title, package_name, extras, '
+    '{order_item_id, service_id, offer_id, buyer_id, seller_id, resumes_as, title, package_name, extras, '
     'requirements_asked, requirements, requirement_files, delivery_files, delivery_notes, cancellation_reason}',
     'the books, and the other side''s: what was asked for and done for money'),
 ('service_order_events', 'public.service_order_events',
