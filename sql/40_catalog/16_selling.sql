@@ -27,11 +27,14 @@ create type private.line_facts as (
     details jsonb,
     discount_cents bigint,
     problem text,
-    detail text
+    detail text,
+    surcharge_cents bigint,
+    is_booked boolean
 );
 comment on type private.line_facts is
 'What a kind says about a wanted line: what to keep of the item as it is now, what the line costs less (cents), or why '
-'it cannot be ordered (an error code and its detail).';
+'it cannot be ordered (an error code and its detail). surcharge_cents: what each piece costs on top of its price, by '
+'what the buyer sent for it. is_booked: it needs the hook hold.';
 
 create type private.granted_unit as (
     order_item_id uuid,
@@ -61,10 +64,18 @@ insert into private.hooks (hook, parameters, returns, otherwise, needs, refusal,
     'kind wants them.'),
 ('check_line', 'lines private.wanted_line[]', 'setof private.line_facts',
     'select l.no, null::text, null::public.license_type, null::text, null::integer, ''{}''::jsonb, 0::bigint, '
-    'case when l.details <> ''{}'' then ''line_not_valid'' end, case when l.details <> ''{}'' then ''details'' end '
+    'case when l.details <> ''{}'' then ''line_not_valid'' end, case when l.details <> ''{}'' then ''details'' end, '
+    '0::bigint, false '
     'from unnest(lines) as l',
     '{units,payees}', 'item_not_available',
     'Checkout: what a line of each of these items is and costs less, or why not.'),
+('hold', 'earlier uuid[]', 'void', null, '{release}', 'item_not_available',
+    'Checkout, and money that came late: takes what each of these order lines needs beside a stock, such as an hour of '
+    'people''s time, or fails with a PT409. What the earlier lines of the same buyer have goes over to these. For lines '
+    'of which check_line says is_booked; what they have they keep when they are paid.'),
+('release', '', 'void', null, '{check_line}', 'item_not_available',
+    'These order lines were given up unpaid: what hold took for them is free again. What was paid for is the hook '
+    'revoke''s.'),
 ('units', '', 'setof private.granted_unit',
     'select i.id, i.item_id, i.option_id, u.unit, false from public.order_items as i '
     'cross join generate_series(1, case when i.is_counted then i.quantity else 1 end) as u (unit) '

@@ -434,7 +434,8 @@ begin
             else '{}'
         end,
         0::bigint,
-        case when l.details <> '{}' then 'line_not_valid' end, case when l.details <> '{}' then 'details' end
+        case when l.details <> '{}' then 'line_not_valid' end, case when l.details <> '{}' then 'details' end,
+        0::bigint, false
     from unnest(lines) as l
     inner join public.products as p on p.id = l.item_id
     left join public.catalog_options as o on o.id = l.option_id;

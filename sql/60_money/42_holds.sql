@@ -378,21 +378,68 @@ create type private.freed_piece as (
 comment on type private.freed_piece is
 'Something limited that is free: what somebody owned, or (owner and is_owned_once null) an order held.';
 
+create function private.book_lines(orders uuid[], earlier uuid[] default '{}') returns void
+language plpgsql
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    booked record;
+begin
+    for booked in
+        select
+            i.kind,
+            coalesce(array_agg(i.id order by i.id) filter (where i.order_id = any (orders)), '{}') as lines,
+            coalesce(array_agg(i.id order by i.id) filter (where i.order_id <> all (orders)), '{}') as earlier
+        from public.order_items as i
+        where i.order_id = any (orders || book_lines.earlier) and i.is_booked is not null
+        group by i.kind
+        order by i.kind
+    loop
+        perform private.dispatch_hold(booked.kind, booked.lines, booked.earlier);
+    end loop;
+    update public.order_items as i set is_booked = i.order_id = any (orders)
+    where i.order_id = any (orders || book_lines.earlier) and i.is_booked <> (i.order_id = any (orders));
+end
+$$;
+comment on function private.book_lines(uuid[], uuid[]) is
+'Takes what the lines of these orders need beside a stock (hook hold), or fails as the hook does; what their buyer''s '
+'earlier orders have of it goes over. The orders are locked or new; comes after wallets.';
+
 create function private.release_holds(orders uuid[]) returns void
 language plpgsql
 set search_path = ''
 as $$
 declare
     gone private.freed_piece[];
+    given_up uuid[];
     freed record;
 begin
     perform private.lock_heirlooms(release_holds.orders);
     with ended as (
         delete from private.holds as h where h.order_id = any (release_holds.orders) returning h.*
+    ),
+
+    unbooked as (
+        update public.order_items as i set is_booked = false
+        where i.order_id = any (release_holds.orders) and i.is_booked
+        returning i.id
     )
 
-    select array_agg(row(e.item_id, e.option_id, null, e.is_single, null, e.quantity)::private.freed_piece)
-    into gone from ended as e;
+    select
+        array_agg(row(e.item_id, e.option_id, null, e.is_single, null, e.quantity)::private.freed_piece),
+        (select array_agg(u.id) from unbooked as u)
+    into gone, given_up from ended as e;
+    if given_up is not null then
+        for freed in
+            select i.kind, array_agg(i.id order by i.id) as lines from public.order_items as i
+            where i.id = any (given_up)
+            group by i.kind
+            order by i.kind
+        loop
+            perform private.dispatch_release(freed.kind, freed.lines);
+        end loop;
+    end if;
     if gone is null then
         return;
     end if;

@@ -174,6 +174,7 @@ create type private.order_line as (
     is_held boolean,
     is_owned_once boolean,
     is_shipped boolean,
+    is_booked boolean,
     problem text,
     detail text
 );
@@ -315,7 +316,9 @@ begin
             line.license_text := fact.license_text;
             line.license_version := fact.license_version;
             line.details := fact.details;
+            line.unit_price_cents := line.unit_price_cents + fact.surcharge_cents;
             line.discount_cents := fact.discount_cents;
+            line.is_booked := nullif(fact.is_booked, false);
             if fact.problem is not null then
                 line.problem := fact.problem;
                 line.detail := fact.detail;
@@ -446,6 +449,7 @@ declare
     total bigint;
     held uuid[] := '{}';
     pays_at_once boolean;
+    is_booked boolean := false;
     expires timestamptz;
     problem text;
     detail text;
@@ -466,6 +470,7 @@ begin
         if line.is_held and line.item_id <> all (held) then
             held := held || line.item_id;
         end if;
+        is_booked := is_booked or line.is_booked is not null;
     end loop;
     total := subtotal - discount + shipping;
     if total > private.highest_amount_cents() then
@@ -483,12 +488,13 @@ begin
     insert into public.order_items (
         order_id, line_no, kind, item_id, option_id, payable_id, buyer_id, seller_id, title, description, license_type,
         license_text, license_version, details, unit_price_cents, quantity, discount_cents, shipping_cents, seller_tier,
-        commission_bps, is_counted, is_held, is_owned_once, is_shipped
+        commission_bps, is_counted, is_held, is_owned_once, is_shipped, is_booked
     )
     select
         new_order, l.line_no, l.kind, l.item_id, l.option_id, l.payable_id, buyer, l.seller_id, l.title, l.description,
         l.license_type, l.license_text, l.license_version, l.details, l.unit_price_cents, l.quantity, l.discount_cents,
-        l.shipping_cents, l.seller_tier, l.commission_bps, l.is_counted, l.is_held, l.is_owned_once, l.is_shipped
+        l.shipping_cents, l.seller_tier, l.commission_bps, l.is_counted, l.is_held, l.is_owned_once, l.is_shipped,
+        l.is_booked
     from unnest(lines) as l;
 
     -- The buyer's own earlier attempts at the same give way: nobody pays twice for one thing. Their payments are locked
@@ -504,8 +510,8 @@ begin
                     inner join unnest(lines) as l
                         on
                             l.payable_id = i.payable_id
-                            or num_nonnulls(l.payable_id, i.payable_id) = 0 and not l.is_repeatable
-                            and l.item_id = i.item_id
+                            or num_nonnulls(l.payable_id, i.payable_id) = 0
+                            and (not l.is_repeatable or l.is_booked and i.is_booked) and l.item_id = i.item_id
                     where i.order_id = any (open_orders)
                 )
             order by p.id
@@ -561,18 +567,24 @@ begin
         perform private.stop_payment(superseded[i], 'superseded');
     end loop;
 
-    if total = 0 then
-        if cardinality(private.deliverable_orders(array[new_order])) = 0 then
-            perform private.fail('item_not_available');
-        end if;
-        perform private.deliver_orders(array[new_order]);
-    elsif place_order.provider = 'wallet' then
+    if total > 0 and place_order.provider = 'wallet' then
         perform private.lock_wallets(
             array(select p.payee_id from private.payees_to_be(array[new_order]) as p) || buyer
         );
         if private.spendable_cents(buyer) < total then
             perform private.fail('insufficient_funds');
         end if;
+    end if;
+    -- After wallets, as when money came late.
+    if is_booked then
+        perform private.book_lines(array[new_order], replaced);
+    end if;
+    if total = 0 then
+        if cardinality(private.deliverable_orders(array[new_order])) = 0 then
+            perform private.fail('item_not_available');
+        end if;
+        perform private.deliver_orders(array[new_order]);
+    elsif place_order.provider = 'wallet' then
         perform private.settle_payment(new_payment);
     end if;
     return coalesce(answer, private.order_summary(new_order));
@@ -584,7 +596,8 @@ comment on function private.place_order(
 ) is
 'Makes the order of these lines, under the id it is given, and its payment, and answers what checkout() does; free and '
 'wallet ones complete at once. Takes the place of the buyer''s own open attempts at the same. Errors: '
-'amount_out_of_range, item_reserved, item_sold, item_not_available, hold_paused, too_many_holds, insufficient_funds.';
+'amount_out_of_range, item_reserved, item_sold, item_not_available, hold_paused, too_many_holds, insufficient_funds, '
+'and those of the hook hold.';
 
 create function private.checked_address(address jsonb) returns jsonb
 language plpgsql
@@ -749,10 +762,10 @@ comment on function public.checkout(jsonb, public.payment_provider, text, jsonb,
 'wallet and answers the order, its payment and where to start it. offered_price_cents is the offer for name-your-price '
 'items; for others the price that was shown: more is not taken (price_changed), less is. The cart remembers what it '
 'showed. details are what the item''s kind wants to know. The same idempotency_key with the same request answers the '
-'first order, also when that was cancelled since. An earlier open order of one of the items is superseded, '
-'unless it can '
-'be bought repeatedly. Errors: invalid_checkout, empty_checkout, too_many_items, item_not_available, '
-'option_not_available, line_not_valid, item_sold, item_reserved, already_owned, duplicate_item, own_item, '
+'first order, also when that was cancelled since. An earlier open order of one of the items is superseded, unless it '
+'can be bought repeatedly and nothing is booked for it. Errors: invalid_checkout, empty_checkout, too_many_items, item_not_available, '
+'option_not_available, package_required, extra_not_available, session_required, slot_not_available, slot_taken, '
+'time_does_not_exist, time_is_ambiguous, line_not_valid, item_sold, item_reserved, already_owned, duplicate_item, own_item, '
 'quantity_not_allowed, price_too_low, price_changed, address_required, shipping_not_available, amount_out_of_range, '
 'insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, '
 'idempotency_key_invalid, '
@@ -825,7 +838,7 @@ begin
         array[row(
             1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
             agreed.details, agreed.amount_cents, 1, 0, agreed.shipping_cents, agreed.seller_tier, agreed.commission_bps,
-            false, false, false, false, coalesce(item.requires_shipping, false), null, null
+            false, false, false, false, coalesce(item.requires_shipping, false), null, null, null
         )::private.order_line],
         checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
     );

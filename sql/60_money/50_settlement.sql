@@ -220,6 +220,7 @@ begin
                             or i.payable_id is not null and not exists (
                                 select from public.payables as a where a.id = i.payable_id and a.status = 'open'
                             )
+                            or not i.is_booked
                         )
                 )
             order by u.no
@@ -227,18 +228,21 @@ begin
         exit when attempt = 2 or cardinality(deliverable) = cardinality(deliverable_orders.orders);
         -- A pending order still holds its items, whatever the seller did to them since: the buyer was promised. A
         -- cancelled one gave them back and must find each of them unheld and on sale; so must one whose items became
-        -- limited since.
+        -- limited since, and one whose booking went over to another.
         for late in
             select o.id
             from unnest(deliverable_orders.orders) with ordinality as u (id, no)
             inner join public.orders as o on o.id = u.id
-            inner join private.limited_lines as l on l.order_id = o.id and l.hold_id is null
+            left join private.limited_lines as l on l.order_id = o.id and l.hold_id is null
+            left join public.order_items as b on b.order_id = o.id and not b.is_booked
+            where l.id is not null or b.id is not null
             group by o.id, u.no
-            having o.status = 'cancelled' or not bool_or(l.is_held)
+            having o.status = 'cancelled' or bool_or(l.is_held) is not true
             order by u.no
         loop
             begin
                 perform private.hold_lines(late, is_late => true);
+                perform private.book_lines(array[late]);
             exception when sqlstate 'PT409' then
                 null;
             end;

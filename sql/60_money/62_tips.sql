@@ -185,7 +185,7 @@ begin
     select
         l.no, null::text, null::public.license_type, null::text, null::integer,
         jsonb_strip_nulls(jsonb_build_object('message', said.message, 'item_id', about.id)), 0::bigint,
-        case when wrong.part is not null then 'line_not_valid' end, wrong.part
+        case when wrong.part is not null then 'line_not_valid' end, wrong.part, 0::bigint, false
     from unnest(lines) as l
     inner join public.tip_jars as j on j.id = l.item_id
     cross join lateral (

@@ -37,8 +37,21 @@ comment on column private.busy_times.subject_id is 'The row of that kind: the we
 
 alter table private.busy_times enable row level security;
 
+create function private.lock_time(people uuid[]) returns void
+language sql
+security definer
+set search_path = ''
+as $$
+    select pg_advisory_xact_lock(hashtextextended('busy:' || p.id, 0))
+    from (select distinct u.id from unnest(people) as u (id) where u.id is not null order by u.id) as p
+$$;
+comment on function private.lock_time(uuid[]) is
+'Locks the time of these people, in one order: before anything of it is freed and taken again, and once for all that a '
+'transaction takes.';
+
 create function private.take_time(
-    kind text, subject_id uuid, people uuid[], starts_at timestamptz, ends_at timestamptz
+    kind text, subject_id uuid, people uuid[], starts_at timestamptz, ends_at timestamptz,
+    is_all boolean default true
 ) returns void
 language plpgsql
 security definer
@@ -50,11 +63,10 @@ declare
 begin
     -- Without it two who want the same hour at one instant both write it down before they look, and wait for each other
     -- until PostgreSQL ends one of them as a deadlock. In one order.
-    perform pg_advisory_xact_lock(hashtextextended('busy:' || p.id, 0))
-    from (select distinct u.id from unnest(take_time.people) as u (id) order by u.id) as p;
+    perform private.lock_time(take_time.people);
     delete from private.busy_times as b
     where
-        b.kind = take_time.kind and b.subject_id = take_time.subject_id
+        take_time.is_all and b.kind = take_time.kind and b.subject_id = take_time.subject_id
         and b.person_id <> all (take_time.people);
     insert into private.busy_times (person_id, during, kind, subject_id)
     select distinct p.id, wanted, take_time.kind, take_time.subject_id
@@ -66,9 +78,10 @@ exception when exclusion_violation then
     perform private.fail('slot_taken');
 end
 $$;
-comment on function private.take_time(text, uuid, uuid[], timestamptz, timestamptz) is
-'This thing takes the time of these people from and until, and no other time or people any more: also moves it. Error: '
-'slot_taken when one of them is busy then, which is not told whom or with what.';
+comment on function private.take_time(text, uuid, uuid[], timestamptz, timestamptz, boolean) is
+'This thing takes the time of these people from and until, and no other time or people any more: also moves it. Not '
+'all: it goes on taking what it takes of others, for whom it is shorter or longer. Error: slot_taken when one of them '
+'is busy then, which is not told whom or with what.';
 
 create function private.free_time(kind text, subjects uuid[]) returns void
 language sql

@@ -428,7 +428,7 @@ stable
 set search_path = ''
 as $$
 begin
-    perform private.require_keys(l.details, '{}', 'line_not_valid') from unnest(lines) as l;
+    perform private.require_keys(l.details, '{extras,session}', 'line_not_valid') from unnest(lines) as l;
     return query
     select
         l.no, s.description, null::public.license_type, null::text, null::integer,
@@ -439,22 +439,26 @@ begin
                 'revisions', coalesce((o.details ->> 'revisions')::integer, 0),
                 'features', coalesce(o.details -> 'features', '[]')
             ),
-            'extras', '[]'::jsonb,
-            'requirements_asked', s.buyer_requirements
+            'extras', e.extras, 'session', b.session, 'requirements_asked', s.buyer_requirements
         )),
         0::bigint,
         case
             when o.id is null then 'package_required'
             when l.quantity > 1 then 'quantity_not_allowed'
+            else coalesce(e.problem, b.problem)
         end,
-        s.id::text
+        case when o.id is null or l.quantity > 1 then s.id::text else coalesce(e.detail, b.detail) end,
+        e.cents, b.session is not null
     from unnest(lines) as l
     inner join public.services as s on s.id = l.item_id
-    left join public.catalog_options as o on o.id = l.option_id;
+    left join public.catalog_options as o on o.id = l.option_id
+    cross join lateral private.chosen_extras(s.id, l.details -> 'extras') as e
+    cross join lateral private.chosen_session(s, l.details -> 'session') as b;
 end
 $$;
 comment on function private.service_check_line(uuid[], private.wanted_line[]) is
-'Hook check_line: the package as it is now, and what the buyer is asked for.';
+'Hook check_line: {extras, session}; keeps the package and the extras as they are now, the session, and what the buyer '
+'is asked for.';
 
 insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
 ('public.services', 'status', null, 'draft', 'its seller begins'),
@@ -473,7 +477,8 @@ select private.build_moves('public.services', 'status');
 
 insert into private.kinds (kind, relation, owner_column, page, is_repeatable, earned, hooks) values
 ('service', 'public.services', 'seller_id', '/catalog_items/{id}', true, 'at_completion',
-    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete}');
+    '{can_read,evidence,place,lock,hide,check_option,check_line,hold,release,units,payees,grant,revoke,restore,'
+    'complete}');
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('services', 'public.services',

@@ -618,7 +618,8 @@ begin
     select
         l.no, null::text, null::public.license_type, null::text, null::integer,
         jsonb_build_object('bonus_cents', p.bonus_cents * l.quantity, 'valid_days', p.valid_days), 0::bigint,
-        case when l.details <> '{}' then 'line_not_valid' end, case when l.details <> '{}' then 'details' end
+        case when l.details <> '{}' then 'line_not_valid' end, case when l.details <> '{}' then 'details' end,
+        0::bigint, false
     from unnest(lines) as l
     inner join public.credit_packs as p on p.id = l.item_id;
 end

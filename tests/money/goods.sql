@@ -41,7 +41,7 @@ set search_path = ''
 as $$
     select
         l.no, null::text, null::public.license_type, null::text, null::integer, l.details,
-        coalesce((l.details ->> 'discount_cents')::bigint, 0), null::text, null::text
+        coalesce((l.details ->> 'discount_cents')::bigint, 0), null::text, null::text, 0::bigint, false
     from unnest(lines) as l
 $$;
 

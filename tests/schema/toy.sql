@@ -150,7 +150,7 @@ begin
         l.no, null::text, null::public.license_type, null::text, null::integer,
         jsonb_strip_nulls(jsonb_build_object('name', l.details -> 'name', 'color', o.details -> 'color')),
         case when l.details ->> 'voucher' = 'TENTH' then l.unit_price_cents * l.quantity / 10 else 0 end,
-        case when l.details ->> 'voucher' <> 'TENTH' then 'line_not_valid' end, 'voucher'
+        case when l.details ->> 'voucher' <> 'TENTH' then 'line_not_valid' end, 'voucher', 0::bigint, false
     from unnest(lines) as l
     left join public.catalog_options as o on o.id = l.option_id;
 end
