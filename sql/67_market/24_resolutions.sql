@@ -246,7 +246,7 @@ begin
     if (
         select count(*) from public.service_order_extras as e where e.service_order_id = (act.acted).id
     ) >= 20 then
-        perform private.fail('too_many_extras');
+        perform private.fail('too_many_order_extras');
     end if;
     insert into public.service_order_extras (service_order_id, seller_id, title, price_cents, delivery_days)
     values (
@@ -268,7 +268,7 @@ $$;
 comment on function public.offer_order_extra(uuid, text, bigint, integer) is
 'Seller: offers something on top of an order that is not delivered, for this price (cents) and so many days of 24 hours '
 'more. The buyer pays payable_id with checkout_payable(), or declines; the days count once it is paid. Errors: '
-'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_extras (20 an order), and the '
+'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_order_extras (20 an order), and the '
 'constraints of service_order_extras.';
 grant execute on function public.offer_order_extra(uuid, text, bigint, integer) to authenticated;
 
@@ -596,5 +596,5 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'A delivery cannot be due later than the order''s revise_until, the detail. Agree on an end, or make a new offer.'),
 ('extra_not_found', 'PT404', 'This extra does not exist.',
 'There is none with that id, or the caller has no part in its order.'),
-('too_many_extras', 'PT409', 'This order has too many extras.', 'At most 20; make a new offer.'),
+('too_many_order_extras', 'PT409', 'This order has too many extras.', 'At most 20; make a new offer.'),
 ('own_dispute', 'PT403', 'Somebody else has to decide this.', 'The admin is one of the two.');
