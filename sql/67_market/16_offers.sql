@@ -280,7 +280,7 @@ comment on function public.send_offer(
 'Seller: offers the other one of a conversation of two something for this price (cents) and tells them. service_id: '
 'which of the caller''s services it is a variant of. The same idempotency_key and request answer the first offer. '
 'Errors: conversation_not_found, cannot_message, item_not_found, too_many_offers (10 open ones for one buyer), '
-'idempotency_key_invalid, idempotency_key_reused, and the constraints of offer_versions.';
+'idempotency_key_invalid, idempotency_key_reused, text_not_visible, and the constraints of offer_versions.';
 grant execute on function public.send_offer(
     uuid, text, text, bigint, integer, integer, timestamptz, uuid, text, text
 ) to authenticated;
@@ -370,7 +370,7 @@ end
 $$;
 comment on function public.revise_offer(uuid, text, text, bigint, integer, integer, timestamptz, text) is
 'Seller: a new version of an offer nobody accepted yet; the old ones stay readable. Errors: offer_not_found, '
-'not_your_part, state_changed, too_many_offers (100 versions), and the constraints of offer_versions.';
+'not_your_part, state_changed, too_many_offers (100 versions), text_not_visible, the constraints of offer_versions.';
 grant execute on function public.revise_offer(uuid, text, text, bigint, integer, integer, timestamptz, text)
 to authenticated;
 

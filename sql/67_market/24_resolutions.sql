@@ -268,7 +268,8 @@ $$;
 comment on function public.offer_order_extra(uuid, text, bigint, integer) is
 'Seller: offers something on top of an order that is not delivered, for this price (cents) and so many days of 24 hours '
 'more. The buyer pays payable_id with checkout_payable(), or declines; the days count once it is paid. Errors: '
-'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_order_extras (20 an order), and the '
+'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_order_extras (20 an order), text_not_visible, '
+'and the '
 'constraints of service_order_extras.';
 grant execute on function public.offer_order_extra(uuid, text, bigint, integer) to authenticated;
 

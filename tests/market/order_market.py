@@ -114,7 +114,7 @@ class Sold:
 
 def conversation(market: Market, one: str, other: str) -> str:
     """The two talk; the conversation's id."""
-    return str(market.rpc(one, "start_conversation", user_ids=[other])["id"])
+    return str(market.rpc(one, "start_conversation", user_ids=f"{{{other}}}")["id"])
 
 
 TERMS = {"title": "A mix", "terms": "Two songs, mixed.", "price_cents": 10000, "delivery_days": 5, "revisions": 2}
@@ -176,7 +176,8 @@ def by_service(market: Market, cents: int = 10000, **more: Json) -> Sold:
     """A service order from the shop."""
     seller, buyer = market.sign_up("standard"), market.sign_up()
     item, (package,) = service(market, seller, cents, **more)
-    return sold_of(market, market.buy(buyer, line(item, package)))
+    wanted = line(item, package)
+    return sold_of(market, market.buy(buyer, wanted) if cents else market.checkout(buyer, wanted))
 
 
 def extra(sold: Sold, cents: int = 2000, days: int = 3) -> dict[str, Json]:

@@ -172,7 +172,7 @@ def test_market_06_the_last_revision(market: Market) -> None:
     with refused("no_revisions_left"):
         sold.revise()
     assert sold.row()["revisions_used"] == 1
-    with refused("23514"):
+    with refused("23514"), market.connection.transaction():
         market.rows("update public.service_orders set revisions_used = 2 where id = %s", sold.id)
     sold.pass_time(72.1)
     assert sold.status == "completed"
