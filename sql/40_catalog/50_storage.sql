@@ -1,6 +1,6 @@
 -- Stored files. Public buckets are served to everybody by address; writing is for members, in the folder that carries
--- their id. product-files, attachments and uploads are private: what an item, a message or a picture that is being made
--- refers to neither changes nor goes. Copies of pictures are the workers' alone (30_media).
+-- their id. product-files, attachments, deliveries and uploads are private: what an item, a message, a service order or a
+-- picture that is being made refers to neither changes nor goes. Copies of pictures are the workers' alone (30_media).
 -- Policies ask when a request begins; the trigger guard_object asks again when its row is written, which may be much
 -- later (a slow upload, a signed upload link) and by Storage's own role.
 
@@ -179,6 +179,91 @@ end
 $$;
 comment on function private.is_sent_attachment(text) is 'Whether a message refers to the stored object.';
 
+-- What goes between the two sides of a service order, which come on a later page; plpgsql binds late.
+create function private.delivery_order(name text) returns uuid
+language plpgsql
+immutable
+set search_path = ''
+as $$
+declare
+    part text := (storage.foldername(name))[2];
+begin
+    return case when cardinality(storage.foldername(name)) = 2 and private.is_uuid(part) then part::uuid end;
+end
+$$;
+comment on function private.delivery_order(text) is
+'The service order that an object''s name, <own id>/<service order>/<name>, is about; null for other names.';
+
+create function private.may_deliver(name text) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.service_orders as o
+        where o.id = private.delivery_order(name) and private.member_id() in (o.buyer_id, o.seller_id) and o.is_open
+    );
+end
+$$;
+comment on function private.may_deliver(text) is
+'Whether an object''s name is in the folder of an open service order of the caller''s.';
+grant execute on function private.may_deliver(text) to authenticated;
+
+create function private.is_delivered(name text) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.service_orders as o
+        where
+            o.id = private.delivery_order(name)
+            and (
+                name = any (o.requirement_files)
+                or exists (
+                    select from public.service_deliveries as d
+                    where d.service_order_id = o.id and is_delivered.name = any (d.files)
+                )
+            )
+    );
+end
+$$;
+comment on function private.is_delivered(text) is 'Whether a service order refers to the stored object.';
+
+create function private.may_read_delivery(name text) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.service_orders as o
+        where
+            o.id = private.delivery_order(name)
+            and (
+                o.seller_id = private.member_id()
+                or o.buyer_id = private.member_id()
+                -- A payment that was taken back takes the delivery with it.
+                and exists (
+                    select from public.purchases as p
+                    where p.order_item_id = o.order_item_id and p.revoked_at is null
+                )
+                or o.status = 'disputed' and private.is_admin()
+            )
+    )
+    and private.is_delivered(name);
+end
+$$;
+comment on function private.may_read_delivery(text) is
+'Whether the stored object is a file of the caller''s service order: both sides, the buyer while the purchase stands, '
+'an admin during a dispute.';
+grant execute on function private.may_read_delivery(text) to authenticated;
+
 -- Messages come on a later page; plpgsql binds late.
 create function private.is_pinned(bucket_id text, name text) returns boolean
 language plpgsql
@@ -192,13 +277,14 @@ begin
             select from public.product_files as f where f.path = is_pinned.name and f.taken_down_at is null
         )
         when 'attachments' then private.is_sent_attachment(is_pinned.name)
+        when 'deliveries' then private.is_delivered(is_pinned.name)
         when 'uploads' then private.is_taken_upload(is_pinned.name)
         else false
     end;
 end
 $$;
 comment on function private.is_pinned(text, text) is
-'Whether an item, a message or a pending picture refers to the stored object, which therefore stays as it is.';
+'Whether an item, a message, a service order or a pending picture refers to the stored object, which therefore stays as it is.';
 grant execute on function private.is_pinned(text, text) to authenticated;
 
 create function private.reads_or_lists() returns boolean
@@ -221,7 +307,7 @@ grant execute on function private.reads_or_lists() to authenticated;
 -- public buckets by address needs no policy, and without one nobody can list strangers' files.
 create policy avenue_objects_select on storage.objects for select to authenticated
 using (
-    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'uploads')
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'deliveries', 'uploads')
     and (
         private.is_own_path(name)
         and (
@@ -232,15 +318,17 @@ using (
         and (
             bucket_id = 'product-files' and private.may_download_object(name, version)
             or bucket_id = 'attachments' and private.may_read_attachment(name)
+            or bucket_id = 'deliveries' and private.may_read_delivery(name)
         )
     )
 );
 create policy avenue_objects_insert on storage.objects for insert to authenticated
 with check (
-    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'uploads')
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'deliveries', 'uploads')
     and private.is_own_path(name)
     and private.bucket_takes(bucket_id, metadata)
     and (bucket_id <> 'attachments' or private.may_attach(name))
+    and (bucket_id <> 'deliveries' or private.may_deliver(name))
 );
 create policy avenue_objects_update on storage.objects for update to authenticated
 using (bucket_id in ('avatars', 'banners', 'media') and private.is_own_path(name))
@@ -250,7 +338,7 @@ with check (
 );
 create policy avenue_objects_delete on storage.objects for delete to authenticated
 using (
-    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'uploads')
+    bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'deliveries', 'uploads')
     and private.is_own_path(name)
     and not private.is_pinned(bucket_id, name)
 );
@@ -282,7 +370,7 @@ begin
     end if;
     -- A member's, whoever writes the row.
     if new.owner_id is not null
-        and new.bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'uploads')
+        and new.bucket_id in ('avatars', 'banners', 'media', 'product-files', 'attachments', 'deliveries', 'uploads')
     then
         -- Held until the row is there: an account that ends just now finds the file and erases it.
         perform from public.profiles as p

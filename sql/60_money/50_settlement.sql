@@ -801,13 +801,16 @@ declare
     legs ledger.leg[];
 begin
     -- What is not done has no date. A freeze is a row that is asked for here, never a moved date: a ban (the money is
-    -- held, not lost: docs/money.md, sharp case 24), a review of the sale.
+    -- held, not lost: docs/money.md, sharp case 24), a review of the sale, a bank that took up the charge.
     ready := array(
         select t.id from public.transactions as t
         where
             t.release_journal_id is null and t.release_at <= now()
             and not exists (
                 select from public.sale_reviews as r where r.transaction_id = t.id and r.released_at is null
+            )
+            and not exists (
+                select from private.freezes as f where f.transaction_id = t.id and f.ended_at is null
             )
             and exists (
                 select from public.transaction_payees as p

@@ -17,17 +17,19 @@ create table public.conversations (
     created_by uuid,
     low_id uuid,
     high_id uuid,
+    service_order_id uuid,
     last_number integer not null default 0,
     last_message_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint conversations_pkey primary key (id),
     constraint conversations_low_id_high_id_key unique (low_id, high_id),
+    constraint conversations_service_order_id_key unique (service_order_id),
     constraint conversations_created_by_fkey foreign key (created_by) references public.profiles (id)
     on delete set null,
     constraint conversations_pair_check check (
-        is_group and low_id is null and high_id is null
-        or not is_group and low_id is not null and high_id is not null and low_id < high_id
+        (is_group or service_order_id is not null) and low_id is null and high_id is null
+        or not is_group and low_id is not null and high_id is not null and low_id < high_id and service_order_id is null
     ),
     constraint conversations_group_check check (is_group or (group_name is null and group_avatar_url is null)),
     constraint conversations_group_name_check check (char_length(group_name) between 1 and 80)
@@ -54,6 +56,9 @@ comment on column public.conversations.low_id is
 'Direct: the participant with the smaller id. With high_id the key that makes a pair''s conversation the only one. No '
 'foreign key: the pair is the pair also when one account is gone.';
 comment on column public.conversations.high_id is 'Direct: the participant with the greater id.';
+comment on column public.conversations.service_order_id is
+'Of what two people talk about their service order: that order, which no block closes. They are no pair then: their '
+'own conversation is another one.';
 comment on column public.conversations.last_number is 'Number of the latest message; kept by trigger.';
 comment on column public.conversations.last_message_at is 'When the latest message was sent; kept by trigger.';
 
@@ -175,7 +180,10 @@ begin
         new.user_id, c.id, c.is_group,
         -- Somebody a stranger brings in is asked.
         case
-            when new.user_id = auth.uid() or auth.uid() is null or private.knows(new.user_id, auth.uid()) then 'accepted'
+            when
+                new.user_id = auth.uid() or auth.uid() is null or c.service_order_id is not null
+                or private.knows(new.user_id, auth.uid())
+                then 'accepted'
             else 'requested'
         end::public.inbox_state,
         c.last_number + 1, case when c.is_group then new.joined_at end
@@ -664,7 +672,7 @@ insert into private.kinds (kind, relation, owner_column, page, hooks) values
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('conversation_heads', 'public.conversations',
-    null, '{low_id, high_id, group_name, group_avatar_url}',
+    null, '{low_id, high_id, service_order_id, group_name, group_avatar_url}',
     'the conversation''s, which the others keep; conversations and inbox hand out one''s own part');
 
 insert into private.error_codes (code, sqlstate, message, description) values

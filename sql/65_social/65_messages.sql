@@ -136,6 +136,7 @@ comment on view private.readable_messages is
 'Who may read which message: what the policy of messages says of the caller, for everybody.';
 
 -- Who blocked the other one of a conversation of two is not reminded of it; to the other one nothing looks different.
+-- What is written about their order comes all the same.
 create view private.unread_messages with (security_invoker = true) as
 select r.viewer_id, r.conversation_id, r.id
 from private.readable_messages as r
@@ -145,7 +146,9 @@ where
     r.sender_id is distinct from r.viewer_id
     and not r.is_deleted
     and not exists (
-        select from public.user_blocks as b where b.blocker_id = r.viewer_id and b.blocked_id = r.sender_id
+        select from public.user_blocks as b
+        inner join public.conversations as c on c.id = r.conversation_id and c.service_order_id is null
+        where b.blocker_id = r.viewer_id and b.blocked_id = r.sender_id
     );
 comment on view private.unread_messages is 'What inbox_entries.unread_count counts.';
 
@@ -254,7 +257,10 @@ begin
         return new;
     end if;
 
-    if not conversation.is_group then
+    if conversation.service_order_id is not null then
+        -- Whoever blocks the other one of their order does not reach its end by that.
+        null;
+    elsif not conversation.is_group then
         other := case conversation.low_id when new.sender_id then conversation.high_id else conversation.low_id end;
         -- A block, a ban, a private profile and a deleted account all give the same answer.
         if not private.is_visible_to(other, new.sender_id) or not private.is_visible_to(new.sender_id, other) then

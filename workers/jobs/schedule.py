@@ -19,6 +19,8 @@ def crons(settings: Settings) -> dict[str, str]:
         "release_earnings": "*/5 * * * *",
         "expire_refund_requests": "*/5 * * * *",
         "assume_deliveries": "*/10 * * * *",
+        "advance_service_orders": "* * * * *",
+        "erase_unused_delivery_files": "59 4 * * *",
         "reconcile_payments": "*/10 * * * *",
         "read_missing_fees": "*/10 * * * *",
         "check_accounts": "*/10 * * * *",

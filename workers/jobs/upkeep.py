@@ -16,6 +16,7 @@ log = logs.get(__name__)
 
 RELEASE_BATCH = 1000
 ERASE_BATCH = 500
+SERVICE_BATCH = 100
 KEEP_FAILED_JOBS_HOURS = 30 * 24
 DRIFT_LOGGED = 100
 
@@ -38,6 +39,29 @@ async def assume_deliveries(services: Services) -> None:
         total += assumed
     if total:
         log.info("deliveries assumed", parcels=total)
+
+
+@task("advance_service_orders", retry=False)
+async def advance_service_orders(services: Services) -> None:
+    """What time has done to service orders, offers and proposals is written down, and buyers are reminded."""
+    for step in (
+        "advance_service_orders",
+        "complete_late_extras",
+        "expire_resolutions",
+        "expire_offers",
+        "remind_service_buyers",
+    ):
+        total = 0
+        while done := await services.db.call(step, SERVICE_BATCH):
+            total += done
+        if total:
+            log.info("service orders advanced", step=step, rows=total)
+
+
+@task("erase_unused_delivery_files", retry=False)
+async def erase_unused_delivery_files(services: Services) -> None:
+    """Delete files that were uploaded for a service order and never sent."""
+    await erase_files(services, "unused_delivery_files", ERASE_BATCH)
 
 
 @task("expire_refund_requests", retry=False)
