@@ -89,10 +89,6 @@ create index catalog_items_seller_id_published_at_idx on public.catalog_items (s
 create index catalog_items_image_media_id_idx on public.catalog_items (image_media_id) where image_media_id is not null;
 create index catalog_items_featured_idx on public.catalog_items (seller_id, id) where is_featured;
 create index catalog_items_tags_idx on public.catalog_items using gin (tags) where is_listed;
-create index catalog_items_search_idx on public.catalog_items using gin (search) where is_listed;
-create index catalog_items_title_trgm_idx on public.catalog_items using gin (
-    private.search_text(title) extensions.gin_trgm_ops
-) where is_listed;
 
 comment on table public.catalog_items is
 'Registry of all items. Same id as the row it mirrors; written by triggers and the server, read-only to clients. Pages '
@@ -441,78 +437,6 @@ using (
     or (select private.is_admin())
     or private.has_bought((select private.member_id()), id)
 );
-
--- Full text indexes cannot serve a query under row level security, so this reads past it and asks what the policies
--- ask.
-create function public.search_catalog(
-    query text,
-    kind text default null,
-    category text default null,
-    tags text[] default null,
-    min_price_cents bigint default null,
-    max_price_cents bigint default null,
-    before_published_at timestamptz default null,
-    before_id uuid default null,
-    max_rows integer default 20
-) returns setof public.catalog_items
-language plpgsql
-stable
-security definer
-rows 20
--- The planner has to see the words: common ones are found soonest among the newest items, rare ones in the index.
-set plan_cache_mode = force_custom_plan
-set search_path = ''
-as $$
-#variable_conflict use_column
-declare
-    words tsquery := private.search_query(search_catalog.query);
-    term text := btrim(private.search_text(left(coalesce(search_catalog.query, ''), 100)));
-    pattern text := '%' || regexp_replace(term, '([\\%_])', '\\\1', 'g') || '%';
-    blocked uuid [] := case
-        when auth.uid() is null then array(select private.hidden_ids()) else array(select private.blocked_ids())
-    end;
-    last_at timestamptz := coalesce(search_catalog.before_published_at, 'infinity');
-    last_id uuid := coalesce(search_catalog.before_id, private.last_uuid());
-    page integer := private.page_size(search_catalog.max_rows);
-    by_words boolean := numnode(words) > 0 and exists (
-        select from public.catalog_items as c where c.is_listed and c.seller_id <> all (blocked) and c.search @@ words
-    );
-begin
-    -- Trigrams need three letters, and know nothing of words that are to be left out.
-    if not by_words and (char_length(term) < 3 or words::text like '%!%') then
-        return;
-    end if;
-    return query
-    select c.* from public.catalog_items as c
-    where
-        c.is_listed
-        and c.seller_id <> all (blocked)
-        and (
-            by_words and c.search @@ words
-            or not by_words and (
-                private.search_text(c.title) like pattern
-                or term operator(extensions.<%) private.search_text(c.title)
-            )
-        )
-        and (search_catalog.kind is null or c.kind = search_catalog.kind)
-        and (search_catalog.category is null or c.category = search_catalog.category)
-        and (search_catalog.tags is null or c.tags @> private.clean_tags(search_catalog.tags))
-        and (search_catalog.min_price_cents is null or c.price_cents >= search_catalog.min_price_cents)
-        and (search_catalog.max_price_cents is null or c.price_cents <= search_catalog.max_price_cents)
-        and (c.published_at, c.id) < (last_at, last_id)
-    order by c.published_at desc, c.id desc
-    limit page;
-end
-$$;
-comment on function public.search_catalog(
-    text, text, text, text[], bigint, bigint, timestamptz, uuid, integer
-) is
-'Items on sale that match, newest first: by words (stemmed, without accents; "exact words", or, -not), and when no '
-'item has them by titles that contain or resemble the query. Filters: kind, category, all of the tags, price range. 1 '
-'to 100 rows, 20 unless told; the next page starts before the last row''s published_at and id.';
-grant execute on function public.search_catalog(
-    text, text, text, text[], bigint, bigint, timestamptz, uuid, integer
-) to anon, authenticated;
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('profile_counts', 'public.profile_counts',

@@ -146,6 +146,32 @@ async def update_trending_tags(services: Services) -> None:
     await services.db.call("update_trending_tags")
 
 
+@task("update_trending_items", retry=False)
+async def update_trending_items(services: Services) -> None:
+    """Views and sales grow older; what takes off comes to the top."""
+    await services.db.call("update_trending_items")
+
+
+@task("fold_views", retry=False)
+async def fold_views(services: Services) -> None:
+    """Views and what else was noted are added to their items and days, batch by batch."""
+    while await services.db.call("fold_views"):
+        pass
+
+
+@task("tell_wishers", retry=False)
+async def tell_wishers(services: Services) -> None:
+    """What became cheaper or available is told to those who wish for it."""
+    while await services.db.call("tell_wishers"):
+        pass
+
+
+@task("forget_title_words", retry=False)
+async def forget_title_words(services: Services) -> None:
+    """Words that no title on sale has any more are not guessed at any longer."""
+    await services.db.call("forget_title_words")
+
+
 @task("forget_old_jobs", retry=False)
 async def forget_old_jobs(services: Services) -> None:
     """Jobs that gave up are kept for a month; successful ones are deleted at once."""
