@@ -1,6 +1,7 @@
--- Reviews of what was bought. One function says whether a grant may carry a rating, and is asked again whenever the grant
--- is revoked or restored. Everything else is derived: of each buyer the newest review of an item counts, and the five
--- counters of item_ratings are moved with it, whatever made the difference: a refund, a ban, a moderator, an edit, time.
+-- Reviews of what was bought. One function says whether a grant may carry a rating, and is asked again whenever the
+-- grant is revoked or restored. Everything else is derived: of each buyer the newest review of an item counts, and the
+-- five counters of item_ratings are moved with it, whatever made the difference: a refund, a ban, a moderator, an edit,
+-- time.
 -- Of what is earned when it is done buyer and seller review each other, unseen until both have or a period is over.
 -- Lock order: the items' registry rows before their reviews, as a sale and a refund take them, then item_ratings.
 
@@ -18,7 +19,8 @@ add column review_burst integer not null default 10;
 comment on column private.settings.review_blind_period is
 'How long a blind review waits for the other side''s, elapsed hours.';
 comment on column private.settings.review_burst is
-'How many ratings of an item in 24 hours are never suspicious; above that, five times the daily mean of the week before.';
+'How many ratings of an item in 24 hours are never suspicious; above that, five times the daily mean of the week '
+'before.';
 
 insert into private.activity_limits (kind, fresh, established, period, description) values
 ('review', 40, 200, '1 day', 'Reviews');
@@ -463,8 +465,8 @@ as $$
         r.item_id = is_review_burst.item_id and r.side = 'buyer' and r.created_at > now() - interval '192 hours'
 $$;
 comment on function private.is_review_burst(uuid) is
-'Whether one rating more of an item is suspicious: more in 24 hours than settings.review_burst and five times the daily '
-'mean of the seven days before.';
+'Whether one rating more of an item is suspicious: more in 24 hours than settings.review_burst and five times the '
+'daily mean of the seven days before.';
 
 create function private.add_review(
     line public.order_items, item_id uuid, buyer uuid, side public.review_side, rating integer, review_text text
@@ -575,9 +577,9 @@ end
 $$;
 comment on function public.review_item(uuid, integer, text, uuid) is
 'Rates what the caller bought and still has, from 1 to 5; of what was bought several times the newest that has no '
-'review yet, or the one named. Shown at once, or blind until the other side has reviewed or settings.review_blind_period '
-'is over. Errors: review_not_allowed, already_reviewed, review_too_early, review_closed, invalid_rating, '
-'invalid_review, too_many_actions.';
+'review yet, or the one named. Shown at once, or blind until the other side has reviewed or '
+'settings.review_blind_period is over. Errors: review_not_allowed, already_reviewed, review_too_early, '
+'review_closed, invalid_rating, invalid_review, too_many_actions.';
 grant execute on function public.review_item(uuid, integer, text, uuid) to authenticated;
 
 create function public.review_buyer(order_item_id uuid, rating integer, review_text text default null)
@@ -996,9 +998,9 @@ grant execute on function private.current_ratings(uuid) to anon, authenticated;
 create type public.rating_histogram as (
     item_id uuid,
     reviews_count integer,
-    rating_average numeric(3, 2),
-    counts integer[],
-    percentages integer[]
+    rating_average numeric (3, 2),
+    counts integer [],
+    percentages integer []
 );
 comment on type public.rating_histogram is
 'How an item was rated: counts and percentages of 1 to 5 in this order. The percentages add up to exactly 100; without '

@@ -1,7 +1,7 @@
 -- Licence keys of products that ask for them: one for each line that granted the product, with as many seats as were
 -- bought. A key is never stored: it is derived from a secret of the platform and the row, so that its owner can see it
--- again, and compared by a slow hash. Software asks check_license() with the key alone and learns nothing else. A refund
--- and the seller disable it in two columns of their own, so that neither undoes what the other did.
+-- again, and compared by a slow hash. Software asks check_license() with the key alone and learns nothing else. A
+-- refund and the seller disable it in two columns of their own, so that neither undoes what the other did.
 
 create extension if not exists pgcrypto with schema extensions;
 
@@ -54,8 +54,8 @@ create index license_keys_product_id_created_at_idx on public.license_keys (prod
 create index license_keys_owner_id_created_at_idx on public.license_keys (owner_id, created_at desc);
 
 comment on table public.license_keys is
-'Licence keys, without the keys: their owner sees one by show_license_key(). Owner, seller and admins read; settlement, '
-'refunds and set_license_disabled() write.';
+'Licence keys, without the keys: their owner sees one by show_license_key(). Owner, seller and admins read; '
+'settlement, refunds and set_license_disabled() write.';
 comment on column public.license_keys.order_item_id is 'The line that granted it.';
 comment on column public.license_keys.product_id is 'The product.';
 comment on column public.license_keys.owner_id is 'Who owns the product by it.';
@@ -98,7 +98,8 @@ comment on constraint license_activations_device_name_check on public.license_ac
 'invalid_device: A device''s name has at most 100 characters.';
 comment on table public.license_activations is
 'Devices a licence is active on. Only its owner reads them; written by activate_license() and deactivate_license().';
-comment on column public.license_activations.device_id is 'What the software calls the device; the same one is one seat.';
+comment on column public.license_activations.device_id is
+'What the software calls the device; the same one is one seat.';
 comment on column public.license_activations.device_name is 'For people.';
 
 select private.make_counter('public.license_activations', 'license_key_id', 'activations_count');
@@ -119,7 +120,7 @@ as $$
     from private.license_secret as s
     cross join lateral (
         select (
-            'x' || encode(extensions.hmac(decode(replace(license_key.id::text, '-', ''), 'hex'), s.secret, 'sha256'), 'hex')
+            'x' || encode(extensions.hmac(uuid_send(license_key.id), s.secret, 'sha256'), 'hex')
         )::bit(256) as bits
     ) as h
     cross join generate_series(0, 24) as n
@@ -178,7 +179,8 @@ begin
     select n.id, n.product_id, private.license_hash(n.product_id, private.license_key(n.id)) from issued as n;
 end
 $$;
-comment on function private.issue_licenses(uuid[]) is 'Makes the keys of these purchases of products that ask for them.';
+comment on function private.issue_licenses(uuid[]) is
+'Makes the keys of these purchases of products that ask for them.';
 
 create function private.product_grant(ids uuid[]) returns void
 language plpgsql

@@ -1,5 +1,6 @@
--- Versions of a product's files. A seller releases new files with notes; those they replace are removed for whoever buys
--- from now on and stay for whoever bought before (45_product_files). Owners are told, some at a time, by the workers:
+-- Versions of a product's files. A seller releases new files with notes; those they replace are removed for whoever
+-- buys from now on and stay for whoever bought before (45_product_files). Owners are told, some at a time, by the
+-- workers:
 -- the version's row is the truth of how far that went.
 
 create table public.product_versions (
