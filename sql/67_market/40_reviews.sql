@@ -955,6 +955,7 @@ as $$
 $$;
 comment on function private.percentages(integer[]) is
 'Counts in percent that add up to exactly 100, by largest remainder; nulls when there is nothing.';
+grant execute on function private.percentages(integer[]) to anon, authenticated;
 
 create function private.current_ratings(item_id uuid) returns integer[]
 language plpgsql

@@ -107,8 +107,8 @@ $$;
 comment on function public.release_version(uuid, text, jsonb, uuid[], text) is
 'The seller releases files ([{path, name?, position?}], uploaded before) with notes, in place of these files of the '
 'product or of all it has. Whoever bought before keeps those too; owners are told unless they switched it off '
-'(notification updated). Errors: item_not_found, product_deleted, invalid_version, file_not_found, file_not_uploaded, '
-'too_many_files, already_done (a path is listed already).';
+'(notification updated). Errors: item_not_found, product_deleted, invalid_version, text_not_visible, file_not_found, '
+'file_not_uploaded, too_many_files, already_done (a path is listed already).';
 grant execute on function public.release_version(uuid, text, jsonb, uuid[], text) to authenticated;
 
 create function private.tell_versions(max_rows integer default 500) returns integer
