@@ -153,6 +153,19 @@ def test_market_29_twenty_cheap_orders_are_shown_and_one_counts(market: Market, 
     reviews.check()
 
 
+def test_the_newest_taken_back_leaves_the_one_before(market: Market, reviews: Reviews) -> None:
+    market.make_kinds()
+    seller, buyer = market.sign_up(), market.sign_up()
+    item = market.good(seller, 50, is_repeatable=True)
+    for rating in (2, 4):
+        market.buy(buyer, item)
+        newest = reviews.write(buyer, item, rating)["id"]
+    assert reviews.rating(item) == (1, "4.00")
+    market.rpc(buyer, "delete_review", review_id=newest)
+    assert reviews.rating(item) == (1, "2.00")
+    reviews.check()
+
+
 def test_market_29_what_a_discount_made_free_is_reviewed_unverified(market: Market, reviews: Reviews) -> None:
     market.make_kinds()
     seller, buyer = market.sign_up(), market.sign_up()

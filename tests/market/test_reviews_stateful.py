@@ -259,7 +259,7 @@ def test_a_random_month_equals_a_recount(connection: psycopg.Connection[Any]) ->
     run_state_machine_as_test(
         Month,
         settings=settings(
-            max_examples=int(EXAMPLES or 12),
+            max_examples=int(EXAMPLES or 8),
             stateful_step_count=STEPS,
             deadline=None,
             derandomize=not new,
