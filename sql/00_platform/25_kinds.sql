@@ -14,12 +14,14 @@ create table private.kinds (
     commission text not null default 'plan',
     earned text not null default 'at_payment',
     free_window interval,
+    reviewing text,
     constraint kinds_pkey primary key (kind),
     constraint kinds_relation_key unique (relation),
     constraint kinds_kind_check check (kind ~ '^[a-z]+(_[a-z]+)*$'),
     constraint kinds_proceeds_check check (proceeds in ('seller', 'platform', 'credits')),
     constraint kinds_commission_check check (commission in ('plan', 'none')),
-    constraint kinds_earned_check check (earned in ('at_payment', 'at_completion'))
+    constraint kinds_earned_check check (earned in ('at_payment', 'at_completion')),
+    constraint kinds_reviewing_check check (reviewing in ('none', 'open', 'blind'))
 );
 comment on table private.kinds is
 'The kinds of things: one row each, inserted on the page that makes its relation. Every column that names a kind has '
@@ -45,6 +47,10 @@ comment on column private.kinds.earned is
 comment on column private.kinds.free_window is
 'Of what is sold: how long after paying a buyer steps back at the platform''s cost (the provider keeps its fee). Null: '
 'no such right.';
+comment on column private.kinds.reviewing is
+'Of what is sold: none: nobody reviews it; open: shown at once; blind: buyer and seller review each other, unseen until '
+'both have. Null: blind for what is bought again and again and earned when it is done, none for what is not browsable, '
+'else open.';
 alter table private.kinds enable row level security;
 
 create table private.hooks (

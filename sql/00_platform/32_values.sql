@@ -96,6 +96,9 @@ $$;
 comment on function private.last_uuid() is
 'The id after all others: where a page begins whose caller names a time and no id.';
 
+-- What pages in its caller's name: visitors too.
+grant execute on function private.page_size(integer, integer, integer), private.last_uuid() to anon, authenticated;
+
 -- Members write rows themselves, with constraints that ask.
 grant execute on function
 private.lowest_price_cents(), private.highest_amount_cents(), private.is_price(bigint), private.is_slug(text)

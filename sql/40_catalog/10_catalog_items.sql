@@ -47,7 +47,7 @@ create table public.catalog_items (
     popularity smallint not null generated always as (
         floor(4 * ln((1 + paid_purchases_count)::double precision) / ln(2::double precision))::smallint
     ) stored,
-    rating_average numeric(3, 2) not null default 0,
+    rating_average numeric(3, 2),
     reviews_count integer not null default 0,
     search tsvector not null,
     published_at timestamptz,
@@ -68,7 +68,7 @@ create table public.catalog_items (
     constraint catalog_items_taken_check check (taken <= stock or stock <= 1),
     constraint catalog_items_counts_check check (
         views_count >= 0 and favorites_count >= 0 and comments_count >= 0 and purchases_count >= 0
-        and paid_purchases_count >= 0 and reviews_count >= 0 and rating_average between 0 and 5
+        and paid_purchases_count >= 0 and reviews_count >= 0 and rating_average between 1 and 5
     ),
     constraint catalog_items_published_at_check check (not is_published or published_at is not null)
 )
@@ -135,8 +135,8 @@ comment on column public.catalog_items.paid_purchases_count is 'Valid entitlemen
 comment on column public.catalog_items.popularity is
 'paid_purchases_count in steps of about a fifth (4 × log2), to sort by: with the exact count in an index every sale '
 'would rewrite all of the row''s index entries. What was given away does not count: a hundred accounts cost nothing.';
-comment on column public.catalog_items.rating_average is 'Mean of its reviews, 1 to 5; 0 without any.';
-comment on column public.catalog_items.reviews_count is 'Reviews.';
+comment on column public.catalog_items.rating_average is 'Mean of its counted reviews, 1 to 5; null without any. See item_ratings.';
+comment on column public.catalog_items.reviews_count is 'Its counted reviews: one for each buyer.';
 comment on column public.catalog_items.search is
 'Full-text vector: title (A), tags (B), description (C). For search_catalog().';
 comment on column public.catalog_items.published_at is

@@ -26,6 +26,8 @@ def crons(settings: Settings) -> dict[str, str]:
         "check_accounts": "*/10 * * * *",
         "read_provider_events": "37 * * * *",
         "forget_event_persons": "11 4 * * *",
+        "publish_reviews": "* * * * *",
+        "tell_versions": "* * * * *",
         "fold_counts": "* * * * *",
         "recount": "31 3 * * *",
         "resume_erasures": "23 * * * *",

@@ -71,6 +71,20 @@ async def expire_refund_requests(services: Services) -> None:
         pass
 
 
+@task("publish_reviews", retry=False)
+async def publish_reviews(services: Services) -> None:
+    """Blind reviews whose time has come are official: they count, and whom they are about is told."""
+    while await services.db.call("publish_reviews_due"):
+        pass
+
+
+@task("tell_versions", retry=False)
+async def tell_versions(services: Services) -> None:
+    """Owners hear of new versions of what they have, some at a time."""
+    while await services.db.call("tell_versions"):
+        pass
+
+
 @task("erase_user_files")
 async def erase_user_files(services: Services, user_id: str) -> None:
     """Delete what a deleted account uploaded, as far as the database says: files that buyers own stay."""
