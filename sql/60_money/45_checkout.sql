@@ -470,7 +470,7 @@ begin
         if line.is_held and line.item_id <> all (held) then
             held := held || line.item_id;
         end if;
-        if line.coupon_id <> all (coupons) then
+        if line.coupon_id is not null and line.coupon_id <> all (coupons) then
             coupons := coupons || line.coupon_id;
         end if;
     end loop;
