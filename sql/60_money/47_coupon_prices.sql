@@ -318,7 +318,8 @@ begin
                 'item_id', l.item_id, 'option_id', l.option_id, 'title', l.title, 'quantity', l.quantity,
                 'unit_price_cents', l.unit_price_cents, 'discount_cents', l.discount_cents,
                 'total_cents', l.unit_price_cents * l.quantity - l.discount_cents,
-                'shipping_cents', l.shipping_cents, 'problem', l.problem, 'detail', l.detail
+                'shipping_cents', l.shipping_cents, 'problem', l.problem,
+                'detail', case when l.problem is not null then l.detail end
             ) order by l.line_no, l.item_id),
             'coupons', coalesce(priced.coupons, '[]'),
             'subtotal_cents', coalesce(sum(l.unit_price_cents * l.quantity), 0),
