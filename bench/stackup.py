@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bench import archive, community, likes, listing, money, pictures, population, pre_request, studio, webhook
+from bench import archive, community, likes, listing, market_coupons, money, pictures, population, pre_request, studio, webhook
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster
@@ -39,6 +39,7 @@ class Benchmarks:
         self._services: Services | None = None
         self._money: object = None
         self._studio: studio.Studio | None = None
+        self._coupons: market_coupons.Coupons | None = None
         self._archive: archive.Archive | None = None
         self._community: Cluster | None = None
         self._towns: dict[str, community.Town] = {}
@@ -125,6 +126,13 @@ class Benchmarks:
                 self._studio = studio.Studio(self.cluster.url("studio", "supabase_admin"))
             return self._studio
 
+        def coupons() -> market_coupons.Coupons:
+            if self._coupons is None:
+                with_schema(self.cluster, "coupons")
+                Services(self.cluster, "coupons", self.root / "coupons").install_jobs()
+                self._coupons = market_coupons.Coupons(self.cluster.url("coupons", "supabase_admin"))
+            return self._coupons
+
         return {
             "ledger_post": lambda: books().ledger_post(),
             "settle": lambda: books().settle(self.services),
@@ -132,6 +140,7 @@ class Benchmarks:
             "settle_memory": lambda: books().settle_memory(),
             "edition_race": lambda: books().edition_race(),
             "checkout": lambda: books().checkout(),
+            "coupon_race": lambda: coupons().coupon_race(),
             "job_create": lambda: photos().job_create(),
             "job_create_one": lambda: photos().job_create_one(),
             "photo_settle": lambda: photos().photo_settle(),

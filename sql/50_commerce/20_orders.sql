@@ -79,6 +79,8 @@ create table public.order_items (
     unit_price_cents bigint not null,
     quantity integer not null default 1,
     discount_cents bigint not null default 0,
+    coupon_id uuid,
+    promoted_cents bigint not null default 0,
     total_cents bigint not null generated always as (unit_price_cents * quantity - discount_cents) stored,
     tax_cents bigint not null default 0,
     shipping_cents bigint not null default 0,
@@ -101,6 +103,7 @@ create table public.order_items (
     constraint order_items_option_id_fkey foreign key (option_id, item_id)
     references public.catalog_options (id, item_id),
     constraint order_items_payable_id_fkey foreign key (payable_id) references public.payables (id),
+    constraint order_items_coupon_id_fkey foreign key (coupon_id) references public.coupons (id),
     constraint order_items_subject_check check (item_id is not null or payable_id is not null),
     constraint order_items_buyer_id_fkey foreign key (buyer_id) references public.profiles (id),
     constraint order_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
@@ -111,6 +114,9 @@ create table public.order_items (
     constraint order_items_discount_check check (
         discount_cents between 0 and unit_price_cents * quantity
     ),
+    constraint order_items_promoted_check check (
+        promoted_cents between 0 and discount_cents and (promoted_cents = 0 or coupon_id is not null)
+    ),
     constraint order_items_shipping_check check (shipping_cents between 0 and private.highest_amount_cents()),
     constraint order_items_commission_bps_check check (commission_bps between 0 and 10000)
 );
@@ -118,10 +124,13 @@ create table public.order_items (
 create index order_items_item_id_idx on public.order_items (item_id);
 create index order_items_option_id_idx on public.order_items (option_id, item_id) where option_id is not null;
 create index order_items_payable_id_idx on public.order_items (payable_id) where payable_id is not null;
+create index order_items_coupon_id_idx on public.order_items (coupon_id) where coupon_id is not null;
 create index order_items_buyer_id_idx on public.order_items (buyer_id);
 create index order_items_seller_id_created_at_idx on public.order_items (seller_id, created_at desc);
 
 -- What a seller that removes an option is told, see error_catalog().
+comment on constraint order_items_coupon_id_fkey on public.order_items is
+'coupon_used: This coupon was used and cannot be removed; end it (is_active).';
 comment on constraint order_items_option_id_fkey on public.order_items is
 'item_has_orders: This option was ordered and cannot be removed; make it inactive.';
 
@@ -148,7 +157,11 @@ comment on column public.order_items.details is
 comment on column public.order_items.unit_price_cents is 'Price a piece at checkout, cents.';
 comment on column public.order_items.quantity is 'Pieces.';
 comment on column public.order_items.discount_cents is 'Taken off the line''s price, cents.';
-comment on column public.order_items.total_cents is 'unit_price_cents × quantity − discount_cents: carries commission.';
+comment on column public.order_items.coupon_id is 'The coupon that took something off it; one a line.';
+comment on column public.order_items.promoted_cents is
+'Of the discount what the platform pays the seller by a coupon of its own, cents: their price stays as it was.';
+comment on column public.order_items.total_cents is
+'unit_price_cents × quantity − discount_cents. Carries commission, as does what the platform pays of it.';
 comment on column public.order_items.tax_cents is 'Tax on this line, cents; carries no commission.';
 comment on column public.order_items.shipping_cents is
 'Shipping of this line, cents; the seller''s, without commission.';

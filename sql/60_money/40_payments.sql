@@ -223,6 +223,7 @@ create table public.transactions (
     amount_commission_cents bigint not null,
     amount_seller_cents bigint not null,
     amount_credits_cents bigint not null default 0,
+    amount_promotions_cents bigint not null default 0,
     currency character(3) not null default 'USD',
     commission_bps integer not null,
     seller_tier text not null,
@@ -241,6 +242,7 @@ create table public.transactions (
     refunded_fee_cents bigint not null default 0,
     refunded_seller_cents bigint not null default 0,
     refunded_credits_cents bigint not null default 0,
+    refunded_promotions_cents bigint not null default 0,
     free_refunded_cents bigint not null default 0,
     free_until timestamptz,
     ship_by timestamptz,
@@ -257,12 +259,12 @@ create table public.transactions (
     constraint transactions_order_item_id_fkey foreign key (order_item_id) references public.order_items (id),
     constraint transactions_payment_id_fkey foreign key (payment_id) references public.payments (id),
     constraint transactions_split_check check (
-        amount_total_cents
+        amount_total_cents + amount_promotions_cents
         = amount_fees_cents + amount_tax_cents + amount_commission_cents + amount_seller_cents + amount_credits_cents
     ),
     constraint transactions_refunded_check check (
         refunded_cents between 0 and amount_total_cents
-        and refunded_cents
+        and refunded_cents + refunded_promotions_cents
         = refunded_tax_cents + refunded_commission_cents + refunded_fee_cents + refunded_seller_cents
         + refunded_credits_cents
         and free_refunded_cents between 0 and refunded_cents
@@ -293,6 +295,9 @@ comment on column public.transactions.amount_commission_cents is
 comment on column public.transactions.amount_seller_cents is 'What the seller receives, cents.';
 comment on column public.transactions.amount_credits_cents is
 'What stays the buyer''s as credits, cents; the platform bears the provider''s fee of it.';
+comment on column public.transactions.amount_promotions_cents is
+'What the platform pays on top by a coupon of its own, cents: what the seller and the commission are parts of is the '
+'price before it.';
 comment on column public.transactions.commission_bps is 'Commission rate at purchase, basis points.';
 comment on column public.transactions.seller_tier is 'Seller''s plan at purchase.';
 comment on column public.transactions.payment_processor is 'Provider that took the money.';
@@ -306,7 +311,8 @@ comment on column public.transactions.release_at is
 'When the held money becomes available; null while what was sold is not done, see completed_at.';
 comment on column public.transactions.release_journal_id is
 'Journal that released it, the last one where payees were released apart; null while any part is held.';
-comment on column public.transactions.refunded_cents is 'Refunded so far, cents; the next five are its parts.';
+comment on column public.transactions.refunded_cents is
+'Refunded so far, cents. With refunded_promotions_cents it is the sum of the other parts.';
 comment on column public.transactions.refunded_tax_cents is 'Tax returned, cents.';
 comment on column public.transactions.refunded_commission_cents is 'Commission returned by the platform, cents.';
 comment on column public.transactions.refunded_fee_cents is
@@ -314,6 +320,8 @@ comment on column public.transactions.refunded_fee_cents is
 comment on column public.transactions.refunded_seller_cents is
 'Returned by the seller, cents; includes the kept fee of refunds at the seller''s cost.';
 comment on column public.transactions.refunded_credits_cents is 'Credits taken back for it, cents.';
+comment on column public.transactions.refunded_promotions_cents is
+'Back to the platform of what it paid on top, cents.';
 comment on column public.transactions.free_refunded_cents is
 'Of refunded_cents what was refunded at the platform''s cost; later fees follow its share.';
 comment on column public.transactions.free_until is

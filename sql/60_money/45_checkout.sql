@@ -166,6 +166,8 @@ create type private.order_line as (
     unit_price_cents bigint,
     quantity integer,
     discount_cents bigint,
+    coupon_id uuid,
+    promoted_cents bigint,
     shipping_cents bigint,
     seller_tier text,
     commission_bps integer,
@@ -281,6 +283,7 @@ begin
             line.details := asked.details;
             line.unit_price_cents := price.cents;
             line.discount_cents := 0;
+            line.promoted_cents := 0;
             line.shipping_cents := 0;
             line.seller_tier := terms.tier;
             line.commission_bps := terms.commission_bps;
@@ -448,6 +451,7 @@ declare
     shipping bigint := 0;
     total bigint;
     held uuid[] := '{}';
+    coupons uuid[] := '{}';
     pays_at_once boolean;
     is_booked boolean := false;
     expires timestamptz;
@@ -471,6 +475,9 @@ begin
             held := held || line.item_id;
         end if;
         is_booked := is_booked or line.is_booked is not null;
+        if line.coupon_id is not null and line.coupon_id <> all (coupons) then
+            coupons := coupons || line.coupon_id;
+        end if;
     end loop;
     total := subtotal - discount + shipping;
     if total > private.highest_amount_cents() then
@@ -487,14 +494,14 @@ begin
     );
     insert into public.order_items (
         order_id, line_no, kind, item_id, option_id, payable_id, buyer_id, seller_id, title, description, license_type,
-        license_text, license_version, details, unit_price_cents, quantity, discount_cents, shipping_cents, seller_tier,
-        commission_bps, is_counted, is_held, is_owned_once, is_shipped, is_booked
+        license_text, license_version, details, unit_price_cents, quantity, discount_cents, coupon_id, promoted_cents,
+        shipping_cents, seller_tier, commission_bps, is_counted, is_held, is_owned_once, is_shipped, is_booked
     )
     select
         new_order, l.line_no, l.kind, l.item_id, l.option_id, l.payable_id, buyer, l.seller_id, l.title, l.description,
         l.license_type, l.license_text, l.license_version, l.details, l.unit_price_cents, l.quantity, l.discount_cents,
-        l.shipping_cents, l.seller_tier, l.commission_bps, l.is_counted, l.is_held, l.is_owned_once, l.is_shipped,
-        l.is_booked
+        l.coupon_id, l.promoted_cents, l.shipping_cents, l.seller_tier, l.commission_bps, l.is_counted, l.is_held,
+        l.is_owned_once, l.is_shipped, l.is_booked
     from unnest(lines) as l;
 
     -- The buyer's own earlier attempts at the same give way: nobody pays twice for one thing. Their payments are locked
@@ -548,13 +555,17 @@ begin
     end if;
     -- Last: others wait for these rows, so that what is answered is read before. What is paid at once is locked as
     -- settlement does.
+    if not pays_at_once then
+        answer := private.order_summary(new_order);
+    end if;
+    -- Before what is limited. The payments of what is replaced are locked, so nobody has their orders.
+    if coupons <> '{}' then
+        perform private.hold_coupons(new_order, buyer, coupons, replaced);
+    end if;
     if pays_at_once then
         perform private.lock_orders(new_order || replaced);
-    else
-        answer := private.order_summary(new_order);
-        if replaced <> '{}' then
-            perform private.lock_stock(new_order || replaced);
-        end if;
+    elsif replaced <> '{}' then
+        perform private.lock_stock(new_order || replaced);
     end if;
     if held <> '{}' then
         perform private.hold_lines(new_order, replaced);
@@ -597,7 +608,7 @@ comment on function private.place_order(
 'Makes the order of these lines, under the id it is given, and its payment, and answers what checkout() does; free and '
 'wallet ones complete at once. Takes the place of the buyer''s own open attempts at the same. Errors: '
 'amount_out_of_range, item_reserved, item_sold, item_not_available, hold_paused, too_many_holds, insufficient_funds, '
-'and those of the hook hold.';
+'coupon_exhausted, coupon_already_used, and those of the hook hold.';
 
 create function private.checked_address(address jsonb) returns jsonb
 language plpgsql
@@ -624,12 +635,86 @@ $$;
 comment on function private.checked_address(jsonb) is
 'A shipping address as a client sent it, or null. Error: invalid_checkout.';
 
+create function private.asked_lines(items jsonb) returns jsonb
+language plpgsql
+stable
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    asked jsonb;
+    is_valid boolean;
+begin
+    if jsonb_typeof(items) <> 'array' then
+        perform private.fail('invalid_checkout', 'items: not an array');
+    end if;
+    -- What is not well formed has no line.
+    select
+        coalesce(bool_and(c.line is not null), true),
+        coalesce(jsonb_agg(jsonb_build_object(
+            'item_id', (c.line ->> 'item_id')::uuid, 'option_id', (c.line ->> 'option_id')::uuid,
+            'quantity', coalesce((c.line ->> 'quantity')::integer, 1),
+            'offered_price_cents', (c.line ->> 'offered_price_cents')::bigint,
+            'details', coalesce(nullif(c.line -> 'details', 'null'), '{}')
+        ) order by w.no), '[]')
+    into is_valid, asked
+    from jsonb_array_elements(items) with ordinality as w (line, no)
+    cross join lateral (
+        select case
+            when
+                jsonb_typeof(w.line) = 'object'
+                and w.line - '{item_id,option_id,quantity,offered_price_cents,details}'::text[] = '{}'
+                and private.is_uuid(w.line ->> 'item_id')
+                and private.is_uuid(w.line ->> 'option_id') is not false
+                and coalesce(w.line ->> 'quantity', '1') ~ '^[0-9]{1,2}$'
+                and coalesce(w.line ->> 'offered_price_cents', '0') ~ '^[0-9]{1,8}$'
+                and jsonb_typeof(coalesce(nullif(w.line -> 'details', 'null'), '{}')) = 'object'
+                and coalesce(octet_length((w.line -> 'details')::text), 0) <= 16384
+                then w.line
+        end as line
+        -- Looked at once for each line.
+        offset 0
+    ) as c;
+    if not is_valid then
+        perform private.require_keys(
+            w.line, '{item_id,option_id,quantity,offered_price_cents,details}', 'invalid_checkout'
+        )
+        from jsonb_array_elements(items) as w (line);
+        perform private.fail(
+            'invalid_checkout', 'each item is {item_id, option_id?, quantity?, offered_price_cents?, details?}'
+        );
+    end if;
+    return asked;
+end
+$$;
+comment on function private.asked_lines(jsonb) is
+'The lines a client asks for, as read_lines() wants them. Error: invalid_checkout.';
+
+create function private.cart_lines(buyer uuid) returns jsonb
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    return (
+        select coalesce(jsonb_agg(jsonb_build_object(
+            'item_id', c.item_id, 'option_id', c.option_id, 'quantity', c.quantity,
+            'offered_price_cents', c.offered_price_cents, 'shown_price_cents', c.shown_price_cents
+        ) order by c.added_at, c.item_id, c.option_id), '[]')
+        from public.cart_items as c
+        where c.user_id = buyer
+    );
+end
+$$;
+comment on function private.cart_lines(uuid) is 'The lines of a cart with what it showed, as read_lines() wants them.';
+
 create function public.checkout(
     items jsonb default null,
     provider public.payment_provider default 'stripe',
     idempotency_key text default null,
     shipping_address jsonb default null,
-    notes text default null
+    notes text default null,
+    coupon_codes text[] default null
 ) returns jsonb
 language plpgsql
 security definer
@@ -641,8 +726,6 @@ declare
     buyer uuid := private.require_member();
     wanted jsonb := nullif(checkout.items, 'null'::jsonb);
     wanted_address jsonb := private.checked_address(checkout.shipping_address);
-    asked jsonb;
-    is_valid boolean;
     earlier jsonb;
     lines private.order_line[];
     line private.order_line;
@@ -656,14 +739,7 @@ begin
 
     -- What is asked for: the given items, or the cart with what it showed.
     if wanted is null then
-        wanted := coalesce((
-            select jsonb_agg(jsonb_build_object(
-                'item_id', c.item_id, 'option_id', c.option_id, 'quantity', c.quantity,
-                'offered_price_cents', c.offered_price_cents, 'shown_price_cents', c.shown_price_cents
-            ) order by c.added_at, c.item_id, c.option_id)
-            from public.cart_items as c
-            where c.user_id = buyer
-        ), '[]');
+        wanted := private.cart_lines(buyer);
         -- A cart that was paid for is empty: the same request again would look like another one.
         select k.answer into earlier from private.request_keys as k
         inner join public.orders as o on o.id = (k.answer ->> 'order_id')::uuid and o.completed_at is not null
@@ -672,46 +748,7 @@ begin
             wanted := earlier -> 'items';
         end if;
     else
-        if jsonb_typeof(wanted) <> 'array' then
-            perform private.fail('invalid_checkout', 'items: not an array');
-        end if;
-        -- What is not well formed has no line.
-        select
-            coalesce(bool_and(c.line is not null), true),
-            coalesce(jsonb_agg(jsonb_build_object(
-                'item_id', (c.line ->> 'item_id')::uuid, 'option_id', (c.line ->> 'option_id')::uuid,
-                'quantity', coalesce((c.line ->> 'quantity')::integer, 1),
-                'offered_price_cents', (c.line ->> 'offered_price_cents')::bigint,
-                'details', coalesce(nullif(c.line -> 'details', 'null'), '{}')
-            ) order by w.no), '[]')
-        into is_valid, asked
-        from jsonb_array_elements(wanted) with ordinality as w (line, no)
-        cross join lateral (
-            select case
-                when
-                    jsonb_typeof(w.line) = 'object'
-                    and w.line - '{item_id,option_id,quantity,offered_price_cents,details}'::text[] = '{}'
-                    and private.is_uuid(w.line ->> 'item_id')
-                    and private.is_uuid(w.line ->> 'option_id') is not false
-                    and coalesce(w.line ->> 'quantity', '1') ~ '^[0-9]{1,2}$'
-                    and coalesce(w.line ->> 'offered_price_cents', '0') ~ '^[0-9]{1,8}$'
-                    and jsonb_typeof(coalesce(nullif(w.line -> 'details', 'null'), '{}')) = 'object'
-                    and coalesce(octet_length((w.line -> 'details')::text), 0) <= 16384
-                    then w.line
-            end as line
-            -- Looked at once for each line.
-            offset 0
-        ) as c;
-        if not is_valid then
-            perform private.require_keys(
-                w.line, '{item_id,option_id,quantity,offered_price_cents,details}', 'invalid_checkout'
-            )
-            from jsonb_array_elements(wanted) as w (line);
-            perform private.fail(
-                'invalid_checkout', 'each item is {item_id, option_id?, quantity?, offered_price_cents?, details?}'
-            );
-        end if;
-        wanted := asked;
+        wanted := private.asked_lines(wanted);
     end if;
 
     -- Where a retry ends: the order that was made, whatever has become of it.
@@ -727,7 +764,11 @@ begin
                     from jsonb_array_elements(wanted) as w (line)
                 ),
                 'provider', checkout.provider, 'shipping_address', wanted_address, 'notes', checkout.notes
-            )
+            ) || case
+                when cardinality(checkout.coupon_codes) > 0
+                    then jsonb_build_object('coupon_codes', checkout.coupon_codes)
+                else '{}'
+            end
         );
         if earlier is not null then
             return private.order_summary((earlier ->> 'order_id')::uuid);
@@ -748,6 +789,9 @@ begin
             perform private.fail(line.problem, line.detail);
         end if;
     end loop;
+    if cardinality(checkout.coupon_codes) > 0 then
+        lines := private.discounted_lines(buyer, lines, checkout.coupon_codes);
+    end if;
     if checkout.idempotency_key is not null then
         perform private.answer_request(
             buyer, 'checkout', checkout.idempotency_key, jsonb_build_object('order_id', new_order, 'items', wanted)
@@ -757,20 +801,22 @@ begin
 end
 $$;
 
-comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text) is
+comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text []) is
 'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?}], default: the cart) with stripe or '
 'wallet and answers the order, its payment and where to start it. offered_price_cents is the offer for name-your-price '
 'items; for others the price that was shown: more is not taken (price_changed), less is. The cart remembers what it '
-'showed. details are what the item''s kind wants to know. The same idempotency_key with the same request answers the '
-'first order, also when that was cancelled since. An earlier open order of one of the items is superseded, unless it '
-'can be bought repeatedly and nothing is booked for it. Errors: invalid_checkout, empty_checkout, too_many_items, item_not_available, '
+'showed. details are what the item''s kind wants to know. coupon_codes take something off: one a line, whichever saves '
+'most; one that cannot be used is an error, never a higher price. The same idempotency_key with the same request '
+'answers the first order, also when that was cancelled since. An earlier open order of one of the items is superseded, '
+'unless it can be bought repeatedly and nothing is booked for it. Errors: invalid_checkout, empty_checkout, '
+'too_many_items, item_not_available, '
 'option_not_available, package_required, extra_not_available, session_required, slot_not_available, slot_taken, '
 'time_does_not_exist, time_is_ambiguous, line_not_valid, item_sold, item_reserved, already_owned, duplicate_item, own_item, '
 'quantity_not_allowed, price_too_low, price_changed, address_required, shipping_not_available, amount_out_of_range, '
 'insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, '
-'idempotency_key_invalid, '
-'idempotency_key_reused.';
-grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text) to authenticated;
+'idempotency_key_invalid, idempotency_key_reused, coupon_not_found, coupon_expired, coupon_exhausted, '
+'coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low.';
+grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text []) to authenticated;
 
 -- A door of its own beside the cart: what was agreed is paid as agreed.
 create function public.checkout_payable(
@@ -837,8 +883,8 @@ begin
         new_order, buyer,
         array[row(
             1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
-            agreed.details, agreed.amount_cents, 1, 0, agreed.shipping_cents, agreed.seller_tier, agreed.commission_bps,
-            false, false, false, false, coalesce(item.requires_shipping, false), null, null, null
+            agreed.details, agreed.amount_cents, 1, 0, null, 0, agreed.shipping_cents, agreed.seller_tier,
+            agreed.commission_bps, false, false, false, false, coalesce(item.requires_shipping, false), null, null, null
         )::private.order_line],
         checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
     );

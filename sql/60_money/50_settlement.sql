@@ -170,10 +170,16 @@ create function private.cancel_pending_order(order_id uuid, reason text) returns
 language plpgsql
 set search_path = ''
 as $$
+declare
+    discount bigint;
 begin
     perform private.release_holds(array[cancel_pending_order.order_id]);
     update public.orders as o set status = 'cancelled', status_reason = coalesce(o.status_reason, reason)
-    where o.id = cancel_pending_order.order_id and o.status = 'pending';
+    where o.id = cancel_pending_order.order_id and o.status = 'pending'
+    returning o.discount_cents into discount;
+    if discount > 0 then
+        perform private.follow_coupons(array[cancel_pending_order.order_id]);
+    end if;
 end
 $$;
 
@@ -262,6 +268,8 @@ language plpgsql
 set search_path = ''
 set plan_cache_mode = force_generic_plan
 as $$
+declare
+    discounted uuid[];
 begin
     if cardinality(orders) = 0 then
         return;
@@ -275,13 +283,21 @@ begin
     where
         i.order_id = any (deliver_orders.orders) and c.user_id = i.buyer_id and c.item_id = i.item_id
         and c.option_id is not distinct from i.option_id;
-    update public.orders as o set status = 'completed', status_reason = null, completed_at = now()
-    where o.id = any (deliver_orders.orders);
+    with done as (
+        update public.orders as o set status = 'completed', status_reason = null, completed_at = now()
+        where o.id = any (deliver_orders.orders)
+        returning o.id, o.discount_cents
+    )
+
+    select array_agg(d.id) filter (where d.discount_cents > 0) into discounted from done as d;
+    if discounted is not null then
+        perform private.follow_coupons(discounted);
+    end if;
 end
 $$;
 
 comment on function private.deliver_orders(uuid[]) is
-'Completes deliverable orders: grants, closes what was agreed, empties the cart of them.';
+'Completes deliverable orders: grants, closes what was agreed, redeems coupons, empties the cart of them.';
 
 create function private.payees_to_be(orders uuid[]) returns setof private.line_payee
 language plpgsql
@@ -358,14 +374,14 @@ begin
         insert into public.transactions (
             buyer_id, seller_id, kind, related_id, order_item_id, payment_id,
             amount_total_cents, amount_fees_cents, amount_tax_cents, amount_commission_cents, amount_seller_cents,
-            amount_credits_cents, currency, commission_bps, seller_tier, payment_processor, payment_method,
+            amount_credits_cents, amount_promotions_cents, currency, commission_bps, seller_tier, payment_processor, payment_method,
             stripe_payment_intent_id, stripe_charge_id, paypal_order_id, paypal_transaction_id,
             release_at, completed_at, free_until, ship_by, release_journal_id
         )
         select
             i.buyer_id, i.seller_id, i.kind, i.item_id, i.id, p.id,
-            i.charged_cents, f.fee, i.tax_cents, s.commission - c.credits, s.seller, c.credits, i.currency, i.commission_bps,
-            i.seller_tier, p.provider,
+            i.charged_cents, f.fee, i.tax_cents, s.commission - c.credits, s.seller, c.credits, i.promoted_cents, i.currency,
+            i.commission_bps, i.seller_tier, p.provider,
             case p.provider when 'stripe' then 'card' when 'paypal' then 'paypal' else 'wallet_balance' end,
             case when p.provider = 'stripe' then p.provider_ref end, case when p.provider = 'stripe' then u.charge end,
             case when p.provider = 'paypal' then p.provider_ref end, case when p.provider = 'paypal' then u.charge end,
@@ -395,7 +411,7 @@ begin
                 end as fee
         ) as f
         cross join lateral private.split_line(
-            i.charged_cents, i.tax_cents, case when f.is_platforms then 0 else i.shipping_cents end, f.fee,
+            i.charged_cents + i.promoted_cents, i.tax_cents, case when f.is_platforms then 0 else i.shipping_cents end, f.fee,
             case when f.is_platforms then 10000 else i.commission_bps end
         ) as s
         cross join lateral (
@@ -459,10 +475,11 @@ begin
             (null, 'fees:' || s.payment_processor, s.amount_fees_cents, 2),
             (null, 'tax_payable', s.amount_tax_cents, 3),
             (null, 'revenue', s.amount_commission_cents, 4),
-            (s.buyer_id, 'credits', s.amount_credits_cents, 5)
+            (s.buyer_id, 'credits', s.amount_credits_cents, 5),
+            (null, 'promotions', -s.amount_promotions_cents, 6)
         ) as m (owner_id, account, cents, leg_no)
         union all
-        select p.sale_id, p.payee_id, 'pending', p.cents, 5 + p.no from part as p
+        select p.sale_id, p.payee_id, 'pending', p.cents, 6 + p.no from part as p
     ) as l
     where l.cents <> 0;
     if postings is not null then
@@ -534,6 +551,7 @@ set search_path = ''
 as $$
 declare
     paid public.payments;
+    discount bigint;
 begin
     select * into strict paid from public.payments as p where p.id = give_back.payment_id for no key update;
     if paid.provider = 'wallet' then
@@ -554,7 +572,11 @@ begin
     where p.id = paid.id;
     perform private.release_holds(array[paid.order_id]);
     update public.orders as o set status = 'cancelled', status_reason = 'item_not_available'
-    where o.id = paid.order_id and o.status in ('pending', 'cancelled');
+    where o.id = paid.order_id and o.status in ('pending', 'cancelled')
+    returning o.discount_cents into discount;
+    if discount > 0 then
+        perform private.follow_coupons(array[paid.order_id]);
+    end if;
     if give_back.charge_id = any (paid.declined_charges) then
         perform private.reverse_charge(paid.id, give_back.charge_id);
     else
@@ -676,7 +698,7 @@ begin
         commission_change := case
             when is_platforms then -fee_change
             when sale.refunded_cents = 0 or paid.charge_reversed_at is not null then (private.split_line(
-                sale.amount_total_cents, sale.amount_tax_cents, line.shipping_cents,
+                sale.amount_total_cents + sale.amount_promotions_cents, sale.amount_tax_cents, line.shipping_cents,
                 sale.amount_fees_cents + fee_change, sale.commission_bps
             )).commission - sale.amount_commission_cents
             -- Once refunds were computed from the agreed split it stays (docs/money.md, sharp case 11) and the seller

@@ -81,11 +81,12 @@ create table public.refund_lines (
     seller_cents bigint not null,
     fee_cents bigint not null default 0,
     credits_cents bigint not null default 0,
+    promotions_cents bigint not null default 0,
     constraint refund_lines_pkey primary key (refund_id, transaction_id),
     constraint refund_lines_refund_id_fkey foreign key (refund_id) references public.refunds (id),
     constraint refund_lines_transaction_id_fkey foreign key (transaction_id) references public.transactions (id),
     constraint refund_lines_split_check check (
-        amount_cents = tax_cents + commission_cents + fee_cents + seller_cents + credits_cents
+        amount_cents + promotions_cents = tax_cents + commission_cents + fee_cents + seller_cents + credits_cents
     )
 );
 
@@ -99,6 +100,8 @@ comment on column public.refund_lines.commission_cents is 'Part from the platfor
 comment on column public.refund_lines.fee_cents is 'Part of the provider''s fee that the platform bears, cents.';
 comment on column public.refund_lines.seller_cents is 'Part from the seller, cents.';
 comment on column public.refund_lines.credits_cents is 'Credits taken back for it, cents.';
+comment on column public.refund_lines.promotions_cents is
+'Back to the platform of what it paid of the line by a coupon of its own, cents.';
 
 -- Before every other trigger, see tidy_texts().
 create trigger _tidy_texts
@@ -216,7 +219,8 @@ comment on function private.create_refund(uuid, uuid, bigint, text, public.refun
 -- that loss stays what it was. All of what the platform sold is the platform's, or its buyer's credits.
 create function private.split_refund(
     sale public.transactions, amount_cents bigint, fee_bearer text default 'seller',
-    out tax bigint, out commission bigint, out fee bigint, out seller bigint, out credits bigint
+    out tax bigint, out commission bigint, out fee bigint, out seller bigint, out credits bigint,
+    out promotions bigint
 )
 language plpgsql
 immutable
@@ -230,6 +234,7 @@ declare
 begin
     tax := (sale.amount_tax_cents * refunded * 2 + whole) / (whole * 2) - sale.refunded_tax_cents;
     credits := 0;
+    promotions := (sale.amount_promotions_cents * refunded * 2 + whole) / (whole * 2) - sale.refunded_promotions_cents;
     if private.is_platform(sale.seller_id) then
         fee := 0;
         seller := 0;
@@ -248,13 +253,14 @@ begin
             then (sale.amount_fees_cents * free * 2 + whole) / (whole * 2) - sale.refunded_fee_cents
         else 0
     end;
-    seller := amount_cents - tax - commission - fee;
+    seller := amount_cents + promotions - tax - commission - fee;
 end
 $$;
 
 comment on function private.split_refund(public.transactions, bigint, text) is
 'Divides the next refund of a sale (cents, at most what is left of it; negative to take back as much) into tax, '
-'commission, the fee where the platform bears it, the sellers'' part, and credits.';
+'commission, the fee where the platform bears it, the sellers'' part, and credits; what '
+'the platform paid of it goes back to it by the same share.';
 
 -- Takes a succeeded refund into the books: each line gives back its part of what was agreed at purchase.
 create function private.book_refund(refund_id uuid) returns void
@@ -330,7 +336,7 @@ begin
             sale := target.sale;
             part := target.part;
             continue when part = 0;
-            select refund.id, sale.id, part, s.tax, s.commission, s.seller, s.fee, s.credits into line
+            select refund.id, sale.id, part, s.tax, s.commission, s.seller, s.fee, s.credits, s.promotions into line
             from private.split_refund(sale, part, refund.fee_bearer) as s;
             insert into public.refund_lines select line.*;
             perform private.apply_refund_line(line, refund.fee_bearer);
@@ -340,7 +346,8 @@ begin
                     ledger.leg(null, 'tax_payable', -line.tax_cents),
                     ledger.leg(null, 'revenue', -line.commission_cents - line.fee_cents),
                     -- Taken from the buyer's credits before: see follow_credit_purchase().
-                    ledger.leg(null, 'refunds_payable', -line.credits_cents)
+                    ledger.leg(null, 'refunds_payable', -line.credits_cents),
+                    ledger.leg(null, 'promotions', line.promotions_cents)
                 ]) || private.payee_legs(sale.id) || case
                     when paid.provider = 'wallet' and not refund.paid_outside
                         then private.credit_legs(paid.user_id, part)
@@ -374,6 +381,7 @@ begin
         refunded_fee_cents = t.refunded_fee_cents + line.fee_cents,
         refunded_seller_cents = t.refunded_seller_cents + line.seller_cents,
         refunded_credits_cents = t.refunded_credits_cents + line.credits_cents,
+        refunded_promotions_cents = t.refunded_promotions_cents + line.promotions_cents,
         free_refunded_cents = t.free_refunded_cents + case
             when apply_refund_line.fee_bearer = 'platform' then line.amount_cents else 0
         end,
@@ -410,6 +418,7 @@ set search_path = ''
 as $$
 declare
     paid public.payments;
+    discount bigint;
 begin
     update public.payments as p set
         refunded_cents = p.refunded_cents + change,
@@ -424,12 +433,16 @@ begin
     update public.orders as o set status = case paid.status
         when 'succeeded' then 'completed' when 'refunded' then 'refunded' else 'partially_refunded'
     end::public.order_status
-    where o.id = paid.order_id and o.status in ('completed', 'partially_refunded', 'refunded');
+    where o.id = paid.order_id and o.status in ('completed', 'partially_refunded', 'refunded')
+    returning o.discount_cents into discount;
+    if discount > 0 then
+        perform private.follow_coupons(array[paid.order_id]);
+    end if;
 end
 $$;
 
 comment on function private.refresh_refund_status(uuid, bigint) is
-'Adds a signed amount of cents to a payment''s refunds and lets its and the order''s status follow.';
+'Adds a signed amount of cents to a payment''s refunds and lets its status, the order''s and its coupons'' follow.';
 
 -- A refund that succeeded and failed later (bank account closed…) gives money and entitlement back (docs/money.md,
 -- sharp case 9).
@@ -466,7 +479,8 @@ begin
     end if;
     for line in select * from public.refund_lines as l where l.refund_id = refund.id order by l.transaction_id loop
         select * into strict sale from public.transactions as t where t.id = line.transaction_id for no key update;
-        select refund.id, sale.id, -line.amount_cents, s.tax, s.commission, s.seller, s.fee, s.credits into line
+        select refund.id, sale.id, -line.amount_cents, s.tax, s.commission, s.seller, s.fee, s.credits, s.promotions
+        into line
         from private.split_refund(sale, -line.amount_cents, refund.fee_bearer) as s;
         perform private.apply_refund_line(line, refund.fee_bearer);
         perform ledger.post(
@@ -475,7 +489,8 @@ begin
                 ledger.leg(null, money_account, line.amount_cents),
                 ledger.leg(null, 'tax_payable', -line.tax_cents),
                 ledger.leg(null, 'revenue', -line.commission_cents - line.fee_cents),
-                ledger.leg(null, 'refunds_payable', -line.credits_cents)
+                ledger.leg(null, 'refunds_payable', -line.credits_cents),
+                ledger.leg(null, 'promotions', line.promotions_cents)
             ]) || private.payee_legs(line.transaction_id),
             refund.id, paid.currency
         );

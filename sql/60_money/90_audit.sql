@@ -131,7 +131,8 @@ begin
                         where y.transaction_id = t.id and y.payee_id = t.buyer_id
                     ) then t.amount_total_cents - t.refunded_cents
                     else 0
-                end
+                end,
+                t.refunded_promotions_cents - t.amount_promotions_cents
             ] as parts
         from public.transactions as t
     ) as t
@@ -142,7 +143,8 @@ begin
             coalesce(sum(e.amount_cents) filter (where a.code = 'tax_payable'), 0),
             coalesce(sum(e.amount_cents) filter (where a.owner_id in (
                 select y.payee_id from public.transaction_payees as y where y.transaction_id = s.id
-            )), 0)
+            )), 0),
+            coalesce(sum(e.amount_cents) filter (where a.code = 'promotions'), 0)
         ] as parts
         from public.transactions as s
         inner join ledger.journal as j
@@ -297,6 +299,30 @@ begin
         ) as n
     ) as n
     where o.stock is not null and o.taken <> n.n
+    union all
+    select '5 uses of coupons are those of their orders', 'order ' || u.order_id, u.status::text
+    from (
+        select
+            o.id as order_id, i.coupon_id, u.status,
+            case o.status
+                when 'pending' then 'held' when 'cancelled' then 'released'
+                else case
+                    when bool_and(t.refunded_cents = t.amount_total_cents) filter (where t.id is not null)
+                        then 'released'
+                    else 'redeemed'
+                end
+            end as should,
+            sum(i.promoted_cents) = u.promoted_cents as is_equal
+        from public.orders as o
+        inner join public.order_items as i on i.order_id = o.id and i.coupon_id is not null
+        left join public.transactions as t on t.order_item_id = i.id
+        left join private.coupon_uses as u on u.order_id = o.id and u.coupon_id = i.coupon_id
+        group by o.id, i.coupon_id, u.status, u.promoted_cents
+    ) as u
+    where
+        not u.is_equal or u.status is null
+        -- A pending order that another one of its buyer replaces has given its use away.
+        or u.status::text <> u.should and not (u.should = 'held' and u.status = 'released')
     union all
     select '5 a one-of-a-kind item has one owner', 'item ' || p.item_id, count(*)::text
     from public.purchases as p

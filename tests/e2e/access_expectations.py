@@ -41,6 +41,10 @@ _ARTWORK = (
 )
 _OPTION = "title price_cents stock is_set_aside is_active position details"
 _RATE = "name countries price_cents free_above_cents"
+_COUPON = (
+    "code percent_bps amount_cents kinds item_ids option_ids minimum_cents usage_limit usage_limit_per_customer "
+    "budget_cents starts_at ends_at is_active"
+)
 _JAR = "suggested_cents minimum_cents is_open"
 _PACK = "title price_cents bonus_cents valid_days is_active"
 _ARTIST = "artist_name genre banner_image_url website social_links hourly_rate_cents"
@@ -94,6 +98,7 @@ EXPECTED = {
         insert="item_id option_id quantity offered_price_cents",
         delete="owner",
     ),
+    "coupons": Rules("owner admin", update=_COUPON, insert=f"{_COUPON} seller_id", delete="owner"),
     "orders": Rules("owner admin"),
     "order_items": Rules(BOTH_SIDES),
     "payables": Rules("owner admin"),
@@ -178,6 +183,7 @@ ROWS = {
     "order_items": "buyer_id = %(me)s",
     "payables": "buyer_id = %(me)s",
     "purchases": "owner_id = %(me)s",
+    "coupons": "seller_id = %(me)s",
     "shipping_rates": "seller_id = %(me)s",
     "transactions": "buyer_id = %(me)s",
     "transaction_payees": "payee_id = %(me)s",
@@ -223,6 +229,7 @@ DISPOSABLE = {
 INSERTS: dict[str, dict[str, Any]] = {
     "products": {"title": "Mine", "price_cents": 100},
     "artworks": {"title": "Mine", "price_cents": 100, "category": "other", "image_url": "https://images.example/x.jpg"},
+    "coupons": {"code": "MINE", "amount_cents": 500},
     "shipping_rates": {"name": "Everywhere", "price_cents": 500},
     "tip_jars": {"suggested_cents": 800},
     "artist_profiles": {"artist_name": "Me"},
@@ -284,6 +291,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "credit_statement": ({}, "ok"),
     "photo_job_statement": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
     "photo_price": ({"photo_count": 1}, "ok"),
+    "preview_checkout": ({"items": []}, "empty_checkout"),
     "photo_queue_position": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
     "refund_credits": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "retry_photo_job": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
@@ -419,6 +427,7 @@ FINDERS = {
 
 # Functions of a row, for select=*,field: who may ask for it on a row of the relation.
 COMPUTED = {
+    ("coupons", "uses_count"): "owner admin",
     ("order_items", "order_number"): BOTH_SIDES,
     ("order_items", "delivery"): BOTH_SIDES,
     ("profiles", "location"): EVERYBODY,

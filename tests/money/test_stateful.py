@@ -222,8 +222,27 @@ STATE = {
             or t.refunded_cents = t.amount_total_cents and (
                 t.amount_seller_cents <> t.refunded_seller_cents
                 or t.amount_commission_cents <> t.refunded_commission_cents
+                or t.amount_promotions_cents <> t.refunded_promotions_cents
             )
         )
+    """,
+    "what the platform gave by its coupons is its own, and comes back by the share of what was refunded": """
+        select t.id, t.amount_promotions_cents, t.refunded_promotions_cents, l.promoted_cents
+        from public.transactions as t
+        join public.order_items as l on l.id = t.order_item_id
+        where t.amount_promotions_cents <> l.promoted_cents
+            or t.refunded_promotions_cents <> div(
+                t.amount_promotions_cents * t.refunded_cents * 2 + t.amount_total_cents, t.amount_total_cents * 2
+            )
+    """,
+    "a coupon is held or redeemed as often as its orders say, and within its limit but for late money": """
+        select c.id, u.n
+        from public.coupons as c
+        cross join lateral (
+            select count(*) filter (where u.status <> 'released') as n, count(*) as ever
+            from private.coupon_uses as u where u.coupon_id = c.id
+        ) as u
+        where u.n > c.usage_limit and u.ever <= c.usage_limit
     """,
     "who gave nothing back has lost nothing by a sale": """
         select t.id from public.transactions as t where t.refunded_cents = 0 and t.amount_seller_cents < 0
@@ -440,6 +459,8 @@ class Money(RuleBasedStateMachine):
         self.ended: dict[str, str] = {}
         # What somebody wanted, by item and option.
         self.wanted: dict[tuple[str, str | None], Thing] = {}
+        # Coupons, by code.
+        self.codes: list[str] = []
         self.people = 0
         self.admin = self.market.sign_up(role="admin")
         self.platform = self.market.platform()
@@ -535,6 +556,12 @@ class Money(RuleBasedStateMachine):
             self.make("task", seller, 3000, payees=[[other, 1], [seller, 9999]]),
             self.make("pack", self.platform, 2000, is_repeatable=True),
         )
+
+    @initialize(seller=users, other=users)
+    def coupons_arrive(self, seller: str, other: str) -> None:
+        self.give_coupon(seller, {"amount_cents": 300}, {"usage_limit": 3}, None)
+        self.give_coupon(other, {"percent_bps": 3333}, {}, None)
+        self.give_coupon(None, {"amount_cents": 40}, {"usage_limit": 3}, None)
 
     @initialize(
         target=orders,
@@ -716,6 +743,7 @@ class Money(RuleBasedStateMachine):
         generous=st.booleans(),
         discount=st.sampled_from([None, None, 1, 700, 10**8]),
         twice=st.booleans(),
+        codes=st.lists(PICKS, max_size=3),
     )
     def checkout(
         self,
@@ -726,6 +754,7 @@ class Money(RuleBasedStateMachine):
         generous: bool,
         discount: int | None,
         twice: bool,
+        codes: list[int] | None = None,
     ) -> Order | MultipleResults[Order]:
         lines: list[dict[str, Any]] = []
         self.wanted |= {(thing.item, thing.option): thing for thing in wanted}
@@ -737,9 +766,49 @@ class Money(RuleBasedStateMachine):
                 line["details"] = {"discount_cents": min(discount, thing.price * quantity)}
             lines += [line] * (2 if twice and thing.repeatable and not thing.extras else 1)
         with self.may_be_refused():
+            if codes and self.codes:
+                return self.checkout_with_coupons(buyer, lines, provider, [self.codes[n % len(self.codes)] for n in codes])
             answer = self.market.checkout(buyer, *lines, provider=provider, country="DE")
             return Order(answer["order_id"], buyer, answer["payment_id"], provider)
         return multiple()
+
+    def checkout_with_coupons(self, buyer: str, lines: list[dict[str, Any]], provider: str, codes: list[str]) -> Order:
+        """With those of the codes that can be used: what was shown is what is charged."""
+        wanted = {"items": lines, "shipping_address": {"country": "DE"}}
+        shown = self.market.rpc(buyer, "preview_checkout", **wanted, coupon_codes="{" + ",".join(codes) + "}")
+        usable = [coupon["code"] for coupon in shown["coupons"] if coupon["problem"] is None]
+        answer = self.market.rpc(
+            buyer, "checkout", **wanted, provider=provider, coupon_codes="{" + ",".join(usable) + "}"
+        )
+        assert answer["total_cents"] == shown["total_cents"]
+        return Order(answer["order_id"], buyer, answer["payment_id"], provider)
+
+    @rule(
+        seller=st.one_of(users, st.none()),
+        terms=st.sampled_from(
+            [{"amount_cents": 300}, {"percent_bps": 3333}, {"percent_bps": 9999}, {"amount_cents": 2000}]
+        ),
+        limits=st.sampled_from(
+            [{}, {"usage_limit": 1}, {"usage_limit": 3}, {"usage_limit_per_customer": 1}, {"minimum_cents": 1000}]
+        ),
+        budget=st.sampled_from([None, 700]),
+    )
+    def give_coupon(
+        self, seller: str | None, terms: dict[str, int], limits: dict[str, int], budget: int | None
+    ) -> None:
+        """Of a seller, or of the platform."""
+        columns: dict[str, Any] = {"code": f"CODE{number()}", **terms, **limits}
+        if seller is None:
+            columns |= {"seller_id": self.platform, "budget_cents": budget}
+        elif columns.get("percent_bps") == 9999:
+            columns["percent_bps"] = 10000
+        with self.may_be_refused():
+            self.market.member(
+                seller or self.admin,
+                f"insert into public.coupons ({', '.join(columns)}) values ({', '.join(['%s'] * len(columns))})",
+                *columns.values(),
+            )
+            self.codes.append(columns["code"])
 
     @rule(target=orders, sender=users, recipient=users, cents=st.sampled_from([50, 100, 2000]), wallet=st.booleans())
     def tip(self, sender: str, recipient: str, cents: int, wallet: bool) -> Order | MultipleResults[Order]:
