@@ -51,6 +51,9 @@ comment on function private.local_instant(timestamp, text, boolean) is
 'When it is this local time in this zone; of an hour that comes twice the first or the second. Errors: '
 'unknown_time_zone, time_does_not_exist, time_is_ambiguous.';
 
+-- A constraint of rows that clients write asks it.
+grant execute on function private.is_reason(text) to authenticated;
+
 create type public.webinar_status as enum ('upcoming', 'live', 'ended', 'cancelled');
 comment on type public.webinar_status is 'How it stands with a webinar.';
 
