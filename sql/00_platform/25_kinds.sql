@@ -10,6 +10,7 @@ create table private.kinds (
     hooks text[] not null default '{}',
     is_browsable boolean not null default true,
     is_repeatable boolean not null default false,
+    has_seats boolean not null default false,
     proceeds text not null default 'seller',
     commission text not null default 'plan',
     earned text not null default 'at_payment',
@@ -37,6 +38,9 @@ comment on column private.kinds.is_browsable is
 'Of what is sold: whether shop pages, searches and counts show it. Others are bought where they are met: a tip jar.';
 comment on column private.kinds.is_repeatable is
 'Of what is sold: whether the same buyer buys it again and again. The item''s own column decides, this is its default.';
+comment on column private.kinds.has_seats is
+'Of what is sold: whether its stock are seats, one for a person. The kind says who gets one (hooks take, freed), and a '
+'refund that fails gives a seat back also where it was given to somebody else since.';
 comment on column private.kinds.proceeds is
 'Of what is sold: who earns. seller; platform: sold by the system profile, all of it revenue; credits: sold by the '
 'system profile too, but what was paid stays the buyer''s, as credits (70_studio/10_credits).';

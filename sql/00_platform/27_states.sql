@@ -72,6 +72,7 @@ comment on function private.build_moves(text, text) is
 'column''s page calls it, and a migration that changes its moves.';
 
 insert into private.error_codes (code, sqlstate, message, description) values
+('state_changed', 'PT409', 'It is not in that state any more.', 'The detail says of what kind it is and its state.'),
 ('move_not_allowed', 'AV003', 'This thing cannot go from its state to that one.',
 'A mistake in our functions, not the caller''s: private.state_moves does not have the move that the detail names. '
 'Nothing was changed.');

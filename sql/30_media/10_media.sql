@@ -411,6 +411,7 @@ begin
         when 'banner' then exists (select from public.profiles as p where p.banner_media_id = shows_media.id)
         when 'article' then exists (select from public.articles as a where a.thumbnail_media_id = shows_media.id)
         when 'artwork' then exists (select from public.catalog_items as c where c.image_media_id = shows_media.id)
+        when 'webinar' then exists (select from public.catalog_items as c where c.image_media_id = shows_media.id)
         when 'product' then
             exists (select from public.catalog_items as c where c.image_media_id = shows_media.id)
             or exists (select from public.product_pictures as p where p.media_id = shows_media.id)

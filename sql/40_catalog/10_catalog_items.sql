@@ -21,6 +21,7 @@ create table public.catalog_items (
     is_unique boolean not null generated always as (coalesce(stock = 1, false)) stored,
     is_repeatable boolean not null,
     is_browsable boolean not null,
+    has_seats boolean not null default false,
     requires_shipping boolean not null,
     is_featured boolean not null,
     is_published boolean not null,
@@ -29,15 +30,15 @@ create table public.catalog_items (
     seller_is_active boolean not null,
     is_visible boolean not null generated always as (is_published and seller_is_active) stored,
     is_sold_out boolean not null generated always as (
-        coalesce(purchases_count >= stock, false) or is_exclusively_sold
+        coalesce(purchases_count >= stock, false) and not has_seats or is_exclusively_sold
     ) stored,
     is_buyable boolean not null generated always as (
         is_published and is_for_sale and seller_is_active
-        and not (coalesce(purchases_count >= stock, false) or is_exclusively_sold)
+        and not (coalesce(purchases_count >= stock, false) and not has_seats or is_exclusively_sold)
     ) stored,
     is_listed boolean not null generated always as (
         is_published and is_for_sale and seller_is_active and is_browsable
-        and not (coalesce(purchases_count >= stock, false) or is_exclusively_sold)
+        and not (coalesce(purchases_count >= stock, false) and not has_seats or is_exclusively_sold)
     ) stored,
     views_count bigint not null default 0,
     favorites_count integer not null default 0,
@@ -65,7 +66,7 @@ create table public.catalog_items (
         minimum_price_cents is null or private.is_price(minimum_price_cents) and minimum_price_cents <= price_cents
     ),
     constraint catalog_items_stock_check check (stock between 0 and 1000000 and taken between 0 and 1000000),
-    constraint catalog_items_taken_check check (taken <= stock or stock <= 1),
+    constraint catalog_items_taken_check check (taken <= stock or stock <= 1 or has_seats),
     constraint catalog_items_counts_check check (
         views_count >= 0 and favorites_count >= 0 and comments_count >= 0 and purchases_count >= 0
         and paid_purchases_count >= 0 and reviews_count >= 0 and rating_average between 1 and 5
@@ -113,6 +114,8 @@ comment on column public.catalog_items.is_unique is 'One of a kind: sold once, q
 comment on column public.catalog_items.is_repeatable is
 'Whether somebody who has bought it can buy it again: services, tips. Others are owned once, per option.';
 comment on column public.catalog_items.is_browsable is 'Whether shop pages and searches show it; of its kind.';
+comment on column public.catalog_items.has_seats is
+'Its stock are seats, one for a person: it stays listed when all are taken, as somebody may give one back.';
 comment on column public.catalog_items.requires_shipping is
 'Whether it is sent to its buyer: checkout needs an address and adds shipping.';
 comment on column public.catalog_items.is_featured is 'Shown first by its seller.';
@@ -120,7 +123,8 @@ comment on column public.catalog_items.is_published is 'Shown by its seller and 
 comment on column public.catalog_items.is_for_sale is 'Can be bought when visible; false for sold and display pieces.';
 comment on column public.catalog_items.is_exclusively_sold is
 'Its exclusive option is sold: whoever bought another one before keeps it, nobody else can buy. Kept by trigger.';
-comment on column public.catalog_items.is_sold_out is 'All of the stock is sold, or it was sold exclusively.';
+comment on column public.catalog_items.is_sold_out is
+'All of the stock is sold, or it was sold exclusively. Never of seats.';
 comment on column public.catalog_items.is_buyable is 'What checkout asks: visible, for sale, not sold out.';
 comment on column public.catalog_items.seller_is_active is
 'False while the seller is banned or private, and once deleted.';
@@ -204,14 +208,14 @@ begin
     if tg_op = 'INSERT' then
         insert into public.catalog_items (
             id, kind, seller_id, title, slug, thumbnail_url, price_cents, minimum_price_cents, currency, category, tags,
-            stock, is_repeatable, is_browsable, requires_shipping, is_featured, is_published, is_for_sale,
-            seller_is_active, search, published_at, created_at
+            stock, is_repeatable, is_browsable, has_seats, requires_shipping, is_featured, is_published,
+            is_for_sale, seller_is_active, search, published_at, created_at
         )
         select
             new.id, entry.kind, entry.seller_id, entry.title, entry.slug, entry.thumbnail_url, entry.price_cents,
             entry.minimum_price_cents, entry.currency, entry.category, entry.tags,
             entry.stock, coalesce(entry.is_repeatable, k.is_repeatable), k.is_browsable,
-            coalesce(entry.requires_shipping, false), entry.is_featured, entry.is_published, entry.is_for_sale,
+            k.has_seats, coalesce(entry.requires_shipping, false), entry.is_featured, entry.is_published, entry.is_for_sale,
             seller_is_active, private.search_vector(entry.title, entry.tags, entry.body),
             case when entry.is_published then new.created_at end, new.created_at
         from private.kinds as k

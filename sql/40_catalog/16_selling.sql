@@ -89,6 +89,11 @@ insert into private.hooks (hook, parameters, returns, otherwise, needs, refusal,
     '{grant}', 'item_not_available',
     'Before these items are sold or come back: locks their own rows, which come before their registry rows. For kinds '
     'whose own rows change by it only.'),
+('take', 'taker uuid', 'void', null, '{freed}', 'item_not_available',
+    'Before an order takes one of these items'' seats, whose registry rows are locked: fails when its buyer may not '
+    'have one.'),
+('freed', '', 'void', null, '{grant}', 'item_not_available',
+    'Orders gave up seats of these items: who waits for one may have it.'),
 ('grant', '', 'void', 'null', '{revoke}', 'item_not_available',
     'Settlement: these purchases were just granted.'),
 ('revoke', 'reason text', 'void', 'null', '{restore}', 'item_not_available',

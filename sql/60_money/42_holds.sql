@@ -212,7 +212,17 @@ declare
     item public.catalog_items;
     option public.catalog_options;
     aside bigint := 0;
+    seated text;
 begin
+    -- Who gets a seat is the kind's to say, under the lock.
+    if pieces > 0 then
+        select c.kind into seated from public.catalog_items as c
+        where c.id = taken_item and c.has_seats
+        for no key update;
+        if seated is not null then
+            perform private.dispatch_take(seated, array[taken_item], taker);
+        end if;
+    end if;
     -- The lock is the statement that takes, where nothing else has to be known.
     update public.catalog_items as c set taken = c.taken + case when c.stock > 1 then pieces else 0 end
     where c.id = taken_item and (pieces < 0 or c.is_buyable and (c.taken + pieces <= c.stock) is not false)
@@ -455,6 +465,15 @@ begin
         perform private.take_stock(freed.item_id, freed.option_id, -freed.pieces);
     end loop;
     perform private.restore_purchases(private.heirs_of(gone));
+    for freed in
+        select c.kind, array_agg(distinct c.id) as items
+        from unnest(gone) as g
+        inner join public.catalog_items as c on c.id = g.item_id and c.has_seats
+        group by c.kind
+        order by c.kind
+    loop
+        perform private.dispatch_freed(freed.kind, freed.items);
+    end loop;
 end
 $$;
 comment on function private.release_holds(uuid[]) is

@@ -251,7 +251,7 @@ begin
                     and (w.line ->> 'option_id')::uuid is not distinct from asked.option_id
             ) then 'duplicate_item'
             when item.seller_id = buyer then 'own_item'
-            when not item.is_repeatable and not line.is_counted and exists (
+            when not item.is_repeatable and (not line.is_counted or item.has_seats) and exists (
                 select from public.purchases as p
                 where
                     p.owner_id = buyer and p.item_id = asked.item_id
@@ -289,7 +289,7 @@ begin
             line.commission_bps := terms.commission_bps;
             line.is_repeatable := item.is_repeatable;
             line.is_held := private.is_limited(item);
-            line.is_owned_once := not item.is_repeatable and not line.is_counted;
+            line.is_owned_once := not item.is_repeatable and (not line.is_counted or item.has_seats);
             line.is_shipped := item.requires_shipping;
             if item.kind <> all (kinds) then
                 kinds := kinds || item.kind;
@@ -884,7 +884,8 @@ begin
         array[row(
             1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
             agreed.details, agreed.amount_cents, 1, 0, null, 0, agreed.shipping_cents, agreed.seller_tier,
-            agreed.commission_bps, false, false, false, false, coalesce(item.requires_shipping, false), null, null, null
+            agreed.commission_bps, false, false, false, coalesce(item.has_seats, false),
+            coalesce(item.requires_shipping, false), null, null, null
         )::private.order_line],
         checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
     );

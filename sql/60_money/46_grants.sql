@@ -269,7 +269,7 @@ begin
                     left join public.catalog_options as o on o.id = p.option_id
                     where
                         c.id = p.item_id and (
-                            c.stock > 1 and p.pieces > c.stock - c.taken - case
+                            c.stock > 1 and not c.has_seats and p.pieces > c.stock - c.taken - case
                                 when o.is_set_aside then 0
                                 else (
                                     select coalesce(sum(a.stock - a.taken), 0) from public.catalog_options as a

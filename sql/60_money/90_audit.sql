@@ -286,7 +286,7 @@ begin
     select '5 what is sold and held is what is taken', 'item ' || c.id, format('%s, taken %s of %s', n.n, c.taken, c.stock)
     from public.catalog_items as c
     cross join lateral (select private.count_taken(c.id, c.stock) as n) as n
-    where c.taken <> n.n or c.stock > 1 and n.n > c.stock
+    where c.taken <> n.n or c.stock > 1 and n.n > c.stock and not c.has_seats
     union all
     select '5 what is sold and held is what is taken', 'option ' || o.id, format('%s, taken %s of %s', n.n, o.taken, o.stock)
     from public.catalog_options as o

@@ -1279,6 +1279,5 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('media_not_ready', 'PT409', 'A picture cannot be used.',
 'It is not the caller''s, is still being looked at, was refused, or is no longer kept. The detail says which.'),
 ('photo_job_not_found', 'PT404', 'There is no such photo job.', 'It does not exist or belongs to somebody else.'),
-('state_changed', 'PT409', 'It is not in that state any more.', 'The detail says of what kind it is and its state.'),
 ('nothing_to_retry', 'PT409', 'There is nothing to try again.',
 'No photo of the job failed, or its pictures are no longer kept.');

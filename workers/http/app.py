@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from workers import logs
 from workers.db import BusinessError, DatabaseUnavailable
-from workers.http import downloads, health, media, payments, payouts, photos, unsubscribe
+from workers.http import downloads, health, media, payments, payouts, photos, unsubscribe, webinars
 from workers.http.auth import KeySet, TokenVerifier
 from workers.http.context import problems
 from workers.http.inbox import Inbox
@@ -82,7 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
     # A route whose endpoint is an ASGI application: FastAPI's request parsing never touches the raw body.
     stripe = WebhookEndpoint("stripe", b"stripe-signature", verify, store)
     app.router.routes.append(Route("/webhooks/stripe", stripe, methods=["POST"]))
-    for module in (payments, payouts, downloads, media, photos, unsubscribe, health):
+    for module in (payments, payouts, downloads, media, photos, unsubscribe, webinars, health):
         app.include_router(module.router)
     app.include_router(health.gauges)
     app.add_middleware(Observed)

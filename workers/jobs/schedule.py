@@ -1,7 +1,7 @@
 """What runs when."""
 
 from workers import logs
-from workers.jobs import audit, events, mail, media, payments, payouts, photos, refunds, upkeep  # noqa: F401  registers their tasks
+from workers.jobs import audit, events, mail, media, payments, payouts, photos, refunds, upkeep, webinars  # noqa: F401  registers their tasks
 from workers.jobs.queue import queue
 from workers.settings import Settings
 
@@ -46,6 +46,10 @@ def crons(settings: Settings) -> dict[str, str]:
         "prepare_digests": "7 * * * *",
         "check_photos": "* * * * *",
         "send_photos": _every(5),
+        "sweep_webinars": "* * * * *",
+        "grant_recordings": "* * * * *",
+        "deliver_invitations": _every(settings.mail_sweep_seconds),
+        "follow_time_zones": "7 5 * * *",
         "build_archives": _every(10),
         "expire_photo_jobs": "41 * * * *",
         "expire_credits": "*/10 * * * *",

@@ -72,5 +72,8 @@ select k.kind, 'is registered and lacks the hook ' || h.hook
 from kinds as k
 inner join sold as s on s.table_id = k.table_id
 cross join private.hooks as h
--- Only a kind whose own row changes when it is sold locks that first; only one that needs more than a stock holds it.
-where h.hook <> all(k.hooks) and h.hook not in ('lock_own', 'hold', 'release')
+-- Only a kind whose own row changes when it is sold locks that first; only one that needs more than a stock holds it;
+-- only one with seats says who gets one.
+where
+    h.hook <> all(k.hooks) and h.hook not in ('lock_own', 'hold', 'release')
+    and (h.hook not in ('take', 'freed') or k.has_seats)
