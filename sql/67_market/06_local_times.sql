@@ -73,7 +73,7 @@ begin
     if not found.is_real then
         perform private.fail('time_does_not_exist', instant_of.local::text);
     elsif found.earlier <> found.later and (instant_of.which in ('earlier', 'later')) is not true then
-        perform private.fail('time_is_ambiguous', instant_of.local::text);
+        perform private.fail('time_is_ambiguous', format('%s or %s', found.earlier, found.later));
     end if;
     return case when instant_of.which = 'later' then found.later else found.earlier end;
 end
@@ -87,4 +87,4 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('time_does_not_exist', 'PT400', 'This time does not exist on that day.',
 'The clocks of that zone go forward over it. Choose another time.'),
 ('time_is_ambiguous', 'PT400', 'This time comes twice on that day.',
-'The clocks of that zone go back over it. Say which is meant: earlier or later.');
+'The clocks of that zone go back over it; the detail has both instants. Ask which is meant, the earlier or the later.');

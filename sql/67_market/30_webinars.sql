@@ -13,44 +13,6 @@ comment on column private.settings.join_before is 'How long before its start a w
 insert into private.media_purposes (purpose, bucket, is_public, is_uploaded, sizes, meaning) values
 ('webinar', 'pictures', true, true, '{large,medium,small,thumbnail}', 'a webinar');
 
--- A local time can be no instant, in the hour that is left out in spring, or two, in the hour that comes twice in
--- autumn. PostgreSQL would shift or choose without a word.
-create function private.local_instant(starts_local timestamp, time_zone text, is_second_hour boolean default null)
-returns timestamptz
-language plpgsql
-stable
-set search_path = ''
-as $$
-declare
-    near timestamptz;
-    instants timestamptz[];
-begin
-    -- No abbreviations and offsets, which know no summer: a name of the IANA database, as browsers know it.
-    if time_zone !~ '^([A-Z][A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)+|UTC)$'
-        or not exists (select from pg_catalog.pg_timezone_names as z where z.name = time_zone)
-    then
-        perform private.fail('unknown_time_zone', left(time_zone, 100));
-    end if;
-    near := starts_local at time zone 'UTC';
-    -- What the clock there was ahead of UTC a day before and is a day after: the only two that can hold.
-    select array_agg(distinct i.instant order by i.instant) into instants
-    from (
-        select (starts_local - ((d.at at time zone time_zone) - (d.at at time zone 'UTC'))) at time zone 'UTC' as instant
-        from (values (near - interval '36 hours'), (near + interval '36 hours')) as d (at)
-    ) as i
-    where i.instant at time zone time_zone = starts_local;
-    if instants is null then
-        perform private.fail('time_does_not_exist', format('%s %s', starts_local, time_zone));
-    elsif cardinality(instants) > 1 and is_second_hour is null then
-        perform private.fail('time_is_ambiguous', format('%s or %s', instants[1], instants[2]));
-    end if;
-    return instants[case when is_second_hour then cardinality(instants) else 1 end];
-end
-$$;
-comment on function private.local_instant(timestamp, text, boolean) is
-'When it is this local time in this zone; of an hour that comes twice the first or the second. Errors: '
-'unknown_time_zone, time_does_not_exist, time_is_ambiguous.';
-
 -- A constraint of rows that clients write asks it.
 grant execute on function private.is_reason(text) to authenticated;
 
@@ -242,7 +204,10 @@ begin
     if tg_op = 'INSERT' or (new.starts_local, new.time_zone, new.is_second_hour, new.duration_minutes)
         is distinct from (old.starts_local, old.time_zone, old.is_second_hour, old.duration_minutes)
     then
-        new.starts_at := private.local_instant(new.starts_local, new.time_zone, new.is_second_hour);
+        new.starts_at := private.instant_of(
+            new.starts_local, new.time_zone,
+            case when new.is_second_hour then 'later' when not new.is_second_hour then 'earlier' end
+        );
         new.ends_at := new.starts_at + new.duration_minutes * interval '1 minute';
         if new.starts_at <= clock_timestamp() then
             perform private.fail('time_has_passed', new.starts_at::text);
@@ -514,12 +479,6 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('webinar_not_found', 'PT404', 'There is no such webinar.', 'Or it is not the caller''s to do this with.'),
-('unknown_time_zone', 'PT400', 'This time zone is not known.',
-'Send its name in the IANA database, as browsers say it: Europe/Berlin. No abbreviations, no offsets.'),
-('time_does_not_exist', 'PT400', 'This time does not exist there.',
-'Clocks go forward over it. Choose another time.'),
-('time_is_ambiguous', 'PT409', 'This time comes twice there.',
-'Clocks go back over it: the detail has both instants. Ask, and send is_second_hour false or true.'),
 ('time_has_passed', 'PT400', 'This time has passed.', 'Choose a later time.'),
 ('capacity_below_registrations', 'PT409', 'More seats are taken than that.',
 'The detail says how many are taken, held or offered.'),

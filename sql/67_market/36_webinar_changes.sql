@@ -289,7 +289,7 @@ $$;
 comment on function public.reschedule_webinar(uuid, timestamp, text, integer, boolean) is
 'Host: another time. Seats and payments stay, everybody is told and gets the calendar entry anew; who was registered '
 'before may leave with all their money until the new start. Errors: webinar_not_found, state_changed (it has begun, ended '
-'or was cancelled), unknown_time_zone, time_does_not_exist, time_is_ambiguous, time_has_passed, slot_taken.';
+'or was cancelled), time_zone_not_known, time_does_not_exist, time_is_ambiguous, time_has_passed, slot_taken.';
 grant execute on function public.reschedule_webinar(uuid, timestamp, text, integer, boolean) to authenticated;
 
 create function private.follow_move(webinar_id uuid) returns void
