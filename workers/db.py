@@ -129,6 +129,7 @@ Function = Literal[
     "unsent_attachments",
     "unsubscribe",
     "update_trending_items",
+    "update_response_times",
     "update_trending_tags",
     "uploads_to_erase",
     "use_pass",

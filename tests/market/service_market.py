@@ -35,9 +35,7 @@ def line(service_id: str, package_id: str, **details: Json) -> dict[str, Json]:
 
 def details(market: Market, order: str, line_no: int = 1) -> Json:
     """What an order's line keeps."""
-    return market.one(
-        "select details from public.order_items where order_id = %s and line_no = %s", order, line_no
-    )
+    return market.one("select details from public.order_items where order_id = %s and line_no = %s", order, line_no)
 
 
 def as_json(value: Json) -> str:

@@ -13,7 +13,9 @@ from tests.money.market import Market, refused
 HOUR = dt.timedelta(hours=1)
 
 
-def booked(market: Market, zone: str = "America/New_York", minutes: int = 60, count: int = 1) -> tuple[str, list[tuple[str, str]]]:
+def booked(
+    market: Market, zone: str = "America/New_York", minutes: int = 60, count: int = 1
+) -> tuple[str, list[tuple[str, str]]]:
     """A mentor and their booked services, each with its package."""
     seller = market.sign_up("standard")
     mentor(market, seller, zone)
@@ -35,9 +37,7 @@ def test_market_13_one_mentor_two_services_same_hour(market: Market) -> None:
         market.checkout(rival, line(second, other, session=session(slot)))
     # Half an hour later overlaps, an hour later does not: the end is not included.
     with refused("slot_taken"):
-        market.checkout(
-            rival, line(second, other, session={"starts_at": (slot["starts_at"] + HOUR / 2).isoformat()})
-        )
+        market.checkout(rival, line(second, other, session={"starts_at": (slot["starts_at"] + HOUR / 2).isoformat()}))
     later = {"starts_at": slot["ends_at"].isoformat()}
     market.checkout(rival, line(second, other, session=later))
     # The buyer's time as well: nobody is in two sessions.
@@ -185,7 +185,9 @@ def test_buffers_notice_window_and_days_of_their_own(market: Market) -> None:
     zone = ZoneInfo("America/New_York")
     free = slots(market, buyer, item, days=30)
     noon = next(
-        slot for slot in free if slot["starts_at"].astimezone(zone).hour == 12 and slot["starts_at"] > free[40]["starts_at"]
+        slot
+        for slot in free
+        if slot["starts_at"].astimezone(zone).hour == 12 and slot["starts_at"] > free[40]["starts_at"]
     )
     assert {(slot["starts_at"].astimezone(zone).hour, slot["starts_at"].minute) for slot in free[40:200]} == {
         (hour, minute) for hour in range(9, 17) for minute in (0, 30) if (hour, minute) != (16, 30)
@@ -310,7 +312,9 @@ def clock(day: dt.date, zone: ZoneInfo) -> list[tuple[dt.datetime, dt.datetime]]
     return [(at, at.astimezone(zone).replace(tzinfo=None)) for at in minutes]
 
 
-def expected(day: dt.date, zone: ZoneInfo, from_hour: float, until_hour: float, length: dt.timedelta) -> list[dt.datetime]:
+def expected(
+    day: dt.date, zone: ZoneInfo, from_hour: float, until_hour: float, length: dt.timedelta
+) -> list[dt.datetime]:
     """By looking at the clock: from the first minute within the hours, every half hour, over by their last end."""
     midnight = dt.datetime.combine(day, dt.time())
     first_local, last_local = (midnight + hours * HOUR for hours in (from_hour, until_hour))

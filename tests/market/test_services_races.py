@@ -161,9 +161,7 @@ def test_titles_and_prices_change_at_once(database: Database, market: Market) ->
 
     def reprice(no: int) -> Job:
         def job(market: Market) -> str:
-            market.member(
-                seller, "update public.catalog_options set price_cents = %s where id = %s", 1000 + no, first
-            )
+            market.member(seller, "update public.catalog_options set price_cents = %s where id = %s", 1000 + no, first)
             return "repriced"
 
         return job

@@ -17,6 +17,7 @@ log = logs.get(__name__)
 RELEASE_BATCH = 1000
 ERASE_BATCH = 500
 SERVICE_BATCH = 100
+RESPONSE_BATCH = 200
 KEEP_FAILED_JOBS_HOURS = 30 * 24
 DRIFT_LOGGED = 100
 
@@ -184,6 +185,13 @@ async def tell_wishers(services: Services) -> None:
 async def forget_title_words(services: Services) -> None:
     """Words that no title on sale has any more are not guessed at any longer."""
     await services.db.call("forget_title_words")
+
+
+@task("update_response_times", retry=False)
+async def update_response_times(services: Services) -> None:
+    """How long sellers of services take to answer, of each once a day."""
+    while await services.db.call("update_response_times", RESPONSE_BATCH) == RESPONSE_BATCH:
+        pass
 
 
 @task("forget_old_jobs", retry=False)
