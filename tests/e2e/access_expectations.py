@@ -114,6 +114,14 @@ EXPECTED = {
     "sale_reviews": Rules("owner admin"),
     "book_corrections": Rules("admin"),
     "payouts": Rules("owner admin"),
+    # market
+    "offers": Rules(BOTH_SIDES),
+    "offer_versions": Rules(BOTH_SIDES),
+    "service_orders": Rules(BOTH_SIDES),
+    "service_order_events": Rules(BOTH_SIDES),
+    "service_deliveries": Rules(BOTH_SIDES),
+    "service_order_extras": Rules(BOTH_SIDES),
+    "resolution_requests": Rules(BOTH_SIDES),
     # studio
     "credit_packs": Rules(EVERYBODY, update=_PACK, insert=_PACK, updaters="admin"),
     "credit_lots": Rules("owner admin"),
@@ -188,6 +196,13 @@ ROWS = {
     "photo_jobs": "user_id = %(me)s",
     "photo_job_items": "job_id in (select id from public.photo_jobs where user_id = %(me)s)",
     "tips": "sender_id = %(me)s",
+    "offers": "buyer_id = %(me)s",
+    "offer_versions": "offer_id in (select id from public.offers where buyer_id = %(me)s)",
+    "service_orders": "buyer_id = %(me)s",
+    "service_order_events": "service_order_id in (select id from public.service_orders where buyer_id = %(me)s)",
+    "service_deliveries": "service_order_id in (select id from public.service_orders where buyer_id = %(me)s)",
+    "service_order_extras": "service_order_id in (select id from public.service_orders where buyer_id = %(me)s)",
+    "resolution_requests": "service_order_id in (select id from public.service_orders where buyer_id = %(me)s)",
     "refunds": "payment_id in (select id from public.payments where user_id = %(me)s)",
     "refund_requests": "buyer_id = %(me)s",
     "sale_reviews": "seller_id = %(me)s",
@@ -253,7 +268,41 @@ INSERTERS = {"articles": {"admin"}}
 _SECRET_POST = {"target_type": "post", "target_id": "{secret_post}"}
 # Arguments (a word in braces is an id of the owner's, see World.ids), and what a stranger gets: a code, ok, or empty.
 # Of one function there can be several cases, told apart by what follows the colon.
+_ORDER = {"service_order_id": "{service_orders}"}
+_TERMS = {
+    "title": "x",
+    "terms": "x",
+    "price_cents": 100,
+    "delivery_days": 1,
+    "revisions": 0,
+    "valid_until": "2099-01-01",
+}
 RPCS: dict[str, tuple[dict[str, Any], str]] = {
+    "accept_offer": ({"offer_id": "{offers}", "version": 1}, "offer_not_found"),
+    "answer_resolution": ({"request_id": "{resolution_requests}", "accept": True}, "resolution_not_found"),
+    "approve_service_order": (_ORDER, "service_order_not_found"),
+    "cancel_service_order": (_ORDER | {"reason": "x"}, "service_order_not_found"),
+    "decide_dispute": (_ORDER | {"refund_cents": 0, "note": "x"}, "admin_only"),
+    "decline_offer": ({"offer_id": "{offers}"}, "offer_not_found"),
+    "decline_order_extra": ({"extra_id": "{service_order_extras}"}, "extra_not_found"),
+    "deliver_service_order": (_ORDER | {"notes": "x"}, "service_order_not_found"),
+    "dispute_messages": (_ORDER, "admin_only"),
+    "offer_order_extra": (
+        _ORDER | {"title": "x", "price_cents": 100, "delivery_days": 1},
+        "service_order_not_found",
+    ),
+    "open_dispute": (_ORDER | {"reason": "x"}, "service_order_not_found"),
+    "propose_cancellation": (_ORDER | {"refund_cents": 1, "reason": "x"}, "service_order_not_found"),
+    "propose_extension": (_ORDER | {"days": 1, "reason": "x"}, "service_order_not_found"),
+    "request_revision": (_ORDER | {"note": "x"}, "service_order_not_found"),
+    "revise_offer": ({"offer_id": "{offers}"} | _TERMS, "offer_not_found"),
+    "send_offer": ({"conversation_id": "{chat}"} | _TERMS, "conversation_not_found"),
+    "send_requirements": (_ORDER | {"requirements": "x"}, "service_order_not_found"),
+    "service_order_conversation": (_ORDER, "service_order_not_found"),
+    "withdraw_dispute": (_ORDER, "service_order_not_found"),
+    "withdraw_offer": ({"offer_id": "{offers}"}, "offer_not_found"),
+    "withdraw_order_extra": ({"extra_id": "{service_order_extras}"}, "extra_not_found"),
+    "withdraw_resolution": ({"request_id": "{resolution_requests}"}, "resolution_not_found"),
     "adjust_wallet": (
         {"user_id": "{stranger}", "amount_cents": 10**6, "reason": "x", "idempotency_key": "x"},
         "admin_only",
@@ -431,6 +480,10 @@ COMPUTED = {
     ("posts", "my_vote"): SHOP_WINDOW,
     ("articles", "liked_by_me"): SHOP_WINDOW,
     ("comments", "liked_by_me"): SHOP_WINDOW,
+    ("offers", "effective_status"): BOTH_SIDES,
+    ("resolution_requests", "effective_status"): BOTH_SIDES,
+    ("service_orders", "effective_status"): BOTH_SIDES,
+    ("service_orders", "is_late"): BOTH_SIDES,
     ("notifications", "actors_count"): "owner",
     ("report_abuse_tracking", "is_report_banned"): "owner admin",
 }

@@ -190,7 +190,7 @@ def upload(market: Market, user: str, order: str, name: str) -> str:
     path = f"{user}/{order}/{name}"
     market.rows(
         "insert into storage.objects (bucket_id, name, owner_id, metadata) "
-        "values ('deliveries', %s, %s, '{\"mimetype\": \"audio/wav\", \"size\": 100}')",
+        'values (\'deliveries\', %s, %s, \'{"mimetype": "audio/wav", "size": 100}\')',
         path,
         user,
     )
