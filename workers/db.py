@@ -112,6 +112,7 @@ Function = Literal[
     "tell_expiring_credits",
     "unsent_attachments",
     "unsubscribe",
+    "update_response_times",
     "update_trending_tags",
     "uploads_to_erase",
     "user_files_to_erase",

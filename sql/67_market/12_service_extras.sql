@@ -124,21 +124,20 @@ begin
             'id', e.id, 'title', e.title, 'price_cents', e.price_cents, 'delivery_days', e.delivery_days
         ) order by w.no), '[]'),
         coalesce(sum(e.price_cents), 0),
-        -- The first that is gone, else the first that costs more than was shown.
-        coalesce(
-            (array_agg('extra_not_available' order by w.no) filter (where e.id is null))[1],
-            (array_agg('price_changed' order by w.no) filter (where e.price_cents > w.shown_cents))[1]
-        ),
-        coalesce(
-            (array_agg(w.id::text order by w.no) filter (where e.id is null))[1],
-            (array_agg(w.id::text order by w.no) filter (where e.price_cents > w.shown_cents))[1]
-        )
+        -- One that is gone before one that costs more than was shown.
+        min(p.problem),
+        min(w.id::text) filter (where p.problem is not null)
     into extras, cents, problem, detail
     from (
         select a.no, (a.extra ->> 'id')::uuid as id, (a.extra ->> 'price_cents')::bigint as shown_cents
         from jsonb_array_elements(wanted) with ordinality as a (extra, no)
     ) as w
-    left join public.service_extras as e on e.id = w.id and e.service_id = chosen_extras.service_id and e.is_active;
+    left join public.service_extras as e on e.id = w.id and e.service_id = chosen_extras.service_id and e.is_active
+    cross join lateral (
+        select case
+            when e.id is null then 'extra_not_available' when e.price_cents > w.shown_cents then 'price_changed'
+        end as problem
+    ) as p;
 end
 $$;
 comment on function private.chosen_extras(uuid, jsonb) is

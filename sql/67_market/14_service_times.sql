@@ -178,6 +178,28 @@ using (user_id = (select private.member_id())) with check (user_id = (select pri
 create policy availability_overrides_delete on public.availability_overrides for delete to authenticated
 using (user_id = (select private.member_id()));
 
+create function private.slots_between(
+    from_local timestamp, until_local timestamp, time_zone text, minutes integer, slot_minutes integer
+) returns setof timestamptz
+language sql
+stable
+set search_path = ''
+as $$
+    select t.at
+    from private.instants_of(from_local, slots_between.time_zone) as f
+    cross join private.instants_of(until_local, slots_between.time_zone) as u
+    cross join lateral generate_series(
+        f.earlier, u.later - minutes * interval '1 minute', slot_minutes * interval '1 minute'
+    ) as t (at)
+    -- Of hours that come twice only what the clock shows within them.
+    where
+        t.at at time zone slots_between.time_zone >= from_local
+        and t.at at time zone slots_between.time_zone < until_local
+$$;
+comment on function private.slots_between(timestamp, timestamp, text, integer, integer) is
+'When sessions of so many minutes can begin between two local times, every slot_minutes of elapsed time from the first '
+'instant: where clocks go back there are more, where they go forward fewer.';
+
 create function private.offered_times(seller uuid, minutes integer, first_at timestamptz, end_at timestamptz)
 returns setof timestamptz
 language plpgsql
@@ -221,15 +243,10 @@ begin
 
     select distinct t.at
     from hours as h
-    cross join lateral private.instants_of(h.from_local, rules.time_zone) as f
-    cross join lateral private.instants_of(h.until_local, rules.time_zone) as u
-    cross join lateral generate_series(
-        f.earlier, u.later - minutes * interval '1 minute', rules.slot_minutes * interval '1 minute'
+    cross join lateral private.slots_between(
+        h.from_local, h.until_local, rules.time_zone, minutes, rules.slot_minutes
     ) as t (at)
-    where
-        t.at >= earliest and t.at < latest
-        -- Of hours that come twice only what the clock shows within them.
-        and t.at at time zone rules.time_zone >= h.from_local and t.at at time zone rules.time_zone < h.until_local
+    where t.at >= earliest and t.at < latest
     order by t.at;
 end
 $$;

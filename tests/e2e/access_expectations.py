@@ -39,6 +39,15 @@ _ARTWORK = (
     "title slug description image_url thumbnail_url price_cents original_price_cents category tags dimensions "
     "file_size_bytes status is_featured is_for_sale edition_size is_physical image_media_id"
 )
+_SERVICE = (
+    "title slug description service_type is_mentoring session_minutes thumbnail_url buyer_requirements category_id tags "
+    "genre_tags status is_featured image_media_id"
+)
+_PIECE = "title url position image_media_id"
+_EXTRA = "title description price_cents delivery_days is_active position"
+_AVAILABILITY = "time_zone slot_minutes buffer_before_minutes buffer_after_minutes notice_minutes window_days"
+_HOURS = "weekday from_time until_time"
+_DAY = "day from_time until_time"
 _OPTION = "title price_cents stock is_set_aside is_active position details"
 _RATE = "name countries price_cents free_above_cents"
 _JAR = "suggested_cents minimum_cents is_open"
@@ -122,6 +131,12 @@ EXPECTED = {
     "service_deliveries": Rules(BOTH_SIDES),
     "service_order_extras": Rules(BOTH_SIDES),
     "resolution_requests": Rules(BOTH_SIDES),
+    "services": Rules(SHOP_WINDOW, update=_SERVICE, insert=_SERVICE, delete="owner"),
+    "portfolio_pieces": Rules(SHOP_WINDOW, update=_PIECE, insert=f"{_PIECE} service_id", delete="owner"),
+    "service_extras": Rules(SHOP_WINDOW, update=_EXTRA, insert=f"{_EXTRA} service_id", delete="owner"),
+    "availability": Rules("owner", update=_AVAILABILITY, insert=_AVAILABILITY, delete="owner"),
+    "availability_hours": Rules("owner", update=_HOURS, insert=_HOURS, delete="owner"),
+    "availability_overrides": Rules("owner", update=_DAY, insert=_DAY, delete="owner"),
     # studio
     "credit_packs": Rules(EVERYBODY, update=_PACK, insert=_PACK, updaters="admin"),
     "credit_lots": Rules("owner admin"),
@@ -191,6 +206,9 @@ ROWS = {
     "transaction_payees": "payee_id = %(me)s",
     "shipments": "order_item_id in (select id from public.order_items where buyer_id = %(me)s)",
     "tip_jars": "seller_id = %(me)s",
+    "services": "seller_id = %(me)s and title = 'Mentoring'",
+    "portfolio_pieces": "seller_id = %(me)s",
+    "service_extras": "service_id in (select id from public.services where seller_id = %(me)s)",
     "credit_packs": "price_cents = 1000",
     "credit_lots": "user_id = %(me)s",
     "photo_jobs": "user_id = %(me)s",
@@ -232,6 +250,7 @@ DISPOSABLE = {
     "products": "seller_id = %(me)s and title = 'Unsold'",
     "product_files": "product_id in (select id from public.products where seller_id = %(me)s and title = 'Spare')",
     "posts": "user_id = %(me)s and post_type = 'link'",
+    "services": "seller_id = %(me)s and title = 'Never booked'",
 }
 
 # What members insert, with themselves as owner; a word in braces is an id, see World.ids.
@@ -240,6 +259,10 @@ INSERTS: dict[str, dict[str, Any]] = {
     "artworks": {"title": "Mine", "price_cents": 100, "category": "other", "image_url": "https://images.example/x.jpg"},
     "shipping_rates": {"name": "Everywhere", "price_cents": 500},
     "tip_jars": {"suggested_cents": 800},
+    "services": {"title": "Mine", "service_type": "mixing"},
+    "availability": {"time_zone": "UTC"},
+    "availability_hours": {"weekday": 1, "from_time": "06:00", "until_time": "07:00"},
+    "availability_overrides": {"day": "2030-02-01"},
     "artist_profiles": {"artist_name": "Me"},
     "cart_items": {"item_id": "{artwork}"},
     "user_categories": {"category_id": "{categories}"},
@@ -259,7 +282,15 @@ INSERTS: dict[str, dict[str, Any]] = {
     "favorites": {"item_id": "{artwork}"},
 }
 # Inserted into something that is somebody's: tests of their own.
-INSERTED_INTO = {"catalog_options", "credit_packs", "product_files", "product_pictures", "messages"}
+INSERTED_INTO = {
+    "catalog_options",
+    "credit_packs",
+    "messages",
+    "portfolio_pieces",
+    "product_files",
+    "product_pictures",
+    "service_extras",
+}
 # Members insert all of these but what is for some of them.
 INSERTERS = {"articles": {"admin"}}
 
@@ -310,6 +341,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "accept_message_request": ({"conversation_id": "{chat}"}, "conversation_not_found"),
     "add_participants": ({"conversation_id": "{chat}", "user_ids": ["{stranger}"]}, "conversation_not_found"),
     "answer_refund_request": ({"request_id": "{refund_requests}", "accept": True}, "refund_request_closed"),
+    "available_slots": ({"service_id": "{services}"}, "ok"),
     "approve_custom_field": ({"request_id": "{custom_field_requests}"}, "admin_only"),
     "approve_member": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),
     "approve_member:secret": ({"group_id": "{secret}", "user_id": "{stranger}"}, "group_not_found"),
@@ -443,6 +475,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
 OPEN_TO_BANNED = {"delete_my_account", "export_my_data", "clear_my_location"}
 # Looking around is everybody's, as is what they find then, and what a refusal means.
 OPEN_TO_ANON = {
+    "available_slots",
     "error_catalog",
     "photo_price",
     "search_articles",

@@ -34,9 +34,11 @@ from tests.harness.market import (
     Simulator,
     buy,
     drain,
+    open_hours,
     order,
     publish_artwork,
     publish_product,
+    publish_service,
     start,
     wait_for_order,
 )
@@ -49,6 +51,14 @@ def settle_in(person: Person, other: Person, admin: Person, simulator: Simulator
     """Give somebody a row of every kind: they sell to and buy from `other`."""
     sold = publish_product(person, 2000, files=("one.wav", "two.wav"))
     publish_product(person, 2000, title="Unsold")
+    mentoring, _ = publish_service(person, 2000, title="Mentoring", session_minutes=60)
+    person.client.table("services").insert({"title": "Never booked", "service_type": "other"}).execute()
+    person.client.table("portfolio_pieces").insert({"service_id": mentoring, "url": "https://e.com/demo"}).execute()
+    extra = {"service_id": mentoring, "title": "Notes", "price_cents": 500}
+    person.client.table("service_extras").insert(extra).execute()
+    if not person.api.select("availability"):
+        open_hours(person)
+        person.client.table("availability_overrides").insert({"day": "2030-01-01"}).execute()
     person.client.table("products").insert({"title": "Sketchbook"}).execute()
     publish_product(person, 2000, title="Spare", files=("one.wav", "two.wav"))
     publish_artwork(person)

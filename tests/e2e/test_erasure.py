@@ -10,7 +10,16 @@ import psycopg
 from stack.cluster import SUPERUSER
 from stack.services import Services
 from tests.community.world import Community
-from tests.harness.market import Simulator, buy, drain, publish_product, start, wait_for_order
+from tests.harness.market import (
+    Simulator,
+    buy,
+    drain,
+    open_hours,
+    publish_product,
+    publish_service,
+    start,
+    wait_for_order,
+)
 from tests.harness.people import Person, SignUp, lift_limits
 from tests.harness.server import Database
 from tests.harness.waiting import until
@@ -120,6 +129,11 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     buy(simulator, buyer, publish_product(person, 2000, title=f"sold {WORD}"))
     publish_product(person, 3000, title=f"unsold {WORD}", files=(f"{WORD}.wav",))
     buy(simulator, person, publish_product(seller))
+    service, _ = publish_service(person, 2000, title=f"service {WORD}", buyer_requirements=f"stems {WORD}", tags=[WORD])
+    about = {"service_id": service, "title": f"about {WORD}"}
+    person.client.table("portfolio_pieces").insert({**about, "url": f"https://e.com/{WORD}"}).execute()
+    person.client.table("service_extras").insert({**about, "description": WORD, "price_cents": 500}).execute()
+    open_hours(person)
     person.client.table("shipping_rates").insert({"name": f"everywhere {WORD}", "price_cents": 500}).execute()
     tip = person.api.rpc("send_tip", recipient_id=seller.id, amount_cents=100, message=f"thanks {WORD}").json()
     simulator.confirm(start(person, tip)["client_secret"])

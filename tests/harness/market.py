@@ -54,6 +54,33 @@ def publish_artwork(seller: Person, price_cents: int = 500000, **fields: Json) -
     return str(seller.client.table("artworks").insert(row).execute().data[0]["id"])
 
 
+def publish_service(seller: Person, *prices: int, **fields: Json) -> tuple[str, list[str]]:
+    """A service on sale with a package for each price (cents); its id and theirs."""
+    table = seller.client.table
+    row = {"title": "Mixing", "service_type": "mixing", **fields}
+    service = str(table("services").insert(row).execute().data[0]["id"])
+    packages = [
+        {
+            "item_id": service,
+            "title": f"Package {no}",
+            "price_cents": price,
+            "details": {"delivery_days": 7, "revisions": 2, "features": ["WAV"]},
+        }
+        for no, price in enumerate(prices, 1)
+    ]
+    made = [str(row["id"]) for row in table("catalog_options").insert(packages).execute().data]
+    table("services").update({"status": "active"}).eq("id", service).execute()
+    return service, made
+
+
+def open_hours(seller: Person, zone: str = "America/New_York", **rules: Json) -> None:
+    """The seller can be booked from 9 to 17 of their clock, every day."""
+    table = seller.client.table
+    table("availability").insert({"time_zone": zone, "notice_minutes": 0, **rules}).execute()
+    hours = [{"weekday": day, "from_time": "09:00", "until_time": "17:00"} for day in range(1, 8)]
+    table("availability_hours").insert(hours).execute()
+
+
 # -- buyers -----------------------------------------------------------------------------------------------------------
 
 

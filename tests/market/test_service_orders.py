@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 
@@ -514,9 +516,26 @@ def test_a_free_package_is_an_order_too(market: Market) -> None:
     assert sold.status == "completed"
 
 
+def take(sold: Sold, step: str) -> None:
+    """A step on the way to a state."""
+    match step:
+        case "d":
+            sold.deliver()
+        case "r":
+            sold.revise()
+        case "x":
+            sold.dispute()
+        case "a":
+            sold.approve()
+        case "c":
+            sold.cancel("seller")
+        case _:
+            sold.market.rows("select private.revoke_line(%s, 'refunded')", sold.row()["order_item_id"])
+
+
 def test_every_forbidden_move_is_refused(market: Market) -> None:
     """Each act in each state by each side: what the rows do not have is refused, what they have is not."""
-    acts = {
+    acts: dict[str, Callable[[Sold, str], object]] = {
         "send_requirements": lambda s, side: s.by(side, "send_requirements", requirements="Here."),
         "deliver": lambda s, side: s.by(side, "deliver_service_order", notes="Here."),
         "request_revision": lambda s, side: s.by(side, "request_revision", note="Louder."),
@@ -543,16 +562,7 @@ def test_every_forbidden_move_is_refused(market: Market) -> None:
     for state, steps in states.items():
         sold = by_offer(market, requirements_asked="Stems" if state == "awaiting_requirements" else None)
         for step in steps:
-            {
-                "d": sold.deliver,
-                "r": sold.revise,
-                "x": sold.dispute,
-                "a": sold.approve,
-                "c": lambda sold=sold: sold.cancel("seller"),
-                "f": lambda sold=sold: market.rows(
-                    "select private.revoke_line(%s, 'refunded')", sold.row()["order_item_id"]
-                ),
-            }[step]()
+            take(sold, step)
         assert sold.status == state
         for act, call in acts.items():
             for side in ("buyer", "seller"):

@@ -67,3 +67,68 @@ def test_the_price_in_the_shop_is_the_lowest_package(market: Market) -> None:
     market.member(seller, "delete from public.catalog_options where id = %s", large)
     with refused("service_has_no_packages"):
         market.member(seller, "update public.services set status = 'active' where id = %s", mixing)
+
+
+def extra(market: Market, seller: str, service_id: str, cents: int, days: int = 0) -> str:
+    """An extra of a service; its id."""
+    (row,) = market.member(
+        seller,
+        "insert into public.service_extras (service_id, title, price_cents, delivery_days) values (%s, %s, %s, %s) "
+        "returning id",
+        service_id,
+        f"Extra {cents}",
+        cents,
+        days,
+    )
+    return str(row["id"])
+
+
+def test_market_09_extras_are_priced_into_the_one_line(market: Market) -> None:
+    """Package 20.00 + extras 5.00 and 9.99: one line of 34.99 keeps what each cost; fee and commission are of it."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    mixing, (small,) = service(market, seller, 2000)
+    stems, rush = extra(market, seller, mixing, 500, 1), extra(market, seller, mixing, 999)
+    chosen = [{"id": stems, "price_cents": 500}, {"id": rush, "price_cents": 999}]
+    order = market.buy(buyer, line(mixing, small, extras=chosen))
+    assert order["total_cents"] == 3499
+    # 2.9 % + 30 = 131; 30 % = 1,050.
+    assert market.split(order["order_id"]) == (131, 1050, 2318)
+    market.member(seller, "update public.service_extras set price_cents = 5000 where id = %s", stems)
+    assert details(market, order["order_id"])["extras"] == [
+        {"id": stems, "title": "Extra 500", "price_cents": 500, "delivery_days": 1},
+        {"id": rush, "title": "Extra 999", "price_cents": 999, "delivery_days": 0},
+    ]
+    # All of it goes back together.
+    admin = market.sign_up(role="admin")
+    assert market.refund(admin, market.line(order["order_id"]))["amount_cents"] == 3499
+
+
+def test_market_09_an_extra_costs_no_more_than_was_shown(market: Market) -> None:
+    """Dearer: price_changed; cheaper: charged as it is now; gone, foreign, twice or malformed: refused."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    mixing, (small,) = service(market, seller, 2000)
+    other, _ = service(market, seller, 2000)
+    stems, foreign = extra(market, seller, mixing, 500), extra(market, seller, other, 500)
+    market.member(seller, "update public.service_extras set price_cents = 600 where id = %s", stems)
+    for code, extras in {
+        "price_changed": [{"id": stems, "price_cents": 500}],
+        "extra_not_available": [{"id": foreign, "price_cents": 500}],
+    }.items():
+        with refused(code):
+            market.checkout(buyer, line(mixing, small, extras=extras))
+    for malformed in (
+        [{"id": stems}],
+        [{"id": stems, "price_cents": -1}],
+        [{"id": stems, "price_cents": 600, "days": 1}],
+        [{"id": stems, "price_cents": 600}] * 2,
+        [stems],
+        {"id": stems},
+    ):
+        with refused("line_not_valid"):
+            market.checkout(buyer, line(mixing, small, extras=malformed))
+    assert (
+        market.checkout(buyer, line(mixing, small, extras=[{"id": stems, "price_cents": 900}]))["total_cents"] == 2600
+    )
+    market.member(seller, "update public.service_extras set is_active = false where id = %s", stems)
+    with refused("extra_not_available"):
+        market.checkout(buyer, line(mixing, small, extras=[{"id": stems, "price_cents": 600}]))

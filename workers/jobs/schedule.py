@@ -36,6 +36,7 @@ def crons(settings: Settings) -> dict[str, str]:
         "expire_media": "27 * * * *",
         "erase_stray_copies": "43 4 * * *",
         "update_trending_tags": "*/15 * * * *",
+        "update_response_times": "49 * * * *",
         "deliver_mails": _every(settings.mail_sweep_seconds),
         "prepare_digests": "7 * * * *",
         "check_photos": "* * * * *",

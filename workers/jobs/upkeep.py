@@ -17,6 +17,7 @@ log = logs.get(__name__)
 RELEASE_BATCH = 1000
 ERASE_BATCH = 500
 SERVICE_BATCH = 100
+RESPONSE_BATCH = 200
 KEEP_FAILED_JOBS_HOURS = 30 * 24
 DRIFT_LOGGED = 100
 
@@ -144,6 +145,13 @@ async def recount(services: Services) -> None:
 async def update_trending_tags(services: Services) -> None:
     """Uses of tags grow older; what many use now comes to the top."""
     await services.db.call("update_trending_tags")
+
+
+@task("update_response_times", retry=False)
+async def update_response_times(services: Services) -> None:
+    """How long sellers of services take to answer, of each once a day."""
+    while await services.db.call("update_response_times", RESPONSE_BATCH) == RESPONSE_BATCH:
+        pass
 
 
 @task("forget_old_jobs", retry=False)
