@@ -8,6 +8,19 @@ from pathlib import Path
 from types import TracebackType
 
 from bench import archive, community, likes, listing, market_coupons, money, pictures, population, pre_request, studio, webhook
+from bench import (
+    archive,
+    community,
+    likes,
+    listing,
+    market_orders,
+    money,
+    pictures,
+    population,
+    pre_request,
+    studio,
+    webhook,
+)
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster
@@ -40,6 +53,7 @@ class Benchmarks:
         self._money: object = None
         self._studio: studio.Studio | None = None
         self._coupons: market_coupons.Coupons | None = None
+        self._orders: market_orders.Orders | None = None
         self._archive: archive.Archive | None = None
         self._community: Cluster | None = None
         self._towns: dict[str, community.Town] = {}
@@ -132,6 +146,11 @@ class Benchmarks:
                 Services(self.cluster, "coupons", self.root / "coupons").install_jobs()
                 self._coupons = market_coupons.Coupons(self.cluster.url("coupons", "supabase_admin"))
             return self._coupons
+        def service_orders() -> market_orders.Orders:
+            if self._orders is None:
+                with_schema(self.cluster, "orders")
+                self._orders = market_orders.Orders(self.cluster.url("orders", "supabase_admin"))
+            return self._orders
 
         return {
             "ledger_post": lambda: books().ledger_post(),
@@ -144,6 +163,7 @@ class Benchmarks:
             "job_create": lambda: photos().job_create(),
             "job_create_one": lambda: photos().job_create_one(),
             "photo_settle": lambda: photos().photo_settle(),
+            "order_acts": lambda: service_orders().order_acts(),
             "webhook": lambda: webhook.measure(self.services),
             "pre_request": lambda: pre_request.measure(self.services),
             "media": lambda: pictures.measure(self.services, self.admin_url),

@@ -10,7 +10,9 @@ begin
     if not exists (select from pg_catalog.pg_publication as p where p.pubname = 'supabase_realtime') then
         create publication supabase_realtime;
     end if;
-    foreach wanted in array array['messages', 'notifications', 'orders', 'photo_jobs', 'photo_job_items'] loop
+    foreach wanted in array array[
+        'messages', 'notifications', 'orders', 'photo_jobs', 'photo_job_items', 'service_orders'
+    ] loop
         if not exists (
             select from pg_catalog.pg_publication_tables as t
             where t.pubname = 'supabase_realtime' and t.schemaname = 'public' and t.tablename = wanted

@@ -94,6 +94,39 @@ def settle_in(person: Person, other: Person, admin: Person, simulator: Simulator
     assert person.api.rpc("request_refund", order_item_id=line, reason="probe").status_code == 200
 
 
+def order_a_service(database: Database, buyer: Person, seller: Person) -> None:
+    """A service order with everything that hangs on it, on a line the buyer has paid."""
+    database.run(
+        "with made as (insert into public.offers (seller_id, buyer_id, valid_until) "
+        "values (%s, %s, now() + interval '1 day') returning id, valid_until) "
+        "insert into public.offer_versions (offer_id, version, title, terms, price_cents, delivery_days, revisions, "
+        "valid_until) select id, 1, 'A mix', 'Two songs', 5000, 3, 1, valid_until from made",
+        seller.id,
+        buyer.id,
+    )
+    order = database.value(
+        "insert into public.service_orders (order_item_id, buyer_id, seller_id, title, package_name, "
+        "package_price_cents, delivery_days, revisions_included, status, revise_until) "
+        "select i.id, i.buyer_id, %s, 'A mix', 'Small', 5000, 3, 1, 'in_progress', now() + interval '60 days' "
+        "from public.order_items as i where i.buyer_id = %s order by i.id limit 1 returning id",
+        seller.id,
+        buyer.id,
+    )
+    for statement in (
+        "service_order_events (service_order_id, act, actor, to_state) values (%s, 'order', 'buyer', 'in_progress')",
+        "service_deliveries (service_order_id, number, notes) values (%s, 1, 'Here')",
+        "resolution_requests (service_order_id, kind, asking_side, days, reason, answer_by) "
+        "values (%s, 'extend', 'seller', 2, 'More', now() + interval '2 days')",
+    ):
+        database.run(f"insert into public.{statement}", order)
+    database.run(
+        "insert into public.service_order_extras (service_order_id, seller_id, title, price_cents, delivery_days) "
+        "values (%s, %s, 'More', 500, 1)",
+        order,
+        seller.id,
+    )
+
+
 def settle_in_the_community(community: Community, who: str, word: str) -> None:
     """Give somebody a row of everything social, with `word` in what they write: they know the counterparty, invite the
     stranger and block the nuisance.
@@ -227,6 +260,7 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
             "insert into public.photo_job_items (job_id, position, cost_cents) select id, 1, 0 from job",
             person.id,
         )
+        order_a_service(database, person, counterparty)
         database.run(
             "with made as (insert into public.media (owner_id, purpose, bucket) "
             "values (%s, 'product', 'pictures') returning id, owner_id) "
@@ -306,7 +340,8 @@ def test_computed_fields_of_made_up_rows_say_nothing(world: World) -> None:
         row = world.row(field["relation"], "banned")
         answer = world.apis["stranger"].rpc(field["name"], **{field["argument"]: row})
         assert answer.status_code == 200, answer.text
-        assert answer.json() in (None, False, 0), f"{field}: {answer.text}"
+        said = answer.json()
+        assert said in (None, False, 0) or said in row.values(), f"{field}: {answer.text}"
         asked += 1
     assert asked == len(COMPUTED) - 1
 

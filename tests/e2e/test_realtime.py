@@ -191,7 +191,8 @@ def test_what_is_published_and_that_keys_say_nothing(database: Database) -> None
         """,
         PUBLICATION,
     )
-    assert [row["name"] for row in rows] == ["messages", "notifications", "orders", "photo_job_items", "photo_jobs"]
+    published = ["messages", "notifications", "orders", "photo_job_items", "photo_jobs", "service_orders"]
+    assert [row["name"] for row in rows] == published
     for row in rows:
         del row["name"]
         assert row == {"identity": "d", "key": ["id"], "type": ["uuid"], "secured": True, "whole": True}

@@ -117,19 +117,26 @@ def conversation(market: Market, one: str, other: str) -> str:
     return str(market.rpc(one, "start_conversation", user_ids=f"{{{other}}}")["id"])
 
 
-TERMS = {"title": "A mix", "terms": "Two songs, mixed.", "price_cents": 10000, "delivery_days": 5, "revisions": 2}
+TERMS: dict[str, Json] = {
+    "title": "A mix",
+    "terms": "Two songs, mixed.",
+    "price_cents": 10000,
+    "delivery_days": 5,
+    "revisions": 2,
+}
 
 
 def offer(market: Market, seller: str, buyer: str, hours: float = 48, **terms: Json) -> dict[str, Json]:
     """An offer that stands for so many hours; its row."""
     until = market.one("select (clock_timestamp() + %s * interval '1 hour')::text", hours)
-    return market.rpc(
+    made: dict[str, Json] = market.rpc(
         seller,
         "send_offer",
         conversation_id=conversation(market, seller, buyer),
         valid_until=until,
         **{**TERMS, **terms},
     )
+    return made
 
 
 def expire_offer(market: Market, offer_id: str, hours: float) -> None:
@@ -182,7 +189,10 @@ def by_service(market: Market, cents: int = 10000, **more: Json) -> Sold:
 
 def extra(sold: Sold, cents: int = 2000, days: int = 3) -> dict[str, Json]:
     """Offered by its seller; its row."""
-    return sold.by("seller", "offer_order_extra", title=f"Extra {number()}", price_cents=cents, delivery_days=days)
+    made: dict[str, Json] = sold.by(
+        "seller", "offer_order_extra", title=f"Extra {number()}", price_cents=cents, delivery_days=days
+    )
+    return made
 
 
 def upload(market: Market, user: str, order: str, name: str) -> str:
@@ -190,7 +200,7 @@ def upload(market: Market, user: str, order: str, name: str) -> str:
     path = f"{user}/{order}/{name}"
     market.rows(
         "insert into storage.objects (bucket_id, name, owner_id, metadata) "
-        "values ('deliveries', %s, %s, '{\"mimetype\": \"audio/wav\", \"size\": 100}')",
+        'values (\'deliveries\', %s, %s, \'{"mimetype": "audio/wav", "size": 100}\')',
         path,
         user,
     )

@@ -39,7 +39,9 @@ def test_market_07_an_offer_changed_while_the_buyer_looks(market: Market) -> Non
     assert order["total_cents"] == 20000
     sold = sold_of(market, order).row()
     assert (sold["offer_id"], sold["package_price_cents"], sold["delivery_days"]) == (made["id"], 20000, 5)
-    prices = market.rows("select price_cents from public.offer_versions where offer_id = %s order by version", made["id"])
+    prices = market.rows(
+        "select price_cents from public.offer_versions where offer_id = %s order by version", made["id"]
+    )
     assert [row["price_cents"] for row in prices] == [10000, 20000]
     with refused("state_changed"):
         revise(market, seller, made)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import psycopg
 import pytest
 
 from tests.market.order_market import (
@@ -16,8 +19,6 @@ from tests.market.order_market import (
 )
 from tests.market.service_market import line, service
 from tests.money.market import Market, code_of, refused
-
-import psycopg
 
 
 def hours_between(sold: Sold, later: str, earlier: str) -> float:
@@ -76,7 +77,9 @@ def test_market_02_no_state_is_entered_whose_end_has_passed(market: Market) -> N
     sold.deliver()
     sold.revise()
     assert sold.status == "revision_requested"
-    assert market.one("select due_at > clock_timestamp() + interval '23 hours' from public.service_orders where id=%s", sold.id)
+    assert market.one(
+        "select due_at > clock_timestamp() + interval '23 hours' from public.service_orders where id=%s", sold.id
+    )
 
 
 def test_market_03_a_deadline_that_has_passed_is_true_for_every_act(market: Market) -> None:
@@ -86,7 +89,13 @@ def test_market_03_a_deadline_that_has_passed_is_true_for_every_act(market: Mark
     sold.pass_time(72)
     assert sold.row()["status"] == "delivered"
     assert sold.status == "completed"
-    for act in (sold.revise, sold.approve, lambda: sold.cancel("seller"), sold.dispute, lambda: sold.propose("buyer", 1)):
+    for act in (
+        sold.revise,
+        sold.approve,
+        lambda: sold.cancel("seller"),
+        sold.dispute,
+        lambda: sold.propose("buyer", 1),
+    ):
         with refused("state_changed"):
             act()
     assert advance(market) == 1
@@ -221,7 +230,9 @@ def test_market_09_an_extra_is_a_second_charge(market: Market) -> None:
     assert len({refund["payment_id"] for refund in sold.refunds()}) == 2
     sold.refunds_arrive()
     assert market.status("payments", charge["payment_id"]) == "refunded"
-    assert market.one("select status from public.service_order_extras where service_order_id = %s", sold.id) == "returned"
+    assert (
+        market.one("select status from public.service_order_extras where service_order_id = %s", sold.id) == "returned"
+    )
 
 
 def test_market_09_an_extra_paid_after_the_end_goes_back(market: Market) -> None:
@@ -234,7 +245,9 @@ def test_market_09_an_extra_paid_after_the_end_goes_back(market: Market) -> None
         market.rpc(sold.seller, "withdraw_order_extra", extra_id=more["id"])
     sold.cancel("seller")
     assert market.succeed(charge["payment_id"]) == "processed"
-    assert market.one("select sum(amount_cents) from public.refunds where payment_id = %s", charge["payment_id"]) == 2000
+    assert (
+        market.one("select sum(amount_cents) from public.refunds where payment_id = %s", charge["payment_id"]) == 2000
+    )
 
 
 def test_market_10_agreed_settlement(market: Market) -> None:
@@ -265,8 +278,13 @@ def test_market_10_agreed_settlement(market: Market) -> None:
     assert market.release() == 1
     assert market.wallet(sold.seller) == (2480, 0, 0)
     # What was agreed is over: it counts, and the buyer's purchase stands with what they kept.
-    assert market.one("select count(*) from public.purchases where order_item_id = %s and revoked_at is null",
-                      sold.row()["order_item_id"]) == 1
+    assert (
+        market.one(
+            "select count(*) from public.purchases where order_item_id = %s and revoked_at is null",
+            sold.row()["order_item_id"],
+        )
+        == 1
+    )
 
 
 def test_market_10_a_settlement_over_two_charges(market: Market) -> None:
@@ -432,7 +450,9 @@ def test_a_dispute_is_decided_in_cents(market: Market) -> None:
     market.rpc(admin, "decide_dispute", service_order_id=sold.id, refund_cents=2500, note="A quarter back.")
     assert sold.status == "cancelled"
     assert [refund["amount_cents"] for refund in sold.refunds()] == [2500]
-    assert market.one("select details ->> 'refund_cents' from public.audit_log where action = 'decide_dispute'") == "2500"
+    assert (
+        market.one("select details ->> 'refund_cents' from public.audit_log where action = 'decide_dispute'") == "2500"
+    )
     kept = by_offer(market)
     kept.deliver()
     kept.dispute()
@@ -496,9 +516,26 @@ def test_a_free_package_is_an_order_too(market: Market) -> None:
     assert sold.status == "completed"
 
 
+def take(sold: Sold, step: str) -> None:
+    """A step on the way to a state."""
+    match step:
+        case "d":
+            sold.deliver()
+        case "r":
+            sold.revise()
+        case "x":
+            sold.dispute()
+        case "a":
+            sold.approve()
+        case "c":
+            sold.cancel("seller")
+        case _:
+            sold.market.rows("select private.revoke_line(%s, 'refunded')", sold.row()["order_item_id"])
+
+
 def test_every_forbidden_move_is_refused(market: Market) -> None:
     """Each act in each state by each side: what the rows do not have is refused, what they have is not."""
-    acts = {
+    acts: dict[str, Callable[[Sold, str], object]] = {
         "send_requirements": lambda s, side: s.by(side, "send_requirements", requirements="Here."),
         "deliver": lambda s, side: s.by(side, "deliver_service_order", notes="Here."),
         "request_revision": lambda s, side: s.by(side, "request_revision", note="Louder."),
@@ -525,16 +562,7 @@ def test_every_forbidden_move_is_refused(market: Market) -> None:
     for state, steps in states.items():
         sold = by_offer(market, requirements_asked="Stems" if state == "awaiting_requirements" else None)
         for step in steps:
-            {
-                "d": sold.deliver,
-                "r": sold.revise,
-                "x": sold.dispute,
-                "a": sold.approve,
-                "c": lambda sold=sold: sold.cancel("seller"),
-                "f": lambda sold=sold: market.rows(
-                    "select private.revoke_line(%s, 'refunded')", sold.row()["order_item_id"]
-                ),
-            }[step]()
+            take(sold, step)
         assert sold.status == state
         for act, call in acts.items():
             for side in ("buyer", "seller"):

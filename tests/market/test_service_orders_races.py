@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -67,7 +68,7 @@ def test_market_03_the_job_revise_and_cancel_in_one_second(database: Database, m
         "from_state is distinct from to_state order by id",
         sold.id,
     )
-    assert all(a["to_state"] == b["from_state"] for a, b in zip(moves, moves[1:], strict=False))
+    assert all(a["to_state"] == b["from_state"] for a, b in itertools.pairwise(moves))
 
 
 def test_market_06_the_last_revision_from_two_tabs(database: Database, market: Market) -> None:
@@ -102,7 +103,7 @@ def test_market_07_accepted_and_changed_at_once(database: Database, market: Mark
 
 
 def test_an_extra_is_paid_while_the_order_ends(database: Database, market: Market) -> None:
-    """It belongs to the order and goes back with it, or goes back by itself: nothing is kept, nobody waits in a circle."""
+    """It goes back with the order or by itself: nothing is kept, nobody waits in a circle."""
     for _ in range(8):
         sold = by_offer(market)
         more = extra(sold)
@@ -113,13 +114,12 @@ def test_an_extra_is_paid_while_the_order_ends(database: Database, market: Marke
         def settle(on: Market, event: int = event) -> str:
             return on.process(event)
 
-        settled, ended = together(
-            database, [settle, act(sold, "seller", "cancel_service_order", reason="No time.")]
-        )
+        settled, ended = together(database, [settle, act(sold, "seller", "cancel_service_order", reason="No time.")])
         assert (settled, ended) == ("processed", "cancelled")
-        assert market.one(
-            "select sum(amount_cents) from public.refunds where payment_id = %s", attempt["payment_id"]
-        ) == 2000
+        assert (
+            market.one("select sum(amount_cents) from public.refunds where payment_id = %s", attempt["payment_id"])
+            == 2000
+        )
 
 
 def test_a_refund_is_booked_while_both_sides_act(database: Database, market: Market) -> None:
