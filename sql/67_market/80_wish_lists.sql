@@ -329,7 +329,7 @@ declare
     note bigint;
     item public.catalog_items;
     notices private.notice [];
-    told integer := 0;
+    looked integer := 0;
 begin
     for note, item.id in
         select c.id, c.item_id from private.item_changes as c
@@ -337,6 +337,7 @@ begin
         limit max_items
         for update skip locked
     loop
+        looked := looked + 1;
         delete from private.item_changes as c where c.id = note;
         -- As it is now: a price that is up again is no news, and of two changes the second finds nothing to tell.
         select c.* into item from public.catalog_items as c where c.id = item.id;
@@ -387,15 +388,15 @@ begin
                 or b.blocker_id = item.seller_id and b.blocked_id = p.user_id
         );
         if notices is not null then
-            told := told + private.notify_many(notices);
+            perform private.notify_many(notices);
         end if;
     end loop;
-    return told;
+    return looked;
 end
 $$;
 comment on function private.tell_wishers(integer) is
 'Looks at items that changed and tells those who wish for them: price_drop once for each new lowest price, '
-'back_in_stock once after it was sold out. Returns how many were told. A job calls it every few seconds.';
+'back_in_stock once after it was sold out. Returns at how many it looked. A job calls it every few seconds.';
 grant execute on function private.tell_wishers(integer) to avenue_worker;
 
 insert into private.notification_types (
