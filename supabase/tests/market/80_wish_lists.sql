@@ -14,7 +14,7 @@ grant execute on all functions in schema pg_temp to public;
 
 select is(pg_temp.code_as(pg_temp.id(2), statement), code, says)
 from (values
-    ('insert into public.wish_lists (name) values ('''')', '23514', 'a list has a name'),
+    ('insert into public.wish_lists (name) values ('' '')', '23502', 'a list has a name'),
     ('insert into public.wish_lists (name) values (repeat(''x'', 101))', '23514', 'of at most 100 characters'),
     ('insert into public.wish_lists (name, user_id) values (''x'', pg_temp.id(1))', '42501', 'nobody names its owner'),
     ('insert into public.wish_lists (name, token_hash) values (''x'', ''\x00'')', '42501', 'nor a token'),
