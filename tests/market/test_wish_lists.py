@@ -56,7 +56,7 @@ def test_market_40_a_wish_list_is_private(market: Market) -> None:
     assert len(market.member(owner, "select * from public.wish_list_items")) == 1
     # Not even its owner reads the hash.
     with refused("42501"):
-        market.member(owner, "select token_hash from public.wish_lists")
+        market.member(owner, "select token_hash from private.wish_list_tokens")
 
 
 def test_market_40_shared_by_a_random_token_that_can_be_taken_back(market: Market) -> None:
@@ -66,7 +66,7 @@ def test_market_40_shared_by_a_random_token_that_can_be_taken_back(market: Marke
     wishes = wish_list(market, owner, item)
     token = market.rpc(owner, "share_wish_list", list_id=wishes)
     assert len(token) == 64 and token != market.rpc(owner, "share_wish_list", list_id=wish_list(market, owner))
-    assert token not in str(market.rows("select token_hash::text from public.wish_lists"))
+    assert token not in str(market.rows("select token_hash::text from private.wish_list_tokens"))
     for who in (None, reader):
         seen = shared(market, token, who)
         assert (seen["name"], seen["owner_name"]) == ("Birthday", "Ana")
