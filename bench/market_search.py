@@ -12,6 +12,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -32,12 +33,30 @@ $$ select ((hashint8extended(n, salt) & 1073741823) + 1) / 1073741825.0 $$;
 -- Words as languages have them: the n-th is met one n-th as often.
 create function bench.word(n bigint, salt bigint) returns text language sql immutable parallel safe as
 $$ select translate(w::text, '0123456789', 'bakelotrin') || 'u' from (select floor(exp(bench.u(n, salt) * 10.5)) as w) as z $$;
-create table bench.bodies as
+create unlogged table bench.bodies as
 select n, setweight(to_tsvector('simple', string_agg(bench.word(n * 100 + k, 1), ' ')), 'C') as search
-from generate_series(0, 49999) as n cross join generate_series(1, 30) as k group by n;
-create unique index on bench.bodies (n);
+from generate_series(0, 19999) as n cross join generate_series(1, 30) as k group by n;
+create unlogged table bench.titles as
+select t.n, t.title, setweight(to_tsvector('simple', t.title), 'A') as search
+from (
+    select n, concat_ws(' ', bench.word(n, 11), bench.word(n, 12), bench.word(n, 13)) as title
+    from generate_series(0, 99999) as n
+) as t;
+create unlogged table bench.planted as
+select
+    t.n, t.title, setweight(to_tsvector('simple', t.title), 'A') || setweight(to_tsvector('simple', t.body), 'C') as search
+from (
+    select
+        n,
+        coalesce((select string_agg(w.word, ' ') from %(words)s as w (word, often, no)
+        where bench.u(n, 20 + w.no) < w.often / 4000.0), '') as title,
+        coalesce((select string_agg(w.word, ' ') from %(words)s as w (word, often, no)
+        where bench.u(n, 20 + w.no) between w.often / 4000.0 and w.often / 1000.0), '') as body
+    from generate_series(0, 19999) as n
+) as t;
 insert into public.profiles (id, username, display_name, is_confirmed)
-select md5('seller' || n)::uuid, 'seller' || n, 'Seller ' || n, true from generate_series(0, 4999) as n
+select md5('seller' || n)::uuid, 'seller' || n, 'Seller ' || n, true from generate_series(0, 4999) as n;
+analyze bench.bodies, bench.titles, bench.planted
 """
 WRITE = """
 insert into public.catalog_items (
@@ -46,27 +65,19 @@ insert into public.catalog_items (
     rating_average, search, published_at
 )
 select
-    md5('item' || t.n)::uuid, (%(kinds)s::text[])[1 + t.n %% 5], md5('seller' || t.n %% 5000)::uuid, t.title, 'i' || t.n,
-    50 + floor(20000 * bench.u(t.n, 2)), 'USD', 'category-' || t.n %% 40, array['tag-' || t.n %% 500, 'tag-' || t.n %% 37],
-    false, true, false, false, true, true, true, t.sold, t.sold,
-    case when bench.u(t.n, 3) < 0.3 then round((1 + 4 * bench.u(t.n, 4))::numeric, 1) else 0 end,
-    setweight(to_tsvector('simple', t.title), 'A') || b.search || setweight(to_tsvector('simple', t.planted), 'C'),
-    timestamptz '2026-01-01' - bench.u(t.n, 5) * interval '1000 days'
-from (
-    select
-        n,
-        concat_ws(
-            ' ', bench.word(n, 11), bench.word(n, 12), bench.word(n, 13),
-            (select string_agg(w.word, ' ') from %(words)s as w (word, often, no)
-            where bench.u(n, 20 + w.no) < w.often / 4000.0)
-        ) as title,
-        coalesce((select string_agg(w.word, ' ') from %(words)s as w (word, often, no)
-        where bench.u(n, 20 + w.no) between w.often / 4000.0 and w.often / 1000.0), '') as planted,
-        -- One in five was ever sold, a few very often.
-        case when bench.u(n, 6) < 0.2 then floor(least(1 / bench.u(n, 7), 20000)) else 0 end::integer as sold
-    from generate_series(%(first)s::bigint, %(last)s::bigint) as n
-) as t
-inner join bench.bodies as b on b.n = t.n %% 50000
+    md5('item' || i.n)::uuid, (%(kinds)s::text[])[1 + i.n %% 5], md5('seller' || i.n %% 5000)::uuid,
+    btrim(t.title || ' ' || p.title), 'i' || i.n, 50 + floor(20000 * bench.u(i.n, 2)), 'USD', 'category-' || i.n %% 40,
+    array['tag-' || i.n %% 500, 'tag-' || i.n %% 37], false, true, false, false, true, true, true, s.sold, s.sold,
+    case when bench.u(i.n, 3) < 0.3 then round((1 + 4 * bench.u(i.n, 4))::numeric, 1) else 0 end,
+    t.search || p.search || b.search, timestamptz '2026-01-01' - bench.u(i.n, 5) * interval '1000 days'
+from generate_series(%(first)s::bigint, %(last)s::bigint) as i (n)
+inner join bench.titles as t on t.n = floor(100000 * bench.u(i.n, 31))
+inner join bench.planted as p on p.n = floor(20000 * bench.u(i.n, 32))
+inner join bench.bodies as b on b.n = floor(20000 * bench.u(i.n, 33))
+-- One in five was ever sold, a few very often.
+cross join lateral (
+    select case when bench.u(i.n, 6) < 0.2 then floor(least(1 / bench.u(i.n, 7), 20000)) else 0 end::integer as sold
+) as s
 """
 INDEXES = """
 select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index as i
@@ -106,27 +117,41 @@ limit 20
 Query = tuple[str | None, list[str] | None, str | None]
 
 
-def fill(connection: psycopg.Connection[Any], items: int) -> None:
-    """As a restore does: no trigger and no foreign key, indexes last."""
-    connection.execute("set session_replication_role = replica")
-    connection.execute("set synchronous_commit = off")
-    connection.execute("set maintenance_work_mem = '512MB'")
-    for statement in TOOLS.split(";\n"):
-        connection.execute(statement.encode())
-    indexes = connection.execute(INDEXES).fetchall()
-    for name, _ in indexes:
-        connection.execute(f"drop index {name}".encode())
+def fill(url: str, items: int) -> None:
+    """As a restore does: no trigger and no foreign key, indexes last, two hands."""
     planted = "(values " + ", ".join(f"('{w}', {often}, {no})" for no, (w, often) in enumerate(COMMON.items())) + ")"
-    kinds = "{" + ",".join(KINDS) + "}"
-    connection.execute((WRITE % {"kinds": f"'{kinds}'", "words": planted, "first": 1, "last": items}).encode())
-    for _, definition in indexes:
-        connection.execute(definition.encode())
-    connection.execute(WORDS_OF_TITLES.encode())
-    connection.execute("create index peer_idx on public.catalog_items using gin (search) where is_listed")
-    connection.execute(PLAIN.encode())
-    connection.execute("set session_replication_role = origin")
-    connection.execute("vacuum (freeze, analyze) public.catalog_items, private.title_words")
-    connection.execute("checkpoint")
+    kinds = "'{" + ",".join(KINDS) + "}'"
+
+    def run(statement: str, **bounds: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("set session_replication_role = replica")
+            connection.execute("set synchronous_commit = off")
+            connection.execute("set maintenance_work_mem = '256MB'")
+            connection.execute("set max_parallel_maintenance_workers = 0")
+            if bounds:
+                statement = statement % {"words": planted, "kinds": kinds, **bounds}
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    with ThreadPoolExecutor(2) as two:
+        for statement in TOOLS.split(";\n"):
+            run(statement, first=0)
+        indexes = run(INDEXES)
+        for name, _ in indexes:
+            run(f"drop index {name}")
+        bounds = [items * n // 8 for n in range(9)]
+        list(two.map(lambda n: run(WRITE, first=bounds[n] + 1, last=bounds[n + 1]), range(8)))
+        # The longest first.
+        wanted = [
+            "create index peer_idx on public.catalog_items using gin (search) where is_listed",
+            *sorted((definition for _, definition in indexes), key=lambda d: "USING gin" not in d),
+        ]
+        list(two.map(run, wanted))
+    run(WORDS_OF_TITLES)
+    run(PLAIN)
+    run("vacuum (freeze, analyze) public.catalog_items")
+    run("vacuum (analyze) private.title_words")
+    run("checkpoint")
 
 
 def p95(times: Sequence[float]) -> float:
@@ -138,8 +163,8 @@ class Shop:
     """One database with so many items, and how long what takes in it."""
 
     def __init__(self, url: str, items: int) -> None:
+        fill(url, items)
         self.connection = psycopg.connect(url, autocommit=True)
-        fill(self.connection, items)
         chance = random.Random(1)
         # Words as they are met in titles, from rare to common, as typed and mistyped.
         titles = [

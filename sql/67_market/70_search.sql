@@ -62,20 +62,40 @@ create index catalog_items_rating_id_idx on public.catalog_items ((coalesce(rati
 where is_listed;
 
 -- Typing errors and beginnings are looked up among the words there are, not among a million titles.
+create function private.variants(word text) returns text[]
+language plpgsql
+immutable
+parallel safe
+set search_path = ''
+as $$
+begin
+    return array(
+        select distinct left(word, n) || substr(word, n + 2)
+        from generate_series(0, case when char_length(word) between 3 and 20 then char_length(word) else 0 end) as n
+    );
+end
+$$;
+comment on function private.variants(text) is
+'The word, and the word without each one of its letters. Of two that differ by one letter too many, too few, changed or '
+'swapped with the next, one variant is the same.';
+
 create table private.title_words (
     id bigint not null generated always as identity,
     word text not null,
+    variants text[] not null generated always as (private.variants(word)) stored,
     added_at timestamptz not null default now(),
     constraint title_words_pkey primary key (id)
 );
 -- Not unique: two who publish the same new word at one instant would wait for each other.
 create index title_words_word_idx on private.title_words (word text_pattern_ops);
+create index title_words_variants_idx on private.title_words using gin (variants);
 create index title_words_word_trgm_idx on private.title_words using gin (word extensions.gin_trgm_ops);
 
 comment on table private.title_words is
 'The words of titles that are or were shown, each at least once: what a mistyped or unfinished word may have meant. '
 'forget_title_words() removes those that no title has any more.';
 comment on column private.title_words.word is 'As search_text() makes it.';
+comment on column private.title_words.variants is 'See variants(); to find it by when one letter of it is wrong.';
 alter table private.title_words enable row level security;
 
 create function private.words_of(value text) returns text[]
@@ -491,11 +511,15 @@ begin
             known := array(
                 select k.word from private.title_words as k
                 where
-                    (k.word operator(extensions.%) typed or k.word like '%' || typed || '%')
+                    (
+                        k.variants && private.variants(typed)
+                        or k.word operator(extensions.%) typed
+                        or k.word like '%' || typed || '%'
+                    )
                     and k.added_at <= until
                 group by k.word
                 order by
-                    k.word like '%' || typed || '%' desc,
+                    k.word like '%' || typed || '%' desc, bool_or(k.variants && private.variants(typed)) desc,
                     extensions.similarity(k.word, typed) desc, k.word
                 limit 8
             );
@@ -841,7 +865,12 @@ begin
                 select
                     c.id,
                     (
-                        case when private.title_form(c.title) = term then 8 else 0 end
+                        -- Only of titles as long as the query, more or less: the rest is compared by its words.
+                        case
+                            when abs(char_length(c.title) - char_length(term)) > 20 then 0
+                            when private.title_form(c.title) = term then 8
+                            else 0
+                        end
                         + case when c.search @@ title_words then 4 else 0 end
                         + case when c.search @@ first_words then 2 else 0 end
                         + ts_rank(c.search, done.words)::double precision

@@ -1,5 +1,5 @@
 -- Who looked at what, as numbers: views of an item, and of each day what came of them. A view is told by the client and
--- judged here: not the seller's own, not a moderator's, not a program's, and not again within half an hour. Nobody waits
+-- judged here: not the seller's own, not an admin's, not a program's, and not again within half an hour. Nobody waits
 -- for a counter: views and what else is counted are noted as rows, which a job adds up within seconds.
 --
 -- Who looked is kept as a hash under a secret of the day. The secret goes with the day, and with it what the hash could
@@ -130,7 +130,7 @@ begin
         perform private.fail('item_not_found', record_view.item_id::text);
     end if;
     if private.is_bot(agent) or exists (
-        select from public.profiles as p where p.id = member and p.role >= 'moderator'
+        select from public.profiles as p where p.id = member and p.role >= 'admin'
     ) then
         return item.views_count;
     end if;
@@ -160,7 +160,7 @@ exception when foreign_key_violation then
 end
 $$;
 comment on function public.record_view(uuid) is
-'The caller, signed in or not, looks at an item. Counted once in half an hour; not for its seller, moderators and '
+'The caller, signed in or not, looks at an item. Counted once in half an hour; not for its seller, admins and '
 'programs. Answers views_count as it is: what was not yet added, this view included, is not in it. Error: '
 'item_not_found.';
 grant execute on function public.record_view(uuid) to anon, authenticated;

@@ -15,17 +15,14 @@ create table public.wish_lists (
     id uuid not null default gen_random_uuid(),
     user_id uuid not null default auth.uid(),
     name text not null,
-    token_hash bytea,
     shared_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     constraint wish_lists_pkey primary key (id),
     constraint wish_lists_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
-    constraint wish_lists_name_check check (char_length(name) between 1 and 100),
-    constraint wish_lists_shared_check check ((token_hash is null) = (shared_at is null))
+    constraint wish_lists_name_check check (char_length(name) between 1 and 100)
 );
 create index wish_lists_user_id_created_at_idx on public.wish_lists (user_id, created_at desc, id desc);
-create unique index wish_lists_token_hash_key on public.wish_lists (token_hash) where token_hash is not null;
 
 -- What a client that breaks these is told, see error_catalog().
 comment on constraint wish_lists_name_check on public.wish_lists is
@@ -35,8 +32,19 @@ comment on table public.wish_lists is
 'Wish lists. Owner only; whoever has the token reads it with shared_wish_list().';
 comment on column public.wish_lists.user_id is 'Whose; always the caller.';
 comment on column public.wish_lists.name is 'In one line.';
-comment on column public.wish_lists.token_hash is 'SHA-256 of the token; null while it is not shared.';
 comment on column public.wish_lists.shared_at is 'Since when; null while it is the owner''s alone.';
+
+create table private.wish_list_tokens (
+    list_id uuid not null,
+    token_hash bytea not null,
+    constraint wish_list_tokens_pkey primary key (list_id),
+    constraint wish_list_tokens_token_hash_key unique (token_hash),
+    constraint wish_list_tokens_list_id_fkey foreign key (list_id) references public.wish_lists (id) on delete cascade
+);
+comment on table private.wish_list_tokens is 'What opens the lists that are shared.';
+comment on column private.wish_list_tokens.list_id is 'Which list.';
+comment on column private.wish_list_tokens.token_hash is 'SHA-256 of the token.';
+alter table private.wish_list_tokens enable row level security;
 
 create trigger _tidy_texts before insert or update of name on public.wish_lists
 for each row execute function private.tidy_texts('name line');
@@ -161,7 +169,7 @@ grant execute on function private.is_my_wish_list(uuid) to authenticated;
 
 alter table public.wish_lists enable row level security;
 grant
-select (id, user_id, name, shared_at, created_at, updated_at), delete, insert (name), update (name)
+select, delete, insert (name), update (name)
 on public.wish_lists to authenticated;
 grant select on public.wish_lists to service_role;
 create policy wish_lists_select on public.wish_lists for select to authenticated
@@ -200,11 +208,14 @@ declare
     member uuid := private.require_member();
     token text := encode(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()), 'hex');
 begin
-    update public.wish_lists as w set token_hash = sha256(convert_to(token, 'utf8')), shared_at = clock_timestamp()
+    update public.wish_lists as w set shared_at = clock_timestamp()
     where w.id = share_wish_list.list_id and w.user_id = member;
     if not found then
         perform private.fail('wish_list_not_found', share_wish_list.list_id::text);
     end if;
+    insert into private.wish_list_tokens as t (list_id, token_hash)
+    values (share_wish_list.list_id, sha256(convert_to(token, 'utf8')))
+    on conflict on constraint wish_list_tokens_pkey do update set token_hash = excluded.token_hash;
     return token;
 end
 $$;
@@ -221,11 +232,12 @@ as $$
 declare
     member uuid := private.require_member();
 begin
-    update public.wish_lists as w set token_hash = null, shared_at = null
+    update public.wish_lists as w set shared_at = null
     where w.id = unshare_wish_list.list_id and w.user_id = member;
     if not found then
         perform private.fail('wish_list_not_found', unshare_wish_list.list_id::text);
     end if;
+    delete from private.wish_list_tokens as t where t.list_id = unshare_wish_list.list_id;
 end
 $$;
 comment on function public.unshare_wish_list(uuid) is
@@ -263,10 +275,11 @@ declare
     end;
 begin
     select w.id, w.name, p.display_name into list
-    from public.wish_lists as w
+    from private.wish_list_tokens as t
+    inner join public.wish_lists as w on w.id = t.list_id
     inner join public.profiles as p on p.id = w.user_id and p.deleted_at is null and not p.is_banned
     where
-        w.token_hash = sha256(convert_to(left(shared_wish_list.token, 100), 'utf8'))
+        t.token_hash = sha256(convert_to(left(shared_wish_list.token, 100), 'utf8'))
         and w.user_id <> all (hidden);
     if list.id is null then
         perform private.fail('wish_list_not_found');
@@ -329,7 +342,7 @@ declare
     note bigint;
     item public.catalog_items;
     notices private.notice [];
-    told integer := 0;
+    looked integer := 0;
 begin
     for note, item.id in
         select c.id, c.item_id from private.item_changes as c
@@ -337,6 +350,7 @@ begin
         limit max_items
         for update skip locked
     loop
+        looked := looked + 1;
         delete from private.item_changes as c where c.id = note;
         -- As it is now: a price that is up again is no news, and of two changes the second finds nothing to tell.
         select c.* into item from public.catalog_items as c where c.id = item.id;
@@ -387,15 +401,15 @@ begin
                 or b.blocker_id = item.seller_id and b.blocked_id = p.user_id
         );
         if notices is not null then
-            told := told + private.notify_many(notices);
+            perform private.notify_many(notices);
         end if;
     end loop;
-    return told;
+    return looked;
 end
 $$;
 comment on function private.tell_wishers(integer) is
 'Looks at items that changed and tells those who wish for them: price_drop once for each new lowest price, '
-'back_in_stock once after it was sold out. Returns how many were told. A job calls it every few seconds.';
+'back_in_stock once after it was sold out. Returns at how many it looked. A job calls it every few seconds.';
 grant execute on function private.tell_wishers(integer) to avenue_worker;
 
 insert into private.notification_types (
@@ -411,6 +425,7 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 ('wish_lists', 'public.wish_lists', 't.user_id = $1', '{}', null),
 ('wish_list_items', 'public.wish_list_items',
     't.list_id in (select w.id from public.wish_lists as w where w.user_id = $1)', '{}', null),
+('wish_list_tokens', 'private.wish_list_tokens', null, '{}', 'a hash of what opens a list; goes with it'),
 ('item_changes', 'private.item_changes', null, '{item_id}', 'items that changed, for some seconds');
 insert into private.erasure_steps (step, phase, erases, statement) values
 ('wish_lists', 'reactions', '{public.wish_lists}', 'delete from public.wish_lists where user_id = $1');

@@ -170,6 +170,11 @@ EXPECTED = {
     "comment_likes": Rules(EVERYBODY, update="comment_id", insert="comment_id", delete="owner"),
     "favorites": Rules("owner", update="item_id", insert="item_id", delete="owner"),
     "tags": Rules(EVERYBODY),
+    # market
+    "item_statistics": Rules("owner admin"),
+    "trending_items": Rules(EVERYBODY),
+    "wish_lists": Rules("owner", update="name", insert="name", delete="owner"),
+    "wish_list_items": Rules("owner", update="list_id item_id", insert="list_id item_id", delete="owner"),
     # A group chat of the owner's, who manages it.
     "conversations": Rules(PARTICIPANTS, update="group_name group_avatar_url"),
     "conversation_participants": Rules(PARTICIPANTS),
@@ -249,6 +254,9 @@ ROWS = {
     "messages": "sender_id = %(me)s and id not in (select message_id from public.message_deletions)",
     "reports": "reporter_id = %(me)s",
     "report_evidence": "report_id in (select id from public.reports where reporter_id = %(me)s)",
+    "item_statistics": "item_id in (select id from public.catalog_items where seller_id = %(me)s)",
+    "trending_items": "item_id in (select id from public.catalog_items where is_listed)",
+    "wish_list_items": "list_id in (select id from public.wish_lists where user_id = %(me)s)",
     "hidden_content": "group_id in (select id from public.groups where owner_id = %(me)s)",
 }
 DISPOSABLE = {
@@ -287,6 +295,7 @@ INSERTS: dict[str, dict[str, Any]] = {
     "comments": {"post_id": "{post}", "content": "Mine"},
     "comment_likes": {"comment_id": "{comment}"},
     "favorites": {"item_id": "{artwork}"},
+    "wish_lists": {"name": "Mine"},
 }
 # Inserted into something that is somebody's: tests of their own.
 INSERTED_INTO = {
@@ -298,6 +307,7 @@ INSERTED_INTO = {
     "product_pictures",
     "service_extras",
 }
+INSERTED_INTO = {"catalog_options", "credit_packs", "product_files", "product_pictures", "messages", "wish_list_items"}
 # Members insert all of these but what is for some of them.
 INSERTERS = {"articles": {"admin"}}
 
@@ -449,6 +459,12 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "search_articles:published": ({"query": "sesame"}, "ok"),
     "search_catalog": ({"query": "unsold or beat"}, "ok"),
     "search_catalog:draft": ({"query": "sketchbook"}, "empty"),
+    "catalog_facets": ({"query": "unsold or beat"}, "ok"),
+    "catalog_facets:draft": ({"query": "sketchbook"}, "empty"),
+    "record_view": ({"item_id": "{artwork}"}, "ok"),
+    "share_wish_list": ({"list_id": "{wish_lists}"}, "wish_list_not_found"),
+    "shared_wish_list": ({"token": "{wish_lists}"}, "wish_list_not_found"),
+    "unshare_wish_list": ({"list_id": "{wish_lists}"}, "wish_list_not_found"),
     "search_groups": ({"query": "undercover"}, "empty"),
     "search_posts": ({"query": "undercover or mustard"}, "empty"),
     "search_profiles": ({"query": "outcast"}, "empty"),
@@ -484,6 +500,10 @@ OPEN_TO_BANNED = {"delete_my_account", "export_my_data", "clear_my_location"}
 # Looking around is everybody's, as is what they find then, and what a refusal means.
 OPEN_TO_ANON = {
     "available_slots",
+    "catalog_facets",
+    "catalog_facets:draft",
+    "record_view",
+    "shared_wish_list",
     "error_catalog",
     "photo_price",
     "search_articles",

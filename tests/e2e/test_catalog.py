@@ -318,7 +318,7 @@ def test_search_finds_what_is_on_sale(seller: Person, stranger: Person, anon: Ap
         assert found(anon, query) == [sessions], query
     assert found(anon, "The Who") == [band]
     assert found(anon, "東京") == found(anon, "京タ") == [tower]
-    assert found(anon, "cafe", kind="artwork") == []
+    assert found(anon, "cafe", kinds=["artwork"]) == []
     assert found(anon, "cafe", tags=["bossa"], min_price_cents=1000, max_price_cents=1000) == [sessions]
     assert found(anon, "cafe", max_price_cents=999) == []
     seller.client.table("user_blocks").insert({"blocked_id": stranger.id}).execute()

@@ -182,7 +182,7 @@ def test_registered_listed_and_counted(shop: Toyshop) -> None:
         assert shop.run("select kind, title, slug, is_listed from public.catalog_items where id = %s", toy) == [
             {"kind": "toy", "title": "Red ball", "slug": "red-ball", "is_listed": True}
         ]
-        found = shop.run("select id::text from public.search_catalog('ball', kind => 'toy')")
+        found = shop.run("select id::text from public.search_catalog('ball', kinds => '{toy}')")
         assert found == [{"id": toy}]
         count = "select published_count from public.profile_counts where user_id = %s and kind = 'toy'"
         assert shop.run(count, SELLER) == [{"published_count": 1}]

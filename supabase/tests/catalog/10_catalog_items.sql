@@ -41,7 +41,7 @@ select has_index('public', 'catalog_items', 'catalog_items_price_cents_id_idx', 
     'pages by price');
 select has_index('public', 'catalog_items', 'catalog_items_popularity_id_idx', array['popularity', 'id'],
     'pages by popularity');
-select has_index('public', 'catalog_items', 'catalog_items_search_idx', array['search'], 'search');
+select has_index('public', 'catalog_items', 'catalog_items_entries_idx', 'what a search looks into');
 select has_index('public', 'catalog_items', 'catalog_items_tags_idx', array['tags'], 'tags');
 
 select pg_temp.be(pg_temp.id(1));
