@@ -33,7 +33,7 @@ PARTICIPANTS = "owner counterparty"  # not even admins
 _PRODUCT = (
     "title slug description thumbnail_url preview_images preview_audio_url preview_video_url price_cents "
     "allow_name_your_price minimum_price_cents technical_details license_type license_text category_id tags genre_tags "
-    "status is_featured image_media_id"
+    "status is_featured image_media_id license_seats"
 )
 _ARTWORK = (
     "title slug description image_url thumbnail_url price_cents original_price_cents category tags dimensions "
@@ -114,6 +114,13 @@ EXPECTED = {
     "sale_reviews": Rules("owner admin"),
     "book_corrections": Rules("admin"),
     "payouts": Rules("owner admin"),
+    # market
+    "reviews": Rules(SHOP_WINDOW),
+    "item_ratings": Rules(SHOP_WINDOW),
+    "review_votes": Rules("owner"),
+    "license_keys": Rules(BOTH_SIDES),
+    "license_activations": Rules("owner"),
+    "product_versions": Rules(SHOP_WINDOW),
     # studio
     "credit_packs": Rules(EVERYBODY, update=_PACK, insert=_PACK, updaters="admin"),
     "credit_lots": Rules("owner admin"),
@@ -188,6 +195,11 @@ ROWS = {
     "photo_jobs": "user_id = %(me)s",
     "photo_job_items": "job_id in (select id from public.photo_jobs where user_id = %(me)s)",
     "tips": "sender_id = %(me)s",
+    "reviews": "reviewer_id = %(me)s",
+    "item_ratings": "item_id in (select id from public.catalog_items where seller_id = %(me)s)",
+    "license_keys": "owner_id = %(me)s",
+    "license_activations": "license_key_id in (select id from public.license_keys where owner_id = %(me)s)",
+    "product_versions": "product_id in (select id from public.products where seller_id = %(me)s)",
     "refunds": "payment_id in (select id from public.payments where user_id = %(me)s)",
     "refund_requests": "buyer_id = %(me)s",
     "sale_reviews": "seller_id = %(me)s",
@@ -259,6 +271,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
         "admin_only",
     ),
     "accept_message_request": ({"conversation_id": "{chat}"}, "conversation_not_found"),
+    "activate_license": ({"product_id": "{products}", "key": "x", "device_id": "x"}, "license_not_found"),
     "add_participants": ({"conversation_id": "{chat}", "user_ids": ["{stranger}"]}, "conversation_not_found"),
     "answer_refund_request": ({"request_id": "{refund_requests}", "accept": True}, "refund_request_closed"),
     "approve_custom_field": ({"request_id": "{custom_field_requests}"}, "admin_only"),
@@ -276,6 +289,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "cancel_order": ({"order_id": "{orders}"}, "order_not_open"),
     "cancel_payout": ({"payout_id": "{payouts}"}, "payout_not_open"),
     "cancel_photo_job": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
+    "check_license": ({"product_id": "{products}", "key": "x"}, "ok"),
     "checkout": ({"items": []}, "empty_checkout"),
     "claim_trial": ({}, "ok"),
     "create_demo_job": ({"prompt": "x", "media_ids": ["{media}"]}, "admin_only"),
@@ -295,11 +309,15 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "connections": ({"user_id": "{banned}"}, "user_not_found"),
     "create_media": ({"path": "x", "purpose": "avatar"}, "upload_not_found"),
     "create_poll": ({"content": "?", "options": ["a", "b"], "group_id": "{secret}"}, "group_members_only"),
+    "deactivate_license": ({"product_id": "{products}", "key": "x", "device_id": "x"}, "license_not_found"),
+    "decide_review": ({"review_id": "{reviews}", "approve": True}, "admin_only"),
     "decline_invitation": ({"group_id": "{secret}"}, "ok"),
     "delete_group": ({"group_id": "{group}"}, "group_role_too_low"),
     "delete_group:secret": ({"group_id": "{secret}"}, "group_not_found"),
     "delete_media": ({"media_id": "{media}"}, "media_not_found"),
     "delete_message": ({"message_id": "{message}", "for_everyone": True}, "message_not_found"),
+    "delete_review": ({"review_id": "{reviews}"}, "review_not_found"),
+    "edit_review": ({"review_id": "{reviews}", "rating": 5}, "review_not_found"),
     "delete_my_account": ({}, "ok"),
     "error_catalog": ({}, "ok"),
     "export_my_data": ({}, "ok"),
@@ -309,6 +327,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "inbox": ({}, "empty"),
     "invite_to_group": ({"group_id": "{group}", "user_id": "{guest}"}, "group_role_too_low"),
     "invite_to_group:secret": ({"group_id": "{secret}", "user_id": "{guest}"}, "group_not_found"),
+    "item_reviews": ({"item_id": "{catalog_items}"}, "ok"),
     "join_group": ({"group_id": "{secret}"}, "group_not_found"),
     "lift_limits": ({"user_id": "{owner}"}, "admin_only"),
     "decline_message_request": ({"conversation_id": "{chat}"}, "conversation_not_found"),
@@ -335,6 +354,11 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "release_sale_review": ({"transaction_id": "{transactions}", "note": "x"}, "admin_only"),
     "request_refund": ({"order_item_id": "{order_items}", "reason": "x"}, "sale_not_found"),
     "retry_refund": ({"refund_id": "{refunds}"}, "admin_only"),
+    "rating_histogram": ({"item_id": "{catalog_items}"}, "ok"),
+    "release_version": ({"product_id": "{products}", "notes": "x", "files": []}, "item_not_found"),
+    "respond_to_review": ({"review_id": "{reviews}", "response": "x"}, "review_not_found"),
+    "review_buyer": ({"order_item_id": "{order_items}", "rating": 1}, "review_not_allowed"),
+    "review_item": ({"item_id": "{products}", "rating": 5}, "review_not_allowed"),
     "refund_order_item": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "reject_custom_field": ({"request_id": "{custom_field_requests}", "reason": "x"}, "admin_only"),
     "reject_member": ({"group_id": "{group}", "user_id": "{counterparty}"}, "group_role_too_low"),
@@ -365,6 +389,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "search_profiles": ({"query": "outcast"}, "empty"),
     "send_tip": ({"recipient_id": "{banned}", "amount_cents": 100}, "user_not_found"),
     "set_hold_limit": ({"user_id": "{stranger}", "max_holds": 9}, "admin_only"),
+    "set_license_disabled": ({"license_id": "{license_keys}", "disabled": True}, "license_not_found"),
     "set_member_role": ({"group_id": "{group}", "user_id": "{stranger}", "role": "admin"}, "group_role_too_low"),
     "set_member_role:secret": ({"group_id": "{secret}", "user_id": "{stranger}", "role": "admin"}, "group_not_found"),
     "set_my_location": ({"source": "gps", "lat": 52.5, "lon": 13.4}, "gps_not_in_plan"),
@@ -374,6 +399,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "set_role": ({"user_id": "{stranger}", "role": "admin"}, "super_admin_only"),
     "set_subscription": ({"user_id": "{stranger}", "plan_key": "creator_ultimate"}, "admin_only"),
     "ship_line": ({"order_item_id": "{order_items}"}, "sale_not_found"),
+    "show_license_key": ({"license_id": "{license_keys}"}, "license_not_found"),
     "similar_media": ({"media_id": "{media}"}, "media_not_found"),
     "start_conversation": ({"user_ids": ["{banned}"]}, "user_not_found"),
     "take_down_file": ({"file_id": "{product_files}", "reason": "x"}, "admin_only"),
@@ -388,14 +414,18 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "unread_messages_count": ({}, "empty"),
     "verify_artist": ({"user_id": "{stranger}", "verified": True}, "admin_only"),
     "verify_group": ({"group_id": "{group}"}, "admin_only"),
+    "vote_on_review": ({"review_id": "{stranger}", "is_helpful": True}, "review_not_found"),
     "wallet_statement": ({}, "empty"),
 }
 # Leaving, taking one's data along and taking back where one is are rights, not a membership.
 OPEN_TO_BANNED = {"delete_my_account", "export_my_data", "clear_my_location"}
 # Looking around is everybody's, as is what they find then, and what a refusal means.
 OPEN_TO_ANON = {
+    "check_license",
     "error_catalog",
+    "item_reviews",
     "photo_price",
+    "rating_histogram",
     "search_articles",
     "search_articles:published",
     "search_catalog",

@@ -119,7 +119,12 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     seller, buyer = sign_up(), sign_up()
     buy(simulator, buyer, publish_product(person, 2000, title=f"sold {WORD}"))
     publish_product(person, 3000, title=f"unsold {WORD}", files=(f"{WORD}.wav",))
-    buy(simulator, person, publish_product(seller))
+    bought = publish_product(seller, license_seats=1)
+    buy(simulator, person, bought)
+    assert person.api.rpc("review_item", item_id=bought, rating=4, review_text=f"good {WORD}").is_success
+    key = person.api.rpc("show_license_key", license_id=person.api.one("license_keys")["id"]).json()
+    device = {"device_id": f"laptop {WORD}", "device_name": WORD}
+    assert person.api.rpc("activate_license", product_id=bought, key=key, **device).is_success
     person.client.table("shipping_rates").insert({"name": f"everywhere {WORD}", "price_cents": 500}).execute()
     tip = person.api.rpc("send_tip", recipient_id=seller.id, amount_cents=100, message=f"thanks {WORD}").json()
     simulator.confirm(start(person, tip)["client_secret"])
