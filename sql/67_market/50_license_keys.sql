@@ -323,14 +323,17 @@ declare
         activate_license.product_id, activate_license.key, private.require_member()
     );
     activation public.license_activations;
+    device text := nullif(private.tidy_name(activate_license.device_id), '');
 begin
-    if not license.is_valid then
+    if device is null then
+        perform private.fail('invalid_device', 'device_id');
+    elsif not license.is_valid then
         perform private.fail('license_disabled', case
             when license.disabled_by_refund_at is not null then 'refunded' else 'disabled'
         end);
     end if;
     select * into activation from public.license_activations as a
-    where a.license_key_id = license.id and a.device_id = private.tidy_name(activate_license.device_id);
+    where a.license_key_id = license.id and a.device_id = device;
     if activation.id is not null then
         return activation;
     end if;
@@ -338,7 +341,7 @@ begin
         perform private.fail('no_seats_left', license.seats::text);
     end if;
     insert into public.license_activations (license_key_id, device_id, device_name)
-    values (license.id, coalesce(activate_license.device_id, ''), activate_license.device_name)
+    values (license.id, device, activate_license.device_name)
     returning * into activation;
     return activation;
 end
@@ -434,5 +437,6 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('license_not_found', 'PT404', 'There is no such licence.',
 'Not one of the caller''s: a wrong key, another product''s or somebody else''s are all answered like this.'),
 ('license_disabled', 'PT409', 'This licence does not work any more.', 'The detail says why: refunded or disabled.'),
+('invalid_device', 'PT400', 'A device has a name.', 'Send device_id, 1 to 200 characters that can be seen.'),
 ('no_seats_left', 'PT409', 'All seats of this licence are taken.',
 'The detail says how many it has. Deactivate a device first.');

@@ -64,8 +64,13 @@ def settle_in(person: Person, other: Person, admin: Person, simulator: Simulator
     publish_artwork(person)
     assert admin.api.rpc("review_product", product_id=sold, approved=True, notes="fine").is_success
     buy(simulator, other, sold)
-    bought = publish_product(other, 3000)
+    bought = publish_product(other, 3000, license_seats=1)
     buy(simulator, person, bought)
+    for buyer, item in ((person, bought), (other, sold)):
+        assert buyer.api.rpc("review_item", item_id=item, rating=4, review_text="Good.").is_success
+    key = person.api.rpc("show_license_key", license_id=person.api.one("license_keys", product_id=f"eq.{bought}")["id"])
+    device = {"product_id": bought, "key": key.json(), "device_id": "laptop"}
+    assert person.api.rpc("activate_license", **device).is_success
     line = other.api.one("transactions", related_id=f"eq.{bought}")["order_item_id"]
     made = other.api.rpc("refund_order_item", order_item_id=line, amount_cents=100)
     assert made.status_code == 200, made.text
@@ -257,6 +262,17 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
         )
         database.run(
             "insert into public.media (owner_id, purpose, bucket) values (%s, 'photo_input', 'studio')", person.id
+        )
+        database.run(
+            "insert into public.review_votes (review_id, user_id, is_helpful) "
+            "select id, %s, true from public.reviews where reviewer_id = %s limit 1",
+            person.id,
+            counterparty.id,
+        )
+        database.run(
+            "insert into public.product_versions (product_id, number, notes) "
+            "select id, 2, 'Better.' from public.products where seller_id = %s and title = 'Beat'",
+            person.id,
         )
         database.run("select private.grant_lot(%s, 'bonus', 500, null)", person.id)
         database.run(

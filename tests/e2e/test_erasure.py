@@ -134,6 +134,12 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     person.client.table("portfolio_pieces").insert({**about, "url": f"https://e.com/{WORD}"}).execute()
     person.client.table("service_extras").insert({**about, "description": WORD, "price_cents": 500}).execute()
     open_hours(person)
+    bought = publish_product(seller, license_seats=1)
+    buy(simulator, person, bought)
+    assert person.api.rpc("review_item", item_id=bought, rating=4, review_text=f"good {WORD}").is_success
+    key = person.api.rpc("show_license_key", license_id=person.api.one("license_keys")["id"]).json()
+    device = {"device_id": f"laptop {WORD}", "device_name": WORD}
+    assert person.api.rpc("activate_license", product_id=bought, key=key, **device).is_success
     person.client.table("shipping_rates").insert({"name": f"everywhere {WORD}", "price_cents": 500}).execute()
     person.client.table("coupons").insert({"code": WORD, "amount_cents": 100}).execute()
     wishes = person.client.table("wish_lists").insert({"name": f"wishes {WORD}"}).execute().data[0]["id"]

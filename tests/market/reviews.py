@@ -95,7 +95,9 @@ class Reviews:
 
     def rating(self, item: str) -> tuple[int, str | None]:
         """What the shop shows: how many, and their mean."""
-        row = self.market.row("select reviews_count, rating_average::text from public.catalog_items where id = %s", item)
+        row = self.market.row(
+            "select reviews_count, rating_average::text from public.catalog_items where id = %s", item
+        )
         return row["reviews_count"], row["rating_average"]
 
     def histogram(self, item: str) -> dict[str, Json]:

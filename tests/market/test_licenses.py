@@ -58,8 +58,9 @@ def test_market_37_the_public_check_says_valid_or_why_and_nothing_more(market: M
     assert check(market, product, key) == {"is_valid": False, "state": "refunded"}
     # Looking changed nothing, and no table holds the key.
     assert market.one("select count(*) from public.license_activations") == 0
-    everything = market.rows("select to_jsonb(k)::text || to_jsonb(h)::text as t from public.license_keys as k, "
-                             "private.license_hashes as h")
+    everything = market.rows(
+        "select to_jsonb(k)::text || to_jsonb(h)::text as t from public.license_keys as k, private.license_hashes as h"
+    )
     assert all(key not in row["t"] for row in everything)
 
 
@@ -203,9 +204,7 @@ def tell(market: Market) -> None:
 
 
 def told(market: Market, user: str) -> int:
-    return int(
-        market.one("select count(*) from public.notifications where user_id = %s and type = 'updated'", user)
-    )
+    return int(market.one("select count(*) from public.notifications where user_id = %s and type = 'updated'", user))
 
 
 def test_what_was_sold_stays_and_what_is_new_is_theirs_too(market: Market) -> None:
@@ -218,7 +217,9 @@ def test_what_was_sold_stays_and_what_is_new_is_theirs_too(market: Market) -> No
     assert (version["number"], version["name"]) == (2, "1.1")
     late = market.sign_up()
     # All of this is one transaction: what was removed was removed just now.
-    market.rows("update public.product_files set removed_at = removed_at - interval '1 second' where removed_at < now()")
+    market.rows(
+        "update public.product_files set removed_at = removed_at - interval '1 second' where removed_at < now()"
+    )
     market.buy(late, product)
     market.rows("update public.order_items set created_at = now() + interval '1 second' where buyer_id = %s", late)
     assert len(first) == 1
