@@ -10,7 +10,7 @@ import psycopg
 from stack.cluster import SUPERUSER
 from stack.services import Services
 from tests.community.world import Community
-from tests.harness.market import Simulator, buy, drain, publish_product, start, wait_for_order
+from tests.harness.market import Simulator, buy, drain, order, publish_product, start, wait_for_order
 from tests.harness.people import Person, SignUp, lift_limits
 from tests.harness.server import Database
 from tests.harness.waiting import until
@@ -121,6 +121,7 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     publish_product(person, 3000, title=f"unsold {WORD}", files=(f"{WORD}.wav",))
     buy(simulator, person, publish_product(seller))
     person.client.table("shipping_rates").insert({"name": f"everywhere {WORD}", "price_cents": 500}).execute()
+    order(person, {"item_id": publish_product(seller, 0), "gift_email": f"{WORD}@example.com"})
     person.client.table("coupons").insert({"code": WORD, "amount_cents": 100}).execute()
     tip = person.api.rpc("send_tip", recipient_id=seller.id, amount_cents=100, message=f"thanks {WORD}").json()
     simulator.confirm(start(person, tip)["client_secret"])
