@@ -85,6 +85,29 @@ class Mailer:
         message.add_alternative(self._html(mail, unsubscribe), subtype="html", cte="quoted-printable")
         return message
 
+    def write_gift(self, gift: dict[str, Any]) -> EmailMessage:
+        """The mail for one answer of private.claim_gift_mail(): to somebody who may be no member."""
+        name, address = parseaddr(self.sender)
+        message = EmailMessage(policy=POLICY)
+        message["From"] = Address(name, addr_spec=address)
+        message["To"] = Address(addr_spec=gift["to"])
+        message["Subject"] = "A gift for you"
+        message["Date"] = format_datetime(datetime.fromisoformat(gift["created_at"]))
+        # A repetition has another code, so it is another mail.
+        message["Message-ID"] = f"<{gift['gift_id']}.{gift['code'][:8]}@{address.rpartition('@')[2]}>"
+        message["Auto-Submitted"] = "auto-generated"
+        giver = plain_name(gift["from"] or "") or "Somebody"
+        lines = [
+            "Hello,",
+            "",
+            f"{giver} gave you something. It is yours once you sign in and enter this code:",
+            gift["code"],
+            f"{self.site_url}/gifts/claim",
+            "",
+        ]
+        message.set_content("\n".join(lines), cte="quoted-printable")
+        return message
+
     def _text(self, mail: dict[str, Any], unsubscribe: str | None) -> str:
         lines = [_greeting(mail), ""]
         for section in mail["sections"]:

@@ -100,6 +100,8 @@ insert into private.hooks (hook, parameters, returns, otherwise, needs, refusal,
     'These purchases were just revoked; with the reason returned: what was sent for them is back.'),
 ('restore', '', 'void', 'null', '{complete}', 'item_not_available',
     'These revoked purchases were just granted again, because a refund failed.'),
+('give', '', 'void', 'null', '{check_line}', 'gift_not_possible',
+    'A kind that has it can be given: these purchases, which were nobody''s, were just claimed by their owner.'),
 ('complete', '', 'void', 'null', '{check_line}', 'item_not_available',
     'These order lines were just completed: what was promised is done.');
 

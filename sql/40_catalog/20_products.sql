@@ -461,7 +461,7 @@ select private.build_moves('public.products', 'status');
 
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('product', 'public.products', 'seller_id', '/catalog_items/{id}',
-    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete}');
+    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete,give}');
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('products', 'public.products',

@@ -69,6 +69,9 @@ create table public.order_items (
     option_id uuid,
     payable_id uuid,
     buyer_id uuid not null,
+    gift_id uuid,
+    gift_to_id uuid,
+    owner_id uuid generated always as (case when gift_id is null then buyer_id else gift_to_id end) stored,
     seller_id uuid not null,
     title text not null,
     description text,
@@ -106,6 +109,8 @@ create table public.order_items (
     constraint order_items_coupon_id_fkey foreign key (coupon_id) references public.coupons (id),
     constraint order_items_subject_check check (item_id is not null or payable_id is not null),
     constraint order_items_buyer_id_fkey foreign key (buyer_id) references public.profiles (id),
+    constraint order_items_gift_to_id_fkey foreign key (gift_to_id) references public.profiles (id),
+    constraint order_items_gift_check check (gift_to_id is null or gift_id is not null),
     constraint order_items_seller_id_fkey foreign key (seller_id) references public.profiles (id),
     constraint order_items_not_own_check check (buyer_id <> seller_id),
     constraint order_items_unit_price_check check (private.is_price(unit_price_cents)),
@@ -126,6 +131,8 @@ create index order_items_option_id_idx on public.order_items (option_id, item_id
 create index order_items_payable_id_idx on public.order_items (payable_id) where payable_id is not null;
 create index order_items_coupon_id_idx on public.order_items (coupon_id) where coupon_id is not null;
 create index order_items_buyer_id_idx on public.order_items (buyer_id);
+create index order_items_gift_id_idx on public.order_items (gift_id) where gift_id is not null;
+create index order_items_gift_to_id_idx on public.order_items (gift_to_id) where gift_to_id is not null;
 create index order_items_seller_id_created_at_idx on public.order_items (seller_id, created_at desc);
 
 -- What a seller that removes an option is told, see error_catalog().
@@ -145,6 +152,10 @@ comment on column public.order_items.item_id is
 comment on column public.order_items.option_id is 'Which option of it; null: the item itself.';
 comment on column public.order_items.payable_id is 'The agreement it pays; null for what was chosen from the shop.';
 comment on column public.order_items.buyer_id is 'The order''s buyer, repeated so that a policy needs no join.';
+comment on column public.order_items.gift_id is 'The gift it is bought as; null: for the buyer.';
+comment on column public.order_items.gift_to_id is 'Whom it is given to; null: whoever claims it, or no gift.';
+comment on column public.order_items.owner_id is
+'Who will own it: the buyer, or whom it is given to; null while nobody has claimed it. Generated.';
 comment on column public.order_items.title is 'Title at checkout.';
 comment on column public.order_items.description is 'Description at checkout: what was promised.';
 comment on column public.order_items.license_type is
@@ -225,5 +236,5 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 ('orders', 'public.orders',
     't.user_id = $1', '{user_id, order_number, status_reason}', 'the books: who paid whom for what'),
 ('order_items', 'public.order_items',
-    't.buyer_id = $1', '{kind, buyer_id, seller_id, title, description, license_text, details, seller_tier}',
+    't.buyer_id = $1 or t.gift_to_id = $1', '{kind, buyer_id, gift_to_id, seller_id, title, description, license_text, details, seller_tier}',
     'the books: who paid whom for what');

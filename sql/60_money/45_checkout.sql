@@ -156,6 +156,9 @@ create type private.order_line as (
     item_id uuid,
     option_id uuid,
     payable_id uuid,
+    gift_id uuid,
+    gift_to_id uuid,
+    gift_email text,
     seller_id uuid,
     title text,
     description text,
@@ -214,7 +217,12 @@ begin
             (w.line ->> 'offered_price_cents')::bigint as offered_cents,
             -- The most a piece may cost: what the cart showed, or what the client says it showed.
             coalesce(w.line ->> 'shown_price_cents', w.line ->> 'offered_price_cents')::bigint as agreed_cents,
-            coalesce(w.line -> 'details', '{}') as details
+            coalesce(w.line -> 'details', '{}') as details,
+            (w.line ->> 'gift_to')::uuid as gift_to,
+            w.line ->> 'gift_email' as gift_email,
+            case
+                when w.line ? 'gift_to' then (w.line ->> 'gift_to')::uuid when not w.line ? 'gift_email' then buyer
+            end as owner
         from jsonb_array_elements(wanted) with ordinality as w (line, no)
         order by (w.line ->> 'item_id')::uuid
     loop
@@ -249,9 +257,16 @@ begin
                 where
                     (w.line ->> 'item_id')::uuid = asked.item_id
                     and (w.line ->> 'option_id')::uuid is not distinct from asked.option_id
+                    and (
+                        item.is_unique
+                        or (w.line ->> 'gift_to')::uuid is not distinct from asked.gift_to
+                        and w.line ->> 'gift_email' is not distinct from asked.gift_email
+                    )
             ) then 'duplicate_item'
             when item.seller_id = buyer then 'own_item'
-            when not item.is_repeatable and (not line.is_counted or item.has_seats) and exists (
+            when
+                asked.owner = buyer and not item.is_repeatable and (not line.is_counted or item.has_seats)
+                and exists (
                 select from public.purchases as p
                 where
                     p.owner_id = buyer and p.item_id = asked.item_id
@@ -274,6 +289,14 @@ begin
             if price.problem = 'price_too_low' then
                 line.detail := format('%s: minimum is %s cents', asked.item_id, price.least_cents);
             end if;
+        end if;
+        if line.problem is null and asked.owner is distinct from buyer then
+            line.problem := private.gift_problem(
+                item, asked.option_id, buyer, asked.owner, not item.is_repeatable and not line.is_counted
+            );
+            line.gift_id := gen_random_uuid();
+            line.gift_to_id := asked.gift_to;
+            line.gift_email := asked.gift_email;
         end if;
         if line.problem is null then
             terms := private.sale_terms(item.kind, item.seller_id);
@@ -452,6 +475,7 @@ declare
     total bigint;
     held uuid[] := '{}';
     coupons uuid[] := '{}';
+    has_gifts boolean := false;
     pays_at_once boolean;
     is_booked boolean := false;
     expires timestamptz;
@@ -475,6 +499,7 @@ begin
             held := held || line.item_id;
         end if;
         is_booked := is_booked or line.is_booked is not null;
+        has_gifts := has_gifts or line.gift_id is not null;
         if line.coupon_id is not null and line.coupon_id <> all (coupons) then
             coupons := coupons || line.coupon_id;
         end if;
@@ -492,13 +517,16 @@ begin
     ) values (
         new_order, buyer, subtotal, discount, shipping, total, place_order.shipping_address, place_order.notes
     );
+    if has_gifts then
+        perform private.note_gifts(buyer, lines);
+    end if;
     insert into public.order_items (
-        order_id, line_no, kind, item_id, option_id, payable_id, buyer_id, seller_id, title, description, license_type,
+        order_id, line_no, kind, item_id, option_id, payable_id, buyer_id, gift_id, gift_to_id, seller_id, title, description, license_type,
         license_text, license_version, details, unit_price_cents, quantity, discount_cents, coupon_id, promoted_cents,
         shipping_cents, seller_tier, commission_bps, is_counted, is_held, is_owned_once, is_shipped, is_booked
     )
     select
-        new_order, l.line_no, l.kind, l.item_id, l.option_id, l.payable_id, buyer, l.seller_id, l.title, l.description,
+        new_order, l.line_no, l.kind, l.item_id, l.option_id, l.payable_id, buyer, l.gift_id, l.gift_to_id, l.seller_id, l.title, l.description,
         l.license_type, l.license_text, l.license_version, l.details, l.unit_price_cents, l.quantity, l.discount_cents,
         l.coupon_id, l.promoted_cents, l.shipping_cents, l.seller_tier, l.commission_bps, l.is_counted, l.is_held,
         l.is_owned_once, l.is_shipped, l.is_booked
@@ -518,7 +546,11 @@ begin
                         on
                             l.payable_id = i.payable_id
                             or num_nonnulls(l.payable_id, i.payable_id) = 0
-                            and (not l.is_repeatable or l.is_booked and i.is_booked) and l.item_id = i.item_id
+                            and (not l.is_repeatable or l.is_booked and i.is_booked)
+                            and l.item_id = i.item_id and case
+                                when num_nonnulls(l.gift_id, i.gift_id) = 0 then true
+                                else l.gift_to_id = i.gift_to_id
+                            end
                     where i.order_id = any (open_orders)
                 )
             order by p.id
@@ -656,19 +688,29 @@ begin
             'quantity', coalesce((c.line ->> 'quantity')::integer, 1),
             'offered_price_cents', (c.line ->> 'offered_price_cents')::bigint,
             'details', coalesce(nullif(c.line -> 'details', 'null'), '{}')
-        ) order by w.no), '[]')
+        ) || case
+            when c.line ->> 'gift_to' is not null then jsonb_build_object('gift_to', (c.line ->> 'gift_to')::uuid)
+            when c.line ->> 'gift_email' is not null
+                then jsonb_build_object('gift_email', lower(btrim(c.line ->> 'gift_email')))
+            else '{}'
+        end
+        order by w.no
+        ), '[]')
     into is_valid, asked
     from jsonb_array_elements(items) with ordinality as w (line, no)
     cross join lateral (
         select case
             when
                 jsonb_typeof(w.line) = 'object'
-                and w.line - '{item_id,option_id,quantity,offered_price_cents,details}'::text[] = '{}'
+                and w.line - '{item_id,option_id,quantity,offered_price_cents,details,gift_to,gift_email}'::text[] = '{}'
                 and private.is_uuid(w.line ->> 'item_id')
                 and private.is_uuid(w.line ->> 'option_id') is not false
                 and coalesce(w.line ->> 'quantity', '1') ~ '^[0-9]{1,2}$'
                 and coalesce(w.line ->> 'offered_price_cents', '0') ~ '^[0-9]{1,8}$'
                 and jsonb_typeof(coalesce(nullif(w.line -> 'details', 'null'), '{}')) = 'object'
+                and private.is_uuid(w.line ->> 'gift_to') is not false
+                and (btrim(w.line ->> 'gift_email') ~ '^[^@\s<>,;"]{1,64}@[^@\s<>,;"]{1,190}$') is not false
+                and num_nonnulls(w.line ->> 'gift_to', w.line ->> 'gift_email') < 2
                 and coalesce(octet_length((w.line -> 'details')::text), 0) <= 16384
                 then w.line
         end as line
@@ -677,11 +719,12 @@ begin
     ) as c;
     if not is_valid then
         perform private.require_keys(
-            w.line, '{item_id,option_id,quantity,offered_price_cents,details}', 'invalid_checkout'
+            w.line, '{item_id,option_id,quantity,offered_price_cents,details,gift_to,gift_email}', 'invalid_checkout'
         )
         from jsonb_array_elements(items) as w (line);
         perform private.fail(
-            'invalid_checkout', 'each item is {item_id, option_id?, quantity?, offered_price_cents?, details?}'
+            'invalid_checkout',
+            'each item is {item_id, option_id?, quantity?, offered_price_cents?, details?, gift_to? or gift_email?}'
         );
     end if;
     return asked;
@@ -802,10 +845,11 @@ end
 $$;
 
 comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text []) is
-'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?}], default: the cart) with stripe or '
+'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?, gift_to? or gift_email?}], default: the cart) with stripe or '
 'wallet and answers the order, its payment and where to start it. offered_price_cents is the offer for name-your-price '
 'items; for others the price that was shown: more is not taken (price_changed), less is. The cart remembers what it '
-'showed. details are what the item''s kind wants to know. coupon_codes take something off: one a line, whichever saves '
+'showed. details are what the item''s kind wants to know. gift_to, a member, or gift_email, to whom a code is mailed, '
+'will own it. coupon_codes take something off: one a line, whichever saves '
 'most; one that cannot be used is an error, never a higher price. The same idempotency_key with the same request '
 'answers the first order, also when that was cancelled since. An earlier open order of one of the items is superseded, '
 'unless it can be bought repeatedly and nothing is booked for it. Errors: invalid_checkout, empty_checkout, '
@@ -815,7 +859,7 @@ comment on function public.checkout(jsonb, public.payment_provider, text, jsonb,
 'quantity_not_allowed, price_too_low, price_changed, address_required, shipping_not_available, amount_out_of_range, '
 'insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, '
 'idempotency_key_invalid, idempotency_key_reused, coupon_not_found, coupon_expired, coupon_exhausted, '
-'coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low.';
+'coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low, gift_not_possible.';
 grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text []) to authenticated;
 
 -- A door of its own beside the cart: what was agreed is paid as agreed.
@@ -882,9 +926,9 @@ begin
     return private.place_order(
         new_order, buyer,
         array[row(
-            1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
-            agreed.details, agreed.amount_cents, 1, 0, null, 0, agreed.shipping_cents, agreed.seller_tier,
-            agreed.commission_bps, false, false, false, coalesce(item.has_seats, false),
+            1, agreed.kind, agreed.item_id, null, agreed.id, null, null, null, agreed.seller_id, agreed.title, null,
+            null, null, null, agreed.details, agreed.amount_cents, 1, 0, null, 0, agreed.shipping_cents,
+            agreed.seller_tier, agreed.commission_bps, false, false, false, coalesce(item.has_seats, false),
             coalesce(item.requires_shipping, false), null, null, null
         )::private.order_line],
         checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
@@ -994,7 +1038,7 @@ begin
         i.order_id = attempt.order_id and i.is_owned_once and exists (
             select from public.purchases as p
             where
-                p.owner_id = i.buyer_id and p.item_id = i.item_id and p.option_id is not distinct from i.option_id
+                p.owner_id = i.owner_id and p.item_id = i.item_id and p.option_id is not distinct from i.option_id
                 and p.revoked_at is null
         )
     order by i.line_no

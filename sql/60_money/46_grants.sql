@@ -39,6 +39,7 @@ declare
     sold record;
     units private.granted_unit[] := '{}';
     granted uuid[];
+    has_gifts boolean;
 begin
     for sold in
         select i.kind, array_agg(i.id order by i.id) as lines
@@ -56,12 +57,12 @@ begin
             currency
         )
         select
-            i.id, u.item_id, u.option_id, u.unit, i.kind, i.buyer_id, i.buyer_id,
+            i.id, u.item_id, u.option_id, u.unit, i.kind, i.owner_id, i.buyer_id,
             -- What comes on top does not matter to whoever has it, or buys it here as well. Of several orders that
             -- settle together the later ones would find it owned: that is a 23505, and they settle apart.
             i.is_owned_once and not (
                 u.is_extra and (
-                    private.owns_item(i.buyer_id, u.item_id)
+                    private.owns_item(i.owner_id, u.item_id)
                     or row_number() over (
                         partition by i.order_id, u.item_id
                         order by u.is_extra, array_position(orders, i.order_id), i.line_no, u.unit
@@ -75,10 +76,13 @@ begin
         inner join public.order_items as i on i.id = u.order_item_id
         left join public.catalog_items as c on c.id = u.item_id
         order by u.item_id, u.option_id, array_position(orders, i.order_id), i.line_no, u.unit
-        returning id
+        returning id, owner_id is distinct from payer_id as is_gift
     )
 
-    select array_agg(g.id) into granted from granted_now as g;
+    select array_agg(g.id), bool_or(g.is_gift) into granted, has_gifts from granted_now as g;
+    if has_gifts then
+        perform private.give_gifts(orders);
+    end if;
     perform private.dispatch_purchases('grant', granted);
     -- What was held is sold now: taken stays as it is. Whoever paid let nothing run out.
     if exists (select from private.holds as h where h.order_id = any (orders)) then

@@ -214,7 +214,7 @@ begin
                             i.is_owned_once and exists (
                                 select from public.purchases as p
                                 where
-                                    p.owner_id = i.buyer_id and p.item_id = i.item_id
+                                    p.owner_id = i.owner_id and p.item_id = i.item_id
                                     and p.option_id is not distinct from i.option_id
                                     and p.is_owned_once and p.revoked_at is null
                             )
@@ -281,7 +281,7 @@ begin
     delete from public.cart_items as c
     using public.order_items as i
     where
-        i.order_id = any (deliver_orders.orders) and c.user_id = i.buyer_id and c.item_id = i.item_id
+        i.order_id = any (deliver_orders.orders) and c.user_id = i.buyer_id and i.gift_id is null and c.item_id = i.item_id
         and c.option_id is not distinct from i.option_id;
     with done as (
         update public.orders as o set status = 'completed', status_reason = null, completed_at = now()

@@ -947,7 +947,7 @@ begin
             f.event_id,
             i.payable_id is not null and min(f.event_id) over (partition by i.buyer_id, i.payable_id) < f.event_id
             or i.is_owned_once and min(f.event_id) over (
-                partition by i.buyer_id, i.item_id, i.option_id
+                partition by i.owner_id, i.item_id, i.option_id
             ) < f.event_id
             or min(f.event_id) filter (where o.is_exclusive) over (partition by i.item_id) < f.event_id as is_later
         from first as f

@@ -84,6 +84,7 @@ def settle_in(person: Person, other: Person, admin: Person, simulator: Simulator
         if not seller.api.select("shipping_rates", seller_id=f"eq.{seller.id}"):
             seller.client.table("shipping_rates").insert({"name": "Everywhere", "price_cents": 700}).execute()
             seller.client.table("coupons").insert({"code": "TEST", "amount_cents": 100}).execute()
+    order(person, {"item_id": publish_product(other, 0, title="Free"), "gift_to": admin.id})
     vase = order(person, publish_artwork(other, 4000, is_physical=True), shipping_address={"country": "US"})
     thanks = person.api.rpc("send_tip", recipient_id=other.id, amount_cents=100, message="Thanks").json()
     for ordered in (vase, thanks):

@@ -20,6 +20,7 @@ from tests.harness.market import (
     start,
     wait_for_order,
 )
+from tests.harness.market import Simulator, buy, drain, order, publish_product, start, wait_for_order
 from tests.harness.people import Person, SignUp, lift_limits
 from tests.harness.server import Database
 from tests.harness.waiting import until
@@ -141,6 +142,7 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     device = {"device_id": f"laptop {WORD}", "device_name": WORD}
     assert person.api.rpc("activate_license", product_id=bought, key=key, **device).is_success
     person.client.table("shipping_rates").insert({"name": f"everywhere {WORD}", "price_cents": 500}).execute()
+    order(person, {"item_id": publish_product(seller, 0), "gift_email": f"{WORD}@example.com"})
     person.client.table("coupons").insert({"code": WORD, "amount_cents": 100}).execute()
     wishes = person.client.table("wish_lists").insert({"name": f"wishes {WORD}"}).execute().data[0]["id"]
     person.client.table("wish_list_items").insert({"list_id": wishes, "item_id": publish_product(seller)}).execute()

@@ -76,6 +76,6 @@ $$;
 
 insert into private.kinds (kind, relation, owner_column, page, proceeds, earned, free_window, hooks) values
 ('{kind}', 'public.{kind}s', 'seller_id', '/{kind}s/{id}', '{proceeds}', '{earned}', {free_window},
-    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete}');
+    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete,give}');
 
 select private.build_dispatch();

@@ -49,7 +49,7 @@ STATE = {
         where p.revoked_at is null and not case
             when t.id is not null then t.refunded_cents < t.amount_total_cents
             else l.charged_cents = 0 and o.status in ('completed', 'refunded', 'partially_refunded')
-        end or (p.owner_id, p.payer_id, p.option_id) is distinct from (l.buyer_id, l.buyer_id, case
+        end or (p.owner_id, p.payer_id, p.option_id) is distinct from (l.owner_id, l.buyer_id, case
             when p.item_id = l.item_id then l.option_id
         end)
     """,
@@ -744,6 +744,7 @@ class Money(RuleBasedStateMachine):
         discount=st.sampled_from([None, None, 1, 700, 10**8]),
         twice=st.booleans(),
         codes=st.lists(PICKS, max_size=3),
+        receiver=st.one_of(st.none(), st.none(), users),
     )
     def checkout(
         self,
@@ -755,6 +756,7 @@ class Money(RuleBasedStateMachine):
         discount: int | None,
         twice: bool,
         codes: list[int] | None = None,
+        receiver: str | None = None,
     ) -> Order | MultipleResults[Order]:
         lines: list[dict[str, Any]] = []
         self.wanted |= {(thing.item, thing.option): thing for thing in wanted}
@@ -764,6 +766,8 @@ class Money(RuleBasedStateMachine):
                 line["offered_price_cents"] = thing.price + 501 if generous else thing.minimum
             if thing.takes_discounts and discount is not None:
                 line["details"] = {"discount_cents": min(discount, thing.price * quantity)}
+            if receiver is not None and receiver not in (buyer, thing.seller):
+                line["gift_to"] = receiver
             lines += [line] * (2 if twice and thing.repeatable and not thing.extras else 1)
         with self.may_be_refused():
             if codes and self.codes:

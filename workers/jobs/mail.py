@@ -46,6 +46,11 @@ async def deliver_mails(services: Services) -> None:
             if mail is None or not await _deliver(services, mailer, connection, mail):
                 break
             sent += 1
+        for _ in range(MAILS):
+            gift = await services.db.call("claim_gift_mail", services.settings.mail_lease_seconds)
+            if gift is None or not await _deliver_gift(services, mailer, connection, gift):
+                break
+            sent += 1
     if sent:
         log.info("mails handled", count=sent)
 
@@ -78,6 +83,18 @@ async def _deliver(services: Services, mailer: Mailer, connection: Connection, m
     else:
         await services.db.call("mail_sent", mail_id)
     return True
+
+
+async def _deliver_gift(services: Services, mailer: Mailer, connection: Connection, gift: dict[str, Any]) -> bool:
+    """Mail the code of a gift; False when there is no point in trying the next one now."""
+    problem = None
+    try:
+        await asyncio.to_thread(connection.send, mailer.write_gift(gift))
+    except (ValueError, MessageError, smtplib.SMTPException, OSError) as error:
+        problem = type(error).__name__
+        log.warning("gift not mailed", gift_id=gift["gift_id"], error=problem)
+    await services.db.call("gift_mailed", gift["gift_id"], problem, services.settings.mail_retry_seconds)
+    return problem is None
 
 
 async def _failed(services: Services, mail_id: str, reason: str, for_good: bool, bounced: bool = False) -> None:

@@ -73,7 +73,7 @@ from kinds as k
 inner join sold as s on s.table_id = k.table_id
 cross join private.hooks as h
 -- Only a kind whose own row changes when it is sold locks that first; only one that needs more than a stock holds it;
--- only one with seats says who gets one.
+-- only one with seats says who gets one; not every kind can be given.
 where
-    h.hook <> all(k.hooks) and h.hook not in ('lock_own', 'hold', 'release')
+    h.hook <> all(k.hooks) and h.hook not in ('lock_own', 'hold', 'release', 'give')
     and (h.hook not in ('take', 'freed') or k.has_seats)
