@@ -1,4 +1,4 @@
-"""The requests printed in docs/community, docs/shop, docs/studio and docs/pictures.md are sent, in their order, to a
+"""The requests printed in docs/community, docs/shop, docs/market, docs/studio and docs/pictures.md are sent, in their order, to a
 database of their page's own.
 
 A block ```http as=ana is a request by ana; whoever speaks on a page is signed up before it begins, and {{ana}} is her
@@ -38,7 +38,7 @@ from tests.harness.waiting import until
 from tests.media import pictures
 
 PAGES = [
-    *sorted(page for room in ("community", "shop", "studio") for page in (REPO / "docs" / room).glob("*.md")),
+    *sorted(page for room in ("community", "shop", "market", "studio") for page in (REPO / "docs" / room).glob("*.md")),
     REPO / "docs" / "pictures.md",
 ]
 BLOCK = re.compile(
