@@ -72,7 +72,7 @@ def write_calendar(entry: dict[str, Any], domain: str, organizer: str, site_url:
     calendar.add("version", "2.0")
     calendar.add("method", _method(entry))
     calendar.add_component(event)
-    return calendar.to_ical()
+    return bytes(calendar.to_ical())
 
 
 def _method(entry: dict[str, Any]) -> str:

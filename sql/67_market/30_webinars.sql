@@ -40,7 +40,6 @@ create table public.webinars (
     status public.webinar_status not null default 'upcoming',
     category_id uuid,
     tags text[] not null default '{}',
-    registrations_count integer not null default 0,
     attendees_count integer not null default 0,
     is_recorded boolean not null default false,
     recording_available boolean not null default false,
@@ -67,7 +66,7 @@ create table public.webinars (
     constraint webinars_max_attendees_check check (max_attendees between 2 and 100000),
     constraint webinars_cancel_before_hours_check check (cancel_before_hours between 0 and 720),
     constraint webinars_cancelled_reason_check check (private.is_reason(cancelled_reason)),
-    constraint webinars_counts_check check (registrations_count >= 0 and attendees_count >= 0)
+    constraint webinars_counts_check check (attendees_count >= 0)
 )
 -- Counted on often, and no index holds the counters.
 with (fillfactor = 80);
@@ -123,8 +122,7 @@ comment on column public.webinars.cancel_before_hours is
 comment on column public.webinars.status is
 'State as far as it was noted; the clock is ahead of it for moments: see status_now.';
 comment on column public.webinars.tags is 'Up to 20 tags; lower case.';
-comment on column public.webinars.registrations_count is 'Confirmed registrations; kept by trigger.';
-comment on column public.webinars.attendees_count is 'How many of them were there; kept by trigger.';
+comment on column public.webinars.attendees_count is 'How many were there; kept by mark_attendance().';
 comment on column public.webinars.is_recorded is 'Whether it is to be recorded.';
 comment on column public.webinars.recording_available is 'Whether there is a recording.';
 comment on column public.webinars.moved_at is 'When it was last moved to another time; null: never.';

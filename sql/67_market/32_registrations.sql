@@ -118,10 +118,84 @@ select private.build_moves('public.webinar_registrations', 'status');
 create trigger touch_updated_at before update on public.webinar_registrations
 for each row execute function private.touch_updated_at();
 
--- Without the shapes of what authors hide: what counts is confirmed.
-select private.make_shown_counter(
-    'public.webinar_registrations', '{webinar_id}', 'registrations_count', '{row}.status = ''confirmed''', 'status'
+-- Beside the webinar's own row, which comes before the lock of its seats; whoever counts here holds that lock, so that
+-- nobody waits for the row.
+create table public.webinar_counts (
+    webinar_id uuid not null,
+    registrations_count integer not null default 0,
+    constraint webinar_counts_pkey primary key (webinar_id),
+    constraint webinar_counts_webinar_id_fkey foreign key (webinar_id)
+    references public.webinars (id) on delete cascade,
+    constraint webinar_counts_registrations_count_check check (registrations_count >= 0)
+)
+with (fillfactor = 50);
+comment on table public.webinar_counts is
+'How many are registered: whoever sees the webinar reads it, also as webinars.registrations_count. Kept by triggers.';
+comment on column public.webinar_counts.registrations_count is 'Confirmed registrations.';
+
+create function private.begin_webinar_counts() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    insert into public.webinar_counts (webinar_id) values (new.id);
+    return null;
+end
+$$;
+comment on function private.begin_webinar_counts() is 'Trigger: the row with a new webinar''s counts.';
+create trigger begin_webinar_counts after insert on public.webinars
+for each row execute function private.begin_webinar_counts();
+
+create function private.count_registrations() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    if tg_op = 'INSERT' then
+        update public.webinar_counts as w set registrations_count = w.registrations_count + n.change
+        from (
+            select c.webinar_id, count(*) as change from changed_to as c where c.status = 'confirmed' group by 1
+        ) as n
+        where w.webinar_id = n.webinar_id;
+    else
+        update public.webinar_counts as w set registrations_count = w.registrations_count + n.change
+        from (
+            select c.webinar_id, sum((c.status = 'confirmed')::integer - (b.status = 'confirmed')::integer) as change
+            from changed_to as c
+            inner join changed_from as b on b.id = c.id
+            group by 1
+        ) as n
+        where w.webinar_id = n.webinar_id and n.change <> 0;
+    end if;
+    return null;
+end
+$$;
+comment on function private.count_registrations() is
+'Trigger: webinar_counts.registrations_count counts confirmed registrations. The seats are locked.';
+create trigger count_inserted after insert on public.webinar_registrations referencing new table as changed_to
+for each statement execute function private.count_registrations();
+create trigger count_changed after update on public.webinar_registrations
+referencing old table as changed_from new table as changed_to
+for each statement execute function private.count_registrations();
+insert into private.counters (counter, relation, key, count_column, truth) values
+(
+    'webinar_counts.registrations_count', 'public.webinar_counts', 'webinar_id', 'registrations_count',
+    'select webinar_id, count(*) from public.webinar_registrations where status = ''confirmed'' group by 1'
 );
+
+create function public.registrations_count(webinar public.webinars) returns integer
+language sql
+stable
+set search_path = ''
+as $$
+    select c.registrations_count from public.webinar_counts as c where c.webinar_id = webinar.id
+$$;
+comment on function public.registrations_count(public.webinars) is
+'Computed field of webinars: how many are registered.';
+grant execute on function public.registrations_count(public.webinars) to anon, authenticated;
 
 alter table private.holds
 add column webinar_registration_id uuid,
@@ -261,7 +335,8 @@ language sql
 stable
 set search_path = ''
 as $$
-    select private.registration_state(registration)
+    -- The row that is there, as far as the caller reads it: anybody can call this with a row they made up.
+    select private.registration_state(r) from public.webinar_registrations as r where r.id = registration.id
 $$;
 comment on function public.status_now(public.webinar_registrations) is
 'Computed field of webinar_registrations: how it stands at this moment, whatever was noted yet.';
@@ -609,7 +684,7 @@ begin
             when l.unit_price_cents = 0 then 'registration_is_free'
             else f.problem
         end,
-        case when l.details <> '{}' then 'details' else f.detail end
+        case when l.details <> '{}' then 'details' else f.detail end, 0::bigint, false
     from unnest(lines) as l
     inner join public.webinars as w on w.id = l.item_id
     cross join lateral private.registration_refusal(w, l.buyer_id) as f;
@@ -828,6 +903,11 @@ with check (host_id = (select private.member_id()));
 create policy webinars_update on public.webinars for update to authenticated
 using (host_id = (select private.member_id()))
 with check (host_id = (select private.member_id()));
+
+alter table public.webinar_counts enable row level security;
+grant select on public.webinar_counts to anon, authenticated, service_role;
+create policy webinar_counts_select on public.webinar_counts for select to anon, authenticated
+using ((select w.id from public.webinars as w where w.id = webinar_id) is not null);
 
 alter table public.webinar_co_hosts enable row level security;
 grant select on public.webinar_co_hosts to anon, authenticated, service_role;

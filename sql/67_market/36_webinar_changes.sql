@@ -89,12 +89,16 @@ grant execute on function public.webinar_cancellation_cost(uuid) to authenticate
 create function private.lock_webinar_sales(webinar_id uuid) returns void
 language plpgsql
 set search_path = ''
-set lock_timeout = '100ms'
+-- Until the function ends.
+set lock_timeout = '0'
 as $$
 begin
-    for attempt in 1..50 loop
+    for attempt in 1..100 loop
         begin
+            -- Holding nothing yet, it waits for its turn.
+            perform set_config('lock_timeout', '0', true);
             perform private.lock_webinar(lock_webinar_sales.webinar_id);
+            perform set_config('lock_timeout', '100ms', true);
             perform from public.payments as p
             where p.id in (
                 select o.id from public.payments as o

@@ -56,6 +56,10 @@ _COUPON = (
 )
 _JAR = "suggested_cents minimum_cents is_open"
 _PACK = "title price_cents bonus_cents valid_days is_active"
+_WEBINAR = (
+    "title slug description thumbnail_url cover_image_url image_media_id price_cents max_attendees category_id tags "
+    "is_recorded"
+)
 _ARTIST = "artist_name genre banner_image_url website social_links hourly_rate_cents"
 _PROFILE = (
     "username display_name full_name bio avatar_url banner_url smart_link website_url experience_level avatar_media_id "
@@ -149,6 +153,15 @@ EXPECTED = {
     "license_keys": Rules(BOTH_SIDES),
     "license_activations": Rules("owner"),
     "product_versions": Rules(SHOP_WINDOW),
+    "webinars": Rules(
+        SHOP_WINDOW,
+        update=_WEBINAR,
+        insert=f"{_WEBINAR} starts_local time_zone is_second_hour duration_minutes cancel_before_hours",
+    ),
+    "webinar_counts": Rules(SHOP_WINDOW),
+    "webinar_co_hosts": Rules(SHOP_WINDOW),
+    "webinar_registrations": Rules(BOTH_SIDES),  # the counterparty hosts
+    "webinar_recordings": Rules(BOTH_SIDES),  # the counterparty co-hosts
     # studio
     "credit_packs": Rules(EVERYBODY, update=_PACK, insert=_PACK, updaters="admin"),
     "credit_lots": Rules("owner admin"),
@@ -228,6 +241,11 @@ ROWS = {
     "services": "seller_id = %(me)s and title = 'Mentoring'",
     "portfolio_pieces": "seller_id = %(me)s",
     "service_extras": "service_id in (select id from public.services where seller_id = %(me)s)",
+    "webinars": "host_id = %(me)s",
+    "webinar_counts": "webinar_id in (select id from public.webinars where host_id = %(me)s)",
+    "webinar_co_hosts": "webinar_id in (select id from public.webinars where host_id = %(me)s)",
+    "webinar_registrations": "user_id = %(me)s",
+    "webinar_recordings": "webinar_id in (select id from public.webinars where host_id = %(me)s)",
     "credit_packs": "price_cents = 1000",
     "credit_lots": "user_id = %(me)s",
     "photo_jobs": "user_id = %(me)s",
@@ -321,6 +339,7 @@ INSERTED_INTO = {
     "service_extras",
 }
 INSERTED_INTO = {"catalog_options", "credit_packs", "product_files", "product_pictures", "messages", "wish_list_items"}
+INSERTED_INTO = {"webinars", "catalog_options", "credit_packs", "product_files", "product_pictures", "messages"}
 # Members insert all of these but what is for some of them.
 INSERTERS = {"articles": {"admin"}}
 
@@ -387,6 +406,27 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "cancel_line": ({"order_item_id": "{order_items}"}, "sale_not_found"),
     "cancel_order": ({"order_id": "{orders}"}, "order_not_open"),
     "cancel_payout": ({"payout_id": "{payouts}"}, "payout_not_open"),
+    "answer_co_hosting": ({"webinar_id": "{webinars}", "accept": True}, "webinar_not_found"),
+    "cancel_registration": ({"webinar_id": "{webinars}"}, "registration_not_found"),
+    "cancel_webinar": ({"webinar_id": "{webinars}", "reason": "x", "agreed_cost_cents": 0}, "webinar_not_found"),
+    "convert_recording": ({"webinar_id": "{webinars}"}, "webinar_not_found"),
+    "invite_co_host": ({"webinar_id": "{webinars}", "user_id": "{stranger}"}, "webinar_not_found"),
+    "join_waiting_list": ({"webinar_id": "{webinars}"}, "seats_available"),
+    "join_webinar": ({"webinar_id": "{webinars}"}, "webinar_not_found"),
+    "mark_attendance": ({"webinar_id": "{webinars}", "user_ids": ["{stranger}"]}, "webinar_not_found"),
+    "register_for_webinar": ({"webinar_id": "{webinars}"}, "payment_required"),
+    "remove_co_host": ({"webinar_id": "{webinars}", "user_id": "{counterparty}"}, "webinar_not_found"),
+    "remove_registration": (
+        {"webinar_id": "{webinars}", "user_id": "{counterparty}", "reason": "x"},
+        "webinar_not_found",
+    ),
+    "reschedule_webinar": ({"webinar_id": "{webinars}", "starts_local": "2030-01-01T10:00"}, "webinar_not_found"),
+    "set_webinar_recording": (
+        {"webinar_id": "{webinars}", "recording_url": "https://example.com/x"},
+        "webinar_not_found",
+    ),
+    "set_webinar_room": ({"webinar_id": "{webinars}", "link": "https://example.com/x"}, "webinar_not_found"),
+    "webinar_cancellation_cost": ({"webinar_id": "{webinars}"}, "webinar_not_found"),
     "cancel_photo_job": ({"job_id": "{photo_jobs}"}, "photo_job_not_found"),
     "check_license": ({"product_id": "{products}", "key": "x"}, "ok"),
     "checkout": ({"items": []}, "empty_checkout"),
@@ -566,6 +606,9 @@ COMPUTED = {
     ("coupons", "uses_count"): "owner admin",
     ("order_items", "order_number"): BOTH_SIDES,
     ("order_items", "delivery"): BOTH_SIDES,
+    ("webinars", "status_now"): SHOP_WINDOW,
+    ("webinars", "registrations_count"): SHOP_WINDOW,
+    ("webinar_registrations", "status_now"): BOTH_SIDES,
     ("profiles", "location"): EVERYBODY,
     ("profiles", "is_followed"): EVERYBODY,
     ("profiles", "follows_me"): EVERYBODY,

@@ -276,6 +276,29 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
             person.id,
         )
         database.run("select private.grant_lot(%s, 'bonus', 500, null)", person.id)
+        # One they host with the counterparty, and a seat in one of the counterparty's.
+        for host, price, hour in ((person.id, 2000, 10), (counterparty.id, 0, 12 if person is owner else 14)):
+            database.run(
+                "insert into public.webinars (host_id, title, starts_local, time_zone, price_cents) "
+                "values (%s, 'Mixing', '2029-01-01'::timestamp + %s * interval '1 hour', 'UTC', %s)",
+                *(host, hour, price),
+            )
+        database.run(
+            "insert into public.webinar_co_hosts (webinar_id, user_id, accepted_at) "
+            "select id, %s, now() from public.webinars where host_id = %s",
+            *(counterparty.id, person.id),
+        )
+        database.run(
+            "insert into public.webinar_recordings (webinar_id, recording_url) "
+            "select id, 'https://example.com/r' from public.webinars where host_id = %s",
+            person.id,
+        )
+        free = "select id from public.webinars where host_id = %s order by created_at desc limit 1"
+        database.run(
+            f"insert into public.webinar_registrations (webinar_id, user_id, status, confirmed_at) "
+            f"values (({free}), %s, 'confirmed', now())",
+            *(counterparty.id, person.id),
+        )
         database.run(
             "with job as (insert into public.photo_jobs (user_id, prompt, photo_count, cost_cents) "
             "values (%s, 'brighter', 1, 0) returning id) "
@@ -361,14 +384,16 @@ def test_somebody_finds_what_others_do_not(world: World, case: str, role: str) -
 def test_computed_fields_of_made_up_rows_say_nothing(world: World) -> None:
     """They are functions too, and whoever calls one brings the row: nothing is learnt but what was brought."""
     asked = 0
-    for field in world.database.run(f"{FUNCTIONS} {ARE_COMPUTED} and t.typname <> 'report_abuse_tracking'"):
+    for field in world.database.run(
+        f"{FUNCTIONS} {ARE_COMPUTED} and (t.typname <> 'report_abuse_tracking' and p.proname <> 'status_now')"
+    ):
         row = world.row(field["relation"], "banned")
         answer = world.apis["stranger"].rpc(field["name"], **{field["argument"]: row})
         assert answer.status_code == 200, answer.text
         said = answer.json()
         assert said in (None, False, 0) or said in row.values(), f"{field}: {answer.text}"
         asked += 1
-    assert asked == len(COMPUTED) - 1
+    assert asked == len(COMPUTED) - 2
 
 
 @pytest.mark.parametrize("relation", EXPECTED)

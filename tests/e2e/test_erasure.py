@@ -163,7 +163,28 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
         *("create_photo_job",), prompt=f"warmer {WORD}", media_ids=[made["id"]], group_name=WORD, client_key=WORD
     ).json()
     until(lambda: person.api.one("photo_jobs", id=f"eq.{job['id']}")["archive_path"], "the photo's file", 60)
+    host_and_attend(person, seller, database)
     drain(database, simulator)
+
+
+def host_and_attend(person: Person, other: Person, database: Database) -> None:
+    """A webinar of theirs, one they co-host, and one they enter."""
+
+    def webinar(host: Person, title: str, at: str) -> str:
+        row = {"title": title, "starts_local": at, "time_zone": "UTC"}
+        return str(host.client.table("webinars").insert(row).execute().data[0]["id"])
+
+    own, theirs = webinar(person, f"live {WORD}", "2031-01-01T10:00"), webinar(other, "Theirs", "2031-01-02T10:00")
+    shared = webinar(other, "Shared", "2031-01-03T10:00")
+    database.run("insert into public.webinar_co_hosts (webinar_id, user_id) values (%s, %s)", shared, person.id)
+    assert other.api.rpc("register_for_webinar", webinar_id=own).status_code == 200
+    assert person.api.rpc("register_for_webinar", webinar_id=theirs).status_code == 200
+    assert person.api.rpc("set_webinar_room", webinar_id=own, link=f"https://{WORD}.example").status_code == 204
+    database.run("insert into private.webinar_passes (webinar_id, user_id) values (%s, %s)", theirs, person.id)
+    database.run(
+        "insert into public.webinar_recordings (webinar_id, recording_url) values (%s, %s)",
+        *(own, f"https://example.com/{WORD}"),
+    )
 
 
 def plant(person: Person, database: Database) -> dict[str, str]:

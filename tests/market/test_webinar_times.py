@@ -1,5 +1,5 @@
-"""A host enters what a clock shows in some zone; a guest elsewhere reads an instant. Every gap and every overlap of 2026
-and 2027 in six zones, as the zone data of Python has them: found by walking, none is typed in by hand.
+"""A host enters what a clock shows in some zone; a guest elsewhere reads an instant. Every gap and every overlap of
+2026 and 2027 in six zones, as the zone data of Python has them: found by walking, none is typed in by hand.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ CHANGES = [(zone, at, by) for zone in ZONES for at, by in changes(zone)]
 
 def instant(market: Market, zone: str, local: datetime, second: bool | None = None) -> datetime:
     """What the database makes of it, in a session whose own zone is elsewhere."""
-    which = None if second is None else ("later" if second else "earlier")
-    found: datetime = market.one("select private.instant_of(%s, %s, %s)", local, zone, which)
+    with market.connection.transaction():
+        which = None if second is None else ("later" if second else "earlier")
+        found: datetime = market.one("select private.instant_of(%s, %s, %s)", local, zone, which)
     return found.astimezone(UTC)
 
 
@@ -62,7 +63,7 @@ def test_market_23_each_gap_and_overlap(market: Market, zone: str, at: datetime,
     if by > timedelta(0):
         for none in (shown, inside, shown + by - timedelta(seconds=1)):
             with refused("time_does_not_exist"):
-                market.one("select private.instant_of(%s, %s)", none, zone)
+                instant(market, zone, none)
         assert instant(market, zone, shown + by) == at
         assert instant(market, zone, shown - timedelta(seconds=1)) == at - timedelta(seconds=1)
         if at > now:
@@ -71,7 +72,7 @@ def test_market_23_each_gap_and_overlap(market: Market, zone: str, at: datetime,
         return
     first, second = at - abs(by) / 2, at + abs(by) / 2
     with refused("time_is_ambiguous"):
-        market.one("select private.instant_of(%s, %s)", inside, zone)
+        instant(market, zone, inside)
     assert (instant(market, zone, inside, False), instant(market, zone, inside, True)) == (first, second)
     # The edges: the last moment before it comes twice, and the first after.
     assert instant(market, zone, shown) == at + abs(by)

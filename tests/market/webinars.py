@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tests.money.market import Json, Market, number
+from tests.money.races import Job
 
 DAYS = timedelta(days=1)
 
@@ -122,3 +125,12 @@ def pay_offer(market: Market, user: str, item: str) -> Json:
     market.start(user, order["payment_id"])
     assert market.succeed(order["payment_id"]) == "processed"
     return order
+
+
+def each(people: Iterable[str], act: Callable[[Market, str], Any]) -> list[Job]:
+    """The same act as a job for each of these people."""
+
+    def of(person: str) -> Job:
+        return lambda market: act(market, person)
+
+    return [of(person) for person in people]

@@ -98,7 +98,7 @@ def test_every_line_is_as_the_standard_wants_it() -> None:
     assert all(len(line) <= 75 for line in raw.split(b"\r\n"))
     assert raw.startswith(b"BEGIN:VCALENDAR\r\n")
     (event,) = icalendar.Calendar.from_ical(raw).walk("VEVENT")
-    assert str(event["SUMMARY"]) == ENTRY["title"].replace("\n", " ")
+    assert str(event["SUMMARY"]) == str(ENTRY["title"]).replace("\n", " ")
 
 
 def test_people_without_a_calendar_read_the_same() -> None:
