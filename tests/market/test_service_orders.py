@@ -363,10 +363,35 @@ def test_market_12_a_seller_who_is_gone(market: Market, end: str) -> None:
     assert (working.status, delivered.status) == ("cancelled", "delivered")
     (refund,) = working.refunds()
     assert (refund["amount_cents"], refund["status"]) == (10000, "requested")
-    assert market.status("offers", offered["id"]) == "withdrawn"
+    # What came to nothing goes with the account.
+    found = market.rows("select status from public.offers where id = %s", offered["id"])
+    assert [row["status"] for row in found] == (["withdrawn"] if end == "ban" else [])
     delivered.approve()
     working.refunds_arrive()
     assert (delivered.status, delivered.refunds()) == ("completed", [])
+
+
+def test_market_12_paid_as_the_seller_is_banned(market: Market) -> None:
+    """A payment under way settles, and the order goes back with the next step of what follows a ban."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    made = offer(market, seller, buyer)
+    agreed = market.rpc(buyer, "accept_offer", offer_id=made["id"], version=1)
+    attempt = market.pay_agreed(buyer, agreed["payable_id"])
+    market.start(buyer, attempt["payment_id"])
+    market.ban(seller)
+    assert market.succeed(attempt["payment_id"]) == "processed"
+    sold = sold_of(market, attempt)
+    for account in market.rows("select user_id from private.account_changes_due(10)"):
+        market.worker("select private.advance_account(%s)", account["user_id"])
+    assert (sold.status, [refund["amount_cents"] for refund in sold.refunds()]) == ("cancelled", [10000])
+
+
+def test_what_came_to_nothing_keeps_no_account(market: Market) -> None:
+    """Somebody who only made and got offers leaves without a trace."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    offer(market, seller, buyer)
+    market.rows("delete from auth.users where id = %s", seller)
+    assert market.one("select count(*) from public.profiles where id = %s", seller) == 0
 
 
 def test_market_12_a_block_stops_nothing_of_an_order(market: Market) -> None:
