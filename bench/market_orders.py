@@ -13,8 +13,8 @@ import psycopg
 
 from bench.core import CLIENTS, Result, alternate, pgbench
 
-ORDERS = 125 * CLIENTS
-BUYERS = 200
+ORDERS = 25 * CLIENTS
+BUYERS = 100
 WARM_UP = 3  # Seconds in which each connection plans what it does.
 SECONDS = 4
 
@@ -94,8 +94,8 @@ class Orders:
                 if statement.strip():
                     connection.execute(statement, {"people": 2 * BUYERS} if "%(" in statement else None)
             connection.execute("vacuum analyze")
-            for no in range(ORDERS):
-                with connection.transaction():
+            with connection.transaction():
+                for no in range(ORDERS):
                     payable, _ = connection.execute(ORDER, {"no": no, "half": BUYERS}).fetchone()  # type: ignore[misc]
                     connection.execute("select public.checkout_payable(%s, 'wallet')", [payable])
             for statement in NUMBERED.split(";\n"):

@@ -267,6 +267,8 @@ create table public.service_order_events (
     constraint service_order_events_note_check check (private.is_note(note))
 );
 create index service_order_events_service_order_id_idx on public.service_order_events (service_order_id, id);
+create index service_order_events_ended_idx on public.service_order_events (created_at)
+where to_state in ('completed', 'cancelled', 'refunded') or act = 'refund_failed';
 create index service_order_events_actor_id_idx on public.service_order_events (actor_id) where actor_id is not null;
 comment on table public.service_order_events is
 'What happened to a service order, in its order; only ever added to. Read by whoever reads the order.';
@@ -496,25 +498,51 @@ $$;
 comment on function private.tell_service_order(public.service_orders, text, boolean, boolean) is
 'Tells one or both sides something about their order.';
 
-create function private.rate_service(service_id uuid) returns void
+-- By the job, not by the acts: they hold wallets, and whoever sells the same just now waits for those with the service's
+-- row in hand.
+create function private.rate_services(max_rows integer) returns integer
 language plpgsql
+security definer
 set search_path = ''
 as $$
+declare
+    rated integer;
 begin
-    update public.services as s set completion_rate = r.rate
-    from (
-        select round(
-            100.0 * count(*) filter (where o.status = 'completed') / nullif(count(*), 0), 2
-        ) as rate
+    with counted as (
+        select
+            o.service_id,
+            round(100.0 * count(*) filter (where o.status = 'completed') / nullif(count(*), 0), 2) as rate
         from public.service_orders as o
-        where o.service_id = rate_service.service_id and o.is_rated and not o.is_open
-    ) as r
-    where s.id = rate_service.service_id and s.completion_rate is distinct from r.rate;
+        where
+            o.is_rated and not o.is_open and o.service_id in (
+                select c.service_id from public.service_order_events as e
+                inner join public.service_orders as c on c.id = e.service_order_id
+                where
+                    (e.to_state in ('completed', 'cancelled', 'refunded') or e.act = 'refund_failed')
+                    and e.created_at > now() - interval '1 hour'
+            )
+        group by o.service_id
+    )
+
+    update public.services as s set completion_rate = c.rate
+    from counted as c
+    where
+        s.id = c.service_id and s.id in (
+            select l.id from public.services as l
+            inner join counted as d on d.service_id = l.id
+            where l.completion_rate is distinct from d.rate
+            order by l.id
+            limit max_rows
+            for no key update of l skip locked
+        );
+    get diagnostics rated = row_count;
+    return rated;
 end
 $$;
-comment on function private.rate_service(uuid) is
-'Counts a service''s completion rate anew: of its orders that have ended, those that ended before work '
-'started left out.';
+comment on function private.rate_services(integer) is
+'Counts completion rates anew of services whose orders have ended within the hour: of those that ended, without those '
+'that ended before work started; how many changed. Call until 0.';
+grant execute on function private.rate_services(integer) to avenue_worker;
 
 create function private.write_service_order(
     changed public.service_orders, act text, actor text, actor_id uuid default null, amount_cents bigint default null,
@@ -525,8 +553,11 @@ set search_path = ''
 as $$
 declare
     before text;
+    silent_at timestamptz;
 begin
-    select o.status into strict before from public.service_orders as o where o.id = changed.id;
+    select o.status, o.auto_approve_at into strict before, silent_at
+    from public.service_orders as o
+    where o.id = changed.id;
     if changed.status::text <> before then
         perform from private.service_order_moves as m
         where m.act = write_service_order.act and m.actor = write_service_order.actor and m.from_state = before
@@ -560,10 +591,11 @@ begin
         changed.id, write_service_order.act, write_service_order.actor, write_service_order.actor_id, before,
         changed.status, write_service_order.amount_cents, write_service_order.note
     );
-    if changed.service_id is not null and before <> changed.status::text
-        and (not changed.is_open or before in ('completed', 'cancelled', 'refunded'))
-    then
-        perform private.rate_service(changed.service_id);
+    -- What is offered on top can be paid until silence approves, and not later.
+    if changed.auto_approve_at is distinct from silent_at then
+        update public.payables as p set pay_by = changed.auto_approve_at
+        from public.service_order_extras as e
+        where e.service_order_id = changed.id and e.status = 'offered' and p.id = e.payable_id and p.status = 'open';
     end if;
     return changed;
 end

@@ -10,7 +10,15 @@ set search_path = ''
 as $$
 begin
     return case
-        when request.status = 'open' and request.answer_by <= clock_timestamp() then 'expired' else request.status
+        when request.status = 'open' and (
+            request.answer_by <= clock_timestamp()
+            -- With the order ends what is open about it.
+            or exists (
+                select from public.service_orders as o
+                where o.id = request.service_order_id and public.effective_status(o) = 'completed'
+            )
+        ) then 'expired'
+        else request.status
     end;
 end
 $$;
