@@ -108,7 +108,8 @@ before insert or update of title, details on public.catalog_options
 for each row execute function private.tidy_texts('title line required', 'details object');
 
 create trigger check_catalog_option
-after insert or update of price_cents, details, is_exclusive, is_set_aside, stock, is_active or delete on public.catalog_options
+after insert or update of price_cents, details, is_exclusive, is_set_aside, stock, is_active or delete
+on public.catalog_options
 for each row execute function private.check_catalog_option();
 
 create trigger touch_updated_at before update on public.catalog_options

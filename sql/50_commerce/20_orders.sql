@@ -158,8 +158,8 @@ comment on column public.order_items.is_counted is 'Its pieces are copies or sea
 comment on column public.order_items.is_held is
 'It is limited: the order holds it until it is paid or given up, and cannot be delivered without its hold.';
 comment on column public.order_items.is_booked is
-'Whether what its kind holds for it beside a stock, such as an hour of somebody''s time, is held or had; false once the '
-'order was given up. Null: it needs nothing of the kind.';
+'Whether what its kind holds for it beside a stock, such as an hour of somebody''s time, is held or had; false once '
+'the order was given up. Null: it needs nothing of the kind.';
 comment on column public.order_items.is_owned_once is 'Its buyer can have it once only: not services, tips or copies.';
 comment on column public.order_items.is_shipped is 'It is sent to its buyer, and earned when it is delivered.';
 comment on column public.order_items.seller_tier is 'Seller''s creator plan at checkout.';

@@ -55,8 +55,8 @@ begin
 end
 $$;
 comment on function private.instants_of(timestamp, text) is
-'When the clocks of this zone show this time: the first and the last instant, two different ones when they go back over '
-'it; is_real false when they jump over it, then both are the jump.';
+'When the clocks of this zone show this time: the first and the last instant, two different ones when they go back '
+'over it; is_real false when they jump over it, then both are the jump.';
 
 create function private.instant_of(local timestamp, time_zone text, which text default null) returns timestamptz
 language plpgsql

@@ -119,7 +119,8 @@ begin
     ), 0);
 end
 $$;
-comment on function private.lowest_package_cents(uuid) is 'What the cheapest active package costs, cents; 0 without any.';
+comment on function private.lowest_package_cents(uuid) is
+'What the cheapest active package costs, cents; 0 without any.';
 
 create function private.catalog_entry(service public.services) returns private.catalog_entry
 language sql

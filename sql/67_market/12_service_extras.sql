@@ -1,5 +1,5 @@
--- What can be had on top of a package: chosen with it, and priced into the one line, so that the fee, the commission and
--- a refund are of what was paid.
+-- What can be had on top of a package: chosen with it, and priced into the one line, so that the fee, the commission
+-- and a refund are of what was paid.
 
 create table public.service_extras (
     id uuid not null default gen_random_uuid(),

@@ -24,7 +24,8 @@ create table public.availability (
 );
 
 -- What a client that breaks these is told, see error_catalog().
-comment on constraint availability_pkey on public.availability is 'already_done: It is there already; upsert to change it.';
+comment on constraint availability_pkey on public.availability is
+'already_done: It is there already; upsert to change it.';
 comment on constraint availability_time_zone_check on public.availability is
 'time_zone_not_known: There is no such time zone.';
 comment on constraint availability_slot_minutes_check on public.availability is
@@ -125,7 +126,8 @@ begin
     return new;
 end
 $$;
-comment on function private.check_availability_limit() is 'Trigger: at most 50 hours of the week and 400 of single days.';
+comment on function private.check_availability_limit() is
+'Trigger: at most 50 hours of the week and 400 of single days.';
 
 create trigger touch_updated_at before update on public.availability
 for each row execute function private.touch_updated_at();
@@ -418,8 +420,8 @@ begin
 end
 $$;
 comment on function private.service_hold(uuid[], uuid[]) is
-'Hook hold: the sessions of these lines take seller''s and buyer''s time. Errors: slot_taken, slot_not_available (it has '
-'begun).';
+'Hook hold: the sessions of these lines take seller''s and buyer''s time. Errors: slot_taken, slot_not_available '
+'(it has begun).';
 
 create function private.free_service_time(lines uuid[]) returns void
 language sql

@@ -72,4 +72,5 @@ grant execute on function private.update_response_times(integer) to avenue_worke
 insert into private.personal_data (section, relation, condition) values
 ('response_checks', 'private.response_checks', 't.seller_id = $1');
 insert into private.erasure_steps (step, phase, erases, statement) values
-('response_checks', 'business', '{private.response_checks}', 'delete from private.response_checks where seller_id = $1');
+('response_checks', 'business', '{private.response_checks}',
+    'delete from private.response_checks where seller_id = $1');

@@ -40,8 +40,8 @@ _ARTWORK = (
     "file_size_bytes status is_featured is_for_sale edition_size is_physical image_media_id"
 )
 _SERVICE = (
-    "title slug description service_type is_mentoring session_minutes thumbnail_url buyer_requirements category_id tags "
-    "genre_tags status is_featured image_media_id"
+    "title slug description service_type is_mentoring session_minutes thumbnail_url buyer_requirements category_id "
+    "tags genre_tags status is_featured image_media_id"
 )
 _PIECE = "title url position image_media_id"
 _EXTRA = "title description price_cents delivery_days is_active position"

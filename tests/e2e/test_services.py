@@ -69,9 +69,10 @@ def test_a_session_is_found_booked_paid_and_earned(
     assert {"id": service, "item": {"price_cents": 6000}} in found
     slot = free(anon, service)[0]["starts_at"]
     assert slot in [row["starts_at"] for row in free(rival.api, service, time_zone="Asia/Kolkata")]
-    wanted = {"item_id": service, "option_id": package, "details": {"session": {"starts_at": slot}}}
-    extras = {"extras": [{"id": extra, "price_cents": 500}]}
-    ordered = order(buyer, {**wanted, "details": wanted["details"] | extras})
+    session = {"starts_at": slot}
+    wanted = {"item_id": service, "option_id": package, "details": {"session": session}}
+    more = {"session": session, "extras": [{"id": extra, "price_cents": 500}]}
+    ordered = order(buyer, {**wanted, "details": more})
     assert ordered["total_cents"] == 6500
     assert slot not in [row["starts_at"] for row in free(anon, service)]
     refused = rival.api.rpc("checkout", items=[wanted])

@@ -122,7 +122,7 @@ def test_money_that_comes_after_the_session_began_goes_back(market: Market) -> N
 
 
 def test_a_buyer_who_tries_again_keeps_the_session_or_moves_it(market: Market) -> None:
-    """One unpaid attempt at a service's sessions each: nobody holds a mentor's whole week, and money for both settles."""
+    """One unpaid attempt at a service's sessions each: nobody holds a mentor's whole week; money for both settles."""
     seller, ((item, package),) = booked(market)
     buyer = market.sign_up()
     one, other = slots(market, buyer, item)[:2]
@@ -354,7 +354,8 @@ def test_slots_follow_the_clock_over_every_change_of_two_years(market: Market, z
     for day in sorted(near):
         for hours in ((0.5, 4.5), (1.5, 2.5), (22.5, 24.0), (0.0, 24.0)):
             local = market.rows(
-                "select t.at from (select %s::date + %s * interval '1 hour' as f, %s::date + %s * interval '1 hour' as u) "
+                "select t.at from (select %s::date + %s * interval '1 hour' as f, "
+                "%s::date + %s * interval '1 hour' as u) "
                 "as h cross join lateral private.slots_between(h.f, h.u, %s, 60, 30) as t (at) order by 1",
                 day,
                 hours[0],

@@ -1,4 +1,4 @@
-"""Sessions, packages and extras on connections of their own: one hour once, no orphan money, nobody waits in a circle."""
+"""Sessions, packages and extras on connections of their own: one hour once, no orphan money, no deadlock."""
 
 from __future__ import annotations
 
