@@ -13,8 +13,8 @@ import psycopg
 
 from bench.core import CLIENTS, Result, alternate, pgbench
 
-ORDERS = 125 * CLIENTS
-BUYERS = 200
+ORDERS = 25 * CLIENTS
+BUYERS = 100
 WARM_UP = 3  # Seconds in which each connection plans what it does.
 SECONDS = 4
 
@@ -66,8 +66,8 @@ create unique index on bench.orders (n);
 
 # As PostgREST does: claims and role are set in the transaction, then comes the call. Each client has orders of its own,
 # so that none meets a state that another one has just changed.
-ACT = f"""
-\\set n 1 + :client_id + {CLIENTS} * random(0, {ORDERS // CLIENTS - 1})
+ACT = """
+\\set n 1 + :client_id + {clients} * random(0, {most})
 begin;
 select
     b.id as order_id, (o.status = 'delivered')::integer as is_delivered,
@@ -94,8 +94,8 @@ class Orders:
                 if statement.strip():
                     connection.execute(statement, {"people": 2 * BUYERS} if "%(" in statement else None)
             connection.execute("vacuum analyze")
-            for no in range(ORDERS):
-                with connection.transaction():
+            with connection.transaction():
+                for no in range(ORDERS):
                     payable, _ = connection.execute(ORDER, {"no": no, "half": BUYERS}).fetchone()  # type: ignore[misc]
                     connection.execute("select public.checkout_payable(%s, 'wallet')", [payable])
             for statement in NUMBERED.split(";\n"):
@@ -105,7 +105,7 @@ class Orders:
             if made != ORDERS:
                 raise SystemExit(f"order_acts: {made} orders of {ORDERS}")
         self.script = Path(tempfile.mkdtemp()) / "act.sql"
-        self.script.write_text(ACT)
+        self.script.write_text(ACT.format(clients=CLIENTS, most=ORDERS // CLIENTS - 1))
 
     def _acts(self) -> float:
         with psycopg.connect(self.url, autocommit=True) as connection:

@@ -108,7 +108,9 @@ comment on column public.offer_versions.valid_until is 'Until when it stood.';
 -- Before every other trigger, see tidy_texts().
 create trigger _tidy_texts
 before insert on public.offer_versions
-for each row execute function private.tidy_texts('title line required', 'terms body required', 'requirements_asked body');
+for each row execute function private.tidy_texts(
+    'title line required', 'terms body required', 'requirements_asked body'
+);
 create trigger refuse_change before update on public.offer_versions
 for each row execute function private.refuse_change();
 create trigger touch_updated_at before update on public.offers
@@ -557,6 +559,11 @@ comment on function private.withdraw_offers_of(uuid, integer) is
 'A step after a change of standing: whoever was banned or left offers and is offered nothing any more; how many.';
 insert into private.standing_steps (step, position, statement) values
 ('offers', 6, 'select private.withdraw_offers_of($1, $2)');
+
+-- What came to nothing keeps nobody's name.
+insert into private.erasure_steps (step, phase, erases, statement) values
+('offers', 'records', '{}',
+    'delete from public.offers where (seller_id = $1 or buyer_id = $1) and payable_id is null');
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('offers', 'public.offers',

@@ -1,10 +1,10 @@
 -- What becomes of a service that was paid: one row for each line, from the buyer's requirements to the approval, and
--- what can happen instead. Which act leads from where to where, and whose it is, are rows (private.service_order_moves);
--- each act is one function: it locks, applies a deadline that has passed, asks those rows, does it, and appends a row to
--- service_order_events. A late job changes no outcome: what time has done is true for every act and every reader
--- (effective_status) before anything is written.
--- Locks: the payments of its lines by id, what is agreed beside it (extras), the order; then what money takes: sales,
--- wallets. Settlement has the payment and what was agreed before it comes here.
+-- what can happen instead. Which act leads from where to where, and whose it is, are rows
+-- (private.service_order_moves); each act is one function: it locks, applies a deadline that has passed, asks those
+-- rows, does it, and appends a row to service_order_events. A late job changes no outcome: what time has done is true
+-- for every act and every reader (effective_status) before anything is written. Locks: the payments of its lines by
+-- id, what is agreed beside it (extras), the order; then what money takes: sales, wallets. Settlement has the payment
+-- and what was agreed before it comes here.
 
 alter table private.settings
 add column service_approval_period interval not null default '72 hours',
@@ -53,7 +53,7 @@ comment on column private.service_order_moves.actor is
 alter table private.service_order_moves enable row level security;
 
 insert into private.service_order_moves (act, actor, from_state, to_state)
-select m.act, m.actor, f.state, t.state
+select m.act, m.actor, f.state as from_state, t.state as to_state
 from (
     values
     ('send_requirements', 'buyer', '{awaiting_requirements}', '{in_progress}'),
@@ -85,8 +85,14 @@ from (
     -- Where the order stays in its state.
     ('propose_extension', 'seller', '{in_progress,revision_requested}', null),
     ('extend', 'buyer', '{in_progress,revision_requested}', null),
-    ('propose_cancellation', 'buyer', '{awaiting_requirements,in_progress,delivered,revision_requested,disputed}', null),
-    ('propose_cancellation', 'seller', '{awaiting_requirements,in_progress,delivered,revision_requested,disputed}', null),
+    (
+        'propose_cancellation', 'buyer',
+        '{awaiting_requirements,in_progress,delivered,revision_requested,disputed}', null
+    ),
+    (
+        'propose_cancellation', 'seller',
+        '{awaiting_requirements,in_progress,delivered,revision_requested,disputed}', null
+    ),
     ('offer_extra', 'seller', '{awaiting_requirements,in_progress,revision_requested}', null)
 ) as m (act, actor, from_states, to_states)
 cross join unnest(m.from_states::text[]) as f (state)
@@ -185,7 +191,8 @@ comment on column public.service_orders.revisions_included is 'How many revision
 comment on column public.service_orders.extras is 'Extras bought with it: [{id, title, price_cents, delivery_days}].';
 comment on column public.service_orders.session_starts_at is 'The booked session; null where none is.';
 comment on column public.service_orders.session_ends_at is 'Its end.';
-comment on column public.service_orders.requirements_asked is 'What the seller asked for when it was bought; null: nothing.';
+comment on column public.service_orders.requirements_asked is
+'What the seller asked for when it was bought; null: nothing.';
 comment on column public.service_orders.requirements is 'What the buyer answered, at most 10,000 characters.';
 comment on column public.service_orders.requirement_files is 'Paths in the private bucket deliveries; at most 20.';
 comment on column public.service_orders.requirements_at is 'When they were sent; work started then.';
@@ -228,7 +235,9 @@ alter table public.service_orders alter column cancellation_reason set statistic
 
 insert into private.state_moves (relation, state_column, from_state, to_state, meaning)
 select 'public.service_orders', 'status', null, b.state, b.meaning
-from (values ('awaiting_requirements', 'paid, the seller asks for something'), ('in_progress', 'paid')) as b (state, meaning)
+from (
+    values ('awaiting_requirements', 'paid, the seller asks for something'), ('in_progress', 'paid')
+) as b (state, meaning)
 union all
 select
     'public.service_orders', 'status', m.from_state, m.to_state,
@@ -258,6 +267,8 @@ create table public.service_order_events (
     constraint service_order_events_note_check check (private.is_note(note))
 );
 create index service_order_events_service_order_id_idx on public.service_order_events (service_order_id, id);
+create index service_order_events_ended_idx on public.service_order_events (created_at)
+where to_state in ('completed', 'cancelled', 'refunded') or act = 'refund_failed';
 create index service_order_events_actor_id_idx on public.service_order_events (actor_id) where actor_id is not null;
 comment on table public.service_order_events is
 'What happened to a service order, in its order; only ever added to. Read by whoever reads the order.';
@@ -266,7 +277,8 @@ comment on column public.service_order_events.actor is 'Whose act: buyer, seller
 comment on column public.service_order_events.actor_id is 'Who did it; null when nobody did.';
 comment on column public.service_order_events.from_state is 'State before; null for the first.';
 comment on column public.service_order_events.to_state is 'State after; the same where only something was said.';
-comment on column public.service_order_events.amount_cents is 'What goes back to the buyer by it, cents; null: no money moves.';
+comment on column public.service_order_events.amount_cents is
+'What goes back to the buyer by it, cents; null: no money moves.';
 comment on column public.service_order_events.note is 'What was said with it.';
 create trigger refuse_change before update of id, service_order_id, act, actor, from_state, to_state, amount_cents
 on public.service_order_events
@@ -397,9 +409,11 @@ comment on constraint resolution_requests_kind_check on public.resolution_reques
 comment on table public.resolution_requests is
 'More time, or an end by agreement, that one side proposes; the other one answers. Read by whoever reads the order.';
 comment on column public.resolution_requests.kind is 'What is proposed.';
-comment on column public.resolution_requests.asking_side is 'Who proposes it: the seller, or for an end either of the two.';
+comment on column public.resolution_requests.asking_side is
+'Who proposes it: the seller, or for an end either of the two.';
 comment on column public.resolution_requests.days is 'How many days of 24 hours more.';
-comment on column public.resolution_requests.refund_cents is 'How much the buyer gets back, cents, of all that was paid.';
+comment on column public.resolution_requests.refund_cents is
+'How much the buyer gets back, cents, of all that was paid.';
 comment on column public.resolution_requests.reason is 'Why, for the other side.';
 comment on column public.resolution_requests.status is 'State as it was last written; see effective_status.';
 comment on column public.resolution_requests.answer_by is 'Until when it can be answered.';
@@ -463,7 +477,8 @@ begin
     );
 end
 $$;
-comment on function private.service_order_lines(uuid) is 'The lines that were paid for an order: its own first, its extras.';
+comment on function private.service_order_lines(uuid) is
+'The lines that were paid for an order: its own first, its extras.';
 
 create function private.tell_service_order(told public.service_orders, type text, to_buyer boolean, to_seller boolean)
 returns void
@@ -483,24 +498,51 @@ $$;
 comment on function private.tell_service_order(public.service_orders, text, boolean, boolean) is
 'Tells one or both sides something about their order.';
 
-create function private.rate_service(service_id uuid) returns void
+-- By the job, not by the acts: they hold wallets, and whoever sells the same just now waits for those with the service's
+-- row in hand.
+create function private.rate_services(max_rows integer) returns integer
 language plpgsql
+security definer
 set search_path = ''
 as $$
+declare
+    rated integer;
 begin
-    update public.services as s set completion_rate = r.rate
-    from (
-        select round(
-            100.0 * count(*) filter (where o.status = 'completed') / nullif(count(*), 0), 2
-        ) as rate
+    with counted as (
+        select
+            o.service_id,
+            round(100.0 * count(*) filter (where o.status = 'completed') / nullif(count(*), 0), 2) as rate
         from public.service_orders as o
-        where o.service_id = rate_service.service_id and o.is_rated and not o.is_open
-    ) as r
-    where s.id = rate_service.service_id and s.completion_rate is distinct from r.rate;
+        where
+            o.is_rated and not o.is_open and o.service_id in (
+                select c.service_id from public.service_order_events as e
+                inner join public.service_orders as c on c.id = e.service_order_id
+                where
+                    (e.to_state in ('completed', 'cancelled', 'refunded') or e.act = 'refund_failed')
+                    and e.created_at > now() - interval '1 hour'
+            )
+        group by o.service_id
+    )
+
+    update public.services as s set completion_rate = c.rate
+    from counted as c
+    where
+        s.id = c.service_id and s.id in (
+            select l.id from public.services as l
+            inner join counted as d on d.service_id = l.id
+            where l.completion_rate is distinct from d.rate
+            order by l.id
+            limit max_rows
+            for no key update of l skip locked
+        );
+    get diagnostics rated = row_count;
+    return rated;
 end
 $$;
-comment on function private.rate_service(uuid) is
-'Counts a service''s completion rate anew: of its orders that have ended, those that ended before work started left out.';
+comment on function private.rate_services(integer) is
+'Counts completion rates anew of services whose orders have ended within the hour: of those that ended, without those '
+'that ended before work started; how many changed. Call until 0.';
+grant execute on function private.rate_services(integer) to avenue_worker;
 
 create function private.write_service_order(
     changed public.service_orders, act text, actor text, actor_id uuid default null, amount_cents bigint default null,
@@ -511,8 +553,11 @@ set search_path = ''
 as $$
 declare
     before text;
+    silent_at timestamptz;
 begin
-    select o.status into strict before from public.service_orders as o where o.id = changed.id;
+    select o.status, o.auto_approve_at into strict before, silent_at
+    from public.service_orders as o
+    where o.id = changed.id;
     if changed.status::text <> before then
         perform from private.service_order_moves as m
         where m.act = write_service_order.act and m.actor = write_service_order.actor and m.from_state = before
@@ -546,10 +591,11 @@ begin
         changed.id, write_service_order.act, write_service_order.actor, write_service_order.actor_id, before,
         changed.status, write_service_order.amount_cents, write_service_order.note
     );
-    if changed.service_id is not null and before <> changed.status::text
-        and (not changed.is_open or before in ('completed', 'cancelled', 'refunded'))
-    then
-        perform private.rate_service(changed.service_id);
+    -- What is offered on top can be paid until silence approves, and not later.
+    if changed.auto_approve_at is distinct from silent_at then
+        update public.payables as p set pay_by = changed.auto_approve_at
+        from public.service_order_extras as e
+        where e.service_order_id = changed.id and e.status = 'offered' and p.id = e.payable_id and p.status = 'open';
     end if;
     return changed;
 end
@@ -655,7 +701,9 @@ comment on function private.lock_service_order(uuid, boolean) is
 'applied. Not patient: null where somebody is at it.';
 
 -- What every act begins with.
-create function private.begin_service_act(service_order_id uuid, act text, out acted public.service_orders, out actor text)
+create function private.begin_service_act(
+    service_order_id uuid, act text, out acted public.service_orders, out actor text
+)
 language plpgsql
 set search_path = ''
 as $$
@@ -695,7 +743,13 @@ stable
 set search_path = ''
 as $$
 begin
-    started.due_at := coalesce(started.session_ends_at, at + started.delivery_days * interval '24 hours');
+    select
+        case
+            when started.session_ends_at is null then at + started.delivery_days * interval '24 hours'
+            else greatest(started.session_ends_at, at + s.service_least_period)
+        end
+    into started.due_at
+    from private.settings as s;
     started.cancel_after := started.due_at + (select s.service_late_period from private.settings as s);
     return started;
 end
@@ -747,7 +801,9 @@ begin
             (line.details #>> '{package,revisions}')::integer, coalesce(line.details -> 'extras', '[]'),
             (line.details #>> '{session,starts_at}')::timestamptz, made.session_ends_at,
             line.details ->> 'requirements_asked',
-            case when made.due_at is null then 'awaiting_requirements' else 'in_progress' end::public.service_order_status,
+            case
+                when made.due_at is null then 'awaiting_requirements' else 'in_progress'
+            end::public.service_order_status,
             made.due_at, made.cancel_after,
             moment + made.delivery_days * interval '24 hours' + limits.service_revision_limit, moment
         ) returning * into made;
@@ -757,6 +813,11 @@ begin
         if made.due_at is null then
             perform private.tell_service_order(made, 'service_requirements_wanted', true, false);
         end if;
+        -- Paid while the seller was banned or left: what follows that comes round once more.
+        insert into private.account_changes (user_id, audience)
+        select p.id, private.author_audience(p) from public.profiles as p
+        where p.id = made.seller_id and (p.is_banned or p.deleted_at is not null)
+        on conflict on constraint account_changes_pkey do nothing;
     end loop;
 end
 $$;

@@ -1,6 +1,6 @@
 -- What goes between the two sides of a service order: requirements and deliveries, texts and files. Files are in the
--- private bucket deliveries as <own id>/<service order>/<name>, uploaded before; what an order refers to neither changes
--- nor goes (40_catalog/50_storage).
+-- private bucket deliveries as <own id>/<service order>/<name>, uploaded before; what an order refers to neither
+-- changes nor goes (40_catalog/50_storage).
 
 insert into storage.buckets (id, name, public, file_size_limit, allowed_mime_types)
 select 'deliveries', 'deliveries', false, b.file_size_limit, b.allowed_mime_types
@@ -80,7 +80,8 @@ begin
 end
 $$;
 comment on function private.require_delivery_files(uuid, text[]) is
-'These paths, if the caller has stored each of them for the order. Errors: too_many_delivery_files, delivery_file_not_found.';
+'These paths, if the caller has stored each of them for the order. Errors: too_many_delivery_files, '
+'delivery_file_not_found.';
 
 create function public.send_requirements(
     service_order_id uuid, requirements text default null, files text[] default null

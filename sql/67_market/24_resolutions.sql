@@ -1,7 +1,7 @@
 -- Where the two sides of a service order do not just go on: more time, an end by agreement with a split, extras bought
--- while work is on, and disputes that an admin decides in cents. And where they talk about it: a conversation of the two
--- that no block closes, which an admin reads in a dispute only.
--- Locks: as on 20_service_orders, then the request or the extra.
+-- while work is on, and disputes that an admin decides in cents. And where they talk about it: a conversation of the
+-- two that no block closes, which an admin reads in a dispute only. Locks: as on 20_service_orders, then the request
+-- or the extra.
 
 create function public.effective_status(request public.resolution_requests) returns public.resolution_status
 language plpgsql
@@ -10,7 +10,15 @@ set search_path = ''
 as $$
 begin
     return case
-        when request.status = 'open' and request.answer_by <= clock_timestamp() then 'expired' else request.status
+        when request.status = 'open' and (
+            request.answer_by <= clock_timestamp()
+            -- With the order ends what is open about it.
+            or exists (
+                select from public.service_orders as o
+                where o.id = request.service_order_id and public.effective_status(o) = 'completed'
+            )
+        ) then 'expired'
+        else request.status
     end;
 end
 $$;
@@ -110,7 +118,8 @@ begin
 end
 $$;
 comment on function public.propose_cancellation(uuid, bigint, text) is
-'Either side: proposes to end the order, with this much of all that was paid for it back to the buyer (cents); the rest '
+'Either side: proposes to end the order, with this much of all that was paid for it back to the buyer '
+'(cents); the rest '
 'is the seller''s. The other side answers within settings.service_answer_period. Errors: reason_required, '
 'service_order_not_found, state_changed, order_frozen, resolution_open, refund_amount_invalid.';
 grant execute on function public.propose_cancellation(uuid, bigint, text) to authenticated;
@@ -266,9 +275,11 @@ begin
 end
 $$;
 comment on function public.offer_order_extra(uuid, text, bigint, integer) is
-'Seller: offers something on top of an order that is not delivered, for this price (cents) and so many days of 24 hours '
+'Seller: offers something on top of an order that is not delivered, for this price (cents) and so many days '
+'of 24 hours '
 'more. The buyer pays payable_id with checkout_payable(), or declines; the days count once it is paid. Errors: '
-'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_order_extras (20 an order), text_not_visible, '
+'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_order_extras (20 an order), '
+'text_not_visible, '
 'and the '
 'constraints of service_order_extras.';
 grant execute on function public.offer_order_extra(uuid, text, bigint, integer) to authenticated;
@@ -292,7 +303,9 @@ begin
         perform private.fail('not_your_part', side);
     end if;
     its := private.lock_service_order(its.id);
-    select * into strict extra from public.service_order_extras as e where e.id = end_order_extra.extra_id for no key update;
+    select * into strict extra from public.service_order_extras as e
+    where e.id = end_order_extra.extra_id
+    for no key update;
     if extra.status <> 'offered' then
         perform private.fail('state_changed', 'service_order_extra ' || extra.status);
     elsif not private.end_payable(extra.payable_id, 'withdrawn') then
@@ -317,7 +330,8 @@ as $$
     select private.end_order_extra(decline_order_extra.extra_id, 'buyer', 'declined')
 $$;
 comment on function public.decline_order_extra(uuid) is
-'Buyer: does not want an extra; price and time stay as they are. Errors: extra_not_found, not_your_part, state_changed, '
+'Buyer: does not want an extra; price and time stay as they are. Errors: extra_not_found, not_your_part, '
+'state_changed, '
 'offer_being_paid.';
 grant execute on function public.decline_order_extra(uuid) to authenticated;
 
@@ -329,7 +343,8 @@ as $$
     select private.end_order_extra(withdraw_order_extra.extra_id, 'seller', 'withdrawn')
 $$;
 comment on function public.withdraw_order_extra(uuid) is
-'Seller: takes an extra back that is not paid. Errors: extra_not_found, not_your_part, state_changed, offer_being_paid.';
+'Seller: takes an extra back that is not paid. Errors: extra_not_found, not_your_part, state_changed, '
+'offer_being_paid.';
 grant execute on function public.withdraw_order_extra(uuid) to authenticated;
 
 create function private.service_extra_grant(ids uuid[]) returns void
@@ -364,7 +379,8 @@ begin
     end loop;
 end
 $$;
-comment on function private.service_extra_grant(uuid[]) is 'Hook grant: the extra is a part of its order, with its days.';
+comment on function private.service_extra_grant(uuid[]) is
+'Hook grant: the extra is a part of its order, with its days.';
 
 create function private.service_extra_revoke(ids uuid[], reason text) returns void
 language plpgsql
@@ -409,7 +425,8 @@ begin
 end
 $$;
 comment on function private.complete_late_extras(integer) is
-'Extras whose order has ended without them (a refund of its own line, silence while they were paid) are done; how many. '
+'Extras whose order has ended without them (a refund of its own line, silence while they were paid) are done; '
+'how many. '
 'Call until 0.';
 grant execute on function private.complete_late_extras(integer) to avenue_worker;
 

@@ -136,6 +136,7 @@ def test_the_whole_story(sign_up: SignUp, simulator: Simulator, database: Databa
         "deliver",
         "approve",
     ]
+    run_job(database, "advance_service_orders")
     assert seller.api.one("services", id=f"eq.{service}")["completion_rate"] == 100
     drain(database, simulator)
     assert seller.api.one("wallets")["balance_available_cents"] == 0

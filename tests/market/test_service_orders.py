@@ -38,6 +38,13 @@ def advance(market: Market) -> int:
     return total
 
 
+def rate(market: Market, service_id: str) -> object:
+    """A service's completion rate, after the job."""
+    market.worker("select private.rate_services(100)")
+    assert market.worker("select private.rate_services(100)") == 0
+    return market.one("select completion_rate from public.services where id = %s", service_id)
+
+
 def test_market_01_a_redelivery_restarts_silence(market: Market) -> None:
     """Silence counts from the last delivery; the reminder is the delivery's."""
     sold = by_offer(market)
@@ -133,21 +140,21 @@ def test_market_05_requirements_that_are_not_sent(market: Market) -> None:
     sold.refunds_arrive()
     # The platform bears what the provider kept.
     assert market.wallet(seller) == (0, 0, 0)
-    assert market.one("select completion_rate from public.services where id = %s", item) is None
+    assert rate(market, item) is None
 
     early = sold_of(market, market.buy(buyer, line(item, package)))
     early.cancel("seller")
     assert early.refunds()[0]["fee_bearer"] == "seller"
-    assert market.one("select completion_rate from public.services where id = %s", item) == 0
+    assert rate(market, item) == 0
     done = sold_of(market, market.buy(buyer, line(item, package)))
     done.by("buyer", "send_requirements", requirements="Here.")
     done.deliver()
     done.approve()
-    assert market.one("select completion_rate from public.services where id = %s", item) == 50
+    assert rate(market, item) == 50
     free = sold_of(market, market.buy(buyer, line(item, package)))
     free.cancel("buyer")
     assert (free.status, free.refunds()[0]["fee_bearer"]) == ("cancelled", "platform")
-    assert market.one("select completion_rate from public.services where id = %s", item) == 50
+    assert rate(market, item) == 50
 
 
 def test_market_05_an_empty_delivery_stops_no_clock(market: Market) -> None:
@@ -233,6 +240,22 @@ def test_market_09_an_extra_is_a_second_charge(market: Market) -> None:
     assert (
         market.one("select status from public.service_order_extras where service_order_id = %s", sold.id) == "returned"
     )
+
+
+def test_market_09_an_extra_cannot_be_paid_after_silence(market: Market) -> None:
+    """Though no job has written that it is over; while a revision is made it can."""
+    sold = by_offer(market)
+    more = extra(sold)
+    sold.deliver()
+    sold.revise()
+    assert market.one("select pay_by from public.payables where id = %s", more["payable_id"]) is None
+    sold.deliver()
+    sold.pass_time(72)
+    market.rows("update public.payables set pay_by = pay_by - interval '72 hours' where id = %s", more["payable_id"])
+    with refused("payable_not_open"):
+        market.pay_agreed(sold.buyer, more["payable_id"])
+    advance(market)
+    assert market.status("service_order_extras", more["id"]) == "withdrawn"
 
 
 def test_market_09_an_extra_paid_after_the_end_goes_back(market: Market) -> None:
@@ -363,10 +386,35 @@ def test_market_12_a_seller_who_is_gone(market: Market, end: str) -> None:
     assert (working.status, delivered.status) == ("cancelled", "delivered")
     (refund,) = working.refunds()
     assert (refund["amount_cents"], refund["status"]) == (10000, "requested")
-    assert market.status("offers", offered["id"]) == "withdrawn"
+    # What came to nothing goes with the account.
+    found = market.rows("select status from public.offers where id = %s", offered["id"])
+    assert [row["status"] for row in found] == (["withdrawn"] if end == "ban" else [])
     delivered.approve()
     working.refunds_arrive()
     assert (delivered.status, delivered.refunds()) == ("completed", [])
+
+
+def test_market_12_paid_as_the_seller_is_banned(market: Market) -> None:
+    """A payment under way settles, and the order goes back with the next step of what follows a ban."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    made = offer(market, seller, buyer)
+    agreed = market.rpc(buyer, "accept_offer", offer_id=made["id"], version=1)
+    attempt = market.pay_agreed(buyer, agreed["payable_id"])
+    market.start(buyer, attempt["payment_id"])
+    market.ban(seller)
+    assert market.succeed(attempt["payment_id"]) == "processed"
+    sold = sold_of(market, attempt)
+    for account in market.rows("select user_id from private.account_changes_due(10)"):
+        market.worker("select private.advance_account(%s)", account["user_id"])
+    assert (sold.status, [refund["amount_cents"] for refund in sold.refunds()]) == ("cancelled", [10000])
+
+
+def test_what_came_to_nothing_keeps_no_account(market: Market) -> None:
+    """Somebody who only made and got offers leaves without a trace."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    offer(market, seller, buyer)
+    market.rows("delete from auth.users where id = %s", seller)
+    assert market.one("select count(*) from public.profiles where id = %s", seller) == 0
 
 
 def test_market_12_a_block_stops_nothing_of_an_order(market: Market) -> None:

@@ -51,6 +51,7 @@ async def advance_service_orders(services: Services) -> None:
         "expire_resolutions",
         "expire_offers",
         "remind_service_buyers",
+        "rate_services",
     ):
         total = 0
         while done := await services.db.call(step, SERVICE_BATCH):
