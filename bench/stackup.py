@@ -7,7 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bench import archive, community, likes, listing, money, pictures, population, pre_request, studio, webhook
+from bench import (
+    archive,
+    community,
+    likes,
+    listing,
+    market_webinars,
+    money,
+    pictures,
+    population,
+    pre_request,
+    studio,
+    webhook,
+)
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster
@@ -39,6 +51,7 @@ class Benchmarks:
         self._services: Services | None = None
         self._money: object = None
         self._studio: studio.Studio | None = None
+        self._webinars: market_webinars.Webinars | None = None
         self._archive: archive.Archive | None = None
         self._community: Cluster | None = None
         self._towns: dict[str, community.Town] = {}
@@ -125,6 +138,14 @@ class Benchmarks:
                 self._studio = studio.Studio(self.cluster.url("studio", "supabase_admin"))
             return self._studio
 
+        def webinars() -> market_webinars.Webinars:
+            if self._webinars is None:
+                with_schema(self.cluster, "webinars")
+                # Announcing one queues its reminders.
+                Services(self.cluster, "webinars", self.root / "webinars").install_jobs()
+                self._webinars = market_webinars.Webinars(self.cluster.url("webinars", "supabase_admin"))
+            return self._webinars
+
         return {
             "ledger_post": lambda: books().ledger_post(),
             "settle": lambda: books().settle(self.services),
@@ -135,6 +156,7 @@ class Benchmarks:
             "job_create": lambda: photos().job_create(),
             "job_create_one": lambda: photos().job_create_one(),
             "photo_settle": lambda: photos().photo_settle(),
+            "seat_race": lambda: webinars().seat_race(),
             "webhook": lambda: webhook.measure(self.services),
             "pre_request": lambda: pre_request.measure(self.services),
             "media": lambda: pictures.measure(self.services, self.admin_url),
