@@ -14,6 +14,7 @@ from bench import (
     likes,
     listing,
     market_orders,
+    market_webinars,
     money,
     pictures,
     population,
@@ -54,6 +55,7 @@ class Benchmarks:
         self._studio: studio.Studio | None = None
         self._coupons: market_coupons.Coupons | None = None
         self._orders: market_orders.Orders | None = None
+        self._webinars: market_webinars.Webinars | None = None
         self._archive: archive.Archive | None = None
         self._community: Cluster | None = None
         self._towns: dict[str, community.Town] = {}
@@ -151,6 +153,13 @@ class Benchmarks:
                 with_schema(self.cluster, "orders")
                 self._orders = market_orders.Orders(self.cluster.url("orders", "supabase_admin"))
             return self._orders
+        def webinars() -> market_webinars.Webinars:
+            if self._webinars is None:
+                with_schema(self.cluster, "webinars")
+                # Announcing one queues its reminders.
+                Services(self.cluster, "webinars", self.root / "webinars").install_jobs()
+                self._webinars = market_webinars.Webinars(self.cluster.url("webinars", "supabase_admin"))
+            return self._webinars
 
         return {
             "ledger_post": lambda: books().ledger_post(),
@@ -164,6 +173,7 @@ class Benchmarks:
             "job_create_one": lambda: photos().job_create_one(),
             "photo_settle": lambda: photos().photo_settle(),
             "order_acts": lambda: service_orders().order_acts(),
+            "seat_race": lambda: webinars().seat_race(),
             "webhook": lambda: webhook.measure(self.services),
             "pre_request": lambda: pre_request.measure(self.services),
             "media": lambda: pictures.measure(self.services, self.admin_url),

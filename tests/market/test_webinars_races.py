@@ -195,7 +195,8 @@ def test_market_18_two_hundred_seats_cancelled_by_one_call(database: Database, m
     results = together(database, [cancel, cancel, cancel])
     assert results.count("cancelled") == 1
     assert set(results) <= {"cancelled", "state_changed", "webinar_busy"}
-    refunds = [row["id"] for row in market.rows("select id from public.refunds where reason = 'webinar_cancelled' and status = 'requested'")]
+    asked = "select id from public.refunds where reason = 'webinar_cancelled' and status = 'requested'"
+    refunds = [row["id"] for row in market.rows(asked)]
     assert len(refunds) == 200
     # The worker sends some, is told of some of those, and dies; another begins anew with all of them.
     for refund in refunds[:80]:

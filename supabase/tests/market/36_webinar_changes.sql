@@ -13,11 +13,13 @@ create function pg_temp.do(who integer, call text) returns text language sql as 
 $$;
 create function pg_temp.clock(item integer, minutes integer) returns void language plpgsql as $$
 begin
-    perform set_config('session_replication_role', 'replica', true);
+    set constraints all immediate;
+    alter table public.webinars disable trigger user;
     update public.webinars set
         starts_at = now() + minutes * interval '1 minute', ends_at = now() + (minutes + 60) * interval '1 minute'
     where id = pg_temp.id(item);
-    perform set_config('session_replication_role', 'origin', true);
+    alter table public.webinars enable trigger user;
+    set constraints all deferred;
 end
 $$;
 select is(pg_temp.do(2, format('register_for_webinar(%L)', pg_temp.id(101))), null, '2 has a seat');
