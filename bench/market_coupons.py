@@ -24,7 +24,8 @@ select
     jsonb_build_object('sub', u.id, 'role', 'authenticated')::text as claims
 from auth.users as u where u.email like 'shopper%%';
 create unique index on bench.shoppers (n);
-insert into public.products (seller_id, title, price_cents) select s.id, 'Bench', 2000 from bench.shoppers as s where s.n = 0;
+insert into public.products (seller_id, title, price_cents)
+select s.id, 'Bench', 2000 from bench.shoppers as s where s.n = 0;
 insert into storage.objects (bucket_id, name, owner_id, metadata)
 select 'product-files', s.id || '/bench.wav', s.id::text, '{"size": 1, "mimetype": "audio/wav"}'
 from bench.shoppers as s where s.n = 0;

@@ -7,7 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bench import archive, community, likes, listing, market_coupons, money, pictures, population, pre_request, studio, webhook
+from bench import (
+    archive,
+    community,
+    likes,
+    listing,
+    market_coupons,
+    money,
+    pictures,
+    population,
+    pre_request,
+    studio,
+    webhook,
+)
 from bench.core import Result
 from stack import local
 from stack.cluster import Cluster

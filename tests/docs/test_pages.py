@@ -1,5 +1,5 @@
-"""The requests printed in docs/community, docs/market, docs/shop, docs/studio and docs/pictures.md are sent, in their order, to a
-database of their page's own.
+"""The requests printed in docs/community, docs/market, docs/shop, docs/studio and docs/pictures.md are sent, in their
+order, to a database of their page's own.
 
 A block ```http as=ana is a request by ana; whoever speaks on a page is signed up before it begins, and {{ana}} is her
 id (as=anon is nobody, as=admin an admin). The ```json block right after it says the status and the body: objects may
