@@ -826,13 +826,15 @@ begin
 end
 $$;
 
-comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text []) is
-'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?, gift_to? or gift_email?}], default: the cart) with stripe or '
+comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text[]) is
+'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?, gift_to? or '
+'gift_email?}], default: the cart) with stripe or '
 'wallet and answers the order, its payment and where to start it. offered_price_cents is the offer for name-your-price '
 'items; for others the price that was shown: more is not taken (price_changed), less is. The cart remembers what it '
-'showed. details are what the item''s kind wants to know. gift_to, a member, or gift_email, to whom a code is mailed, '
-'will own it. coupon_codes take something off: one a line, whichever saves '
-'most; one that cannot be used is an error, never a higher price. The same idempotency_key with the same request answers the '
+'showed. details are what the item''s kind wants to know. gift_to, a member, or whoever claims the code mailed to '
+'gift_email will own it. coupon_codes take something off: one a line, whichever saves '
+'most; one that cannot be used is an error, never a higher price. The same idempotency_key '
+'with the same request answers the '
 'first order, also when that was cancelled since. An earlier open order of one of the items is superseded, '
 'unless it can '
 'be bought repeatedly. Errors: invalid_checkout, empty_checkout, too_many_items, item_not_available, '
@@ -841,7 +843,7 @@ comment on function public.checkout(jsonb, public.payment_provider, text, jsonb,
 'insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, '
 'idempotency_key_invalid, idempotency_key_reused, coupon_not_found, coupon_expired, coupon_exhausted, '
 'coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low, gift_not_possible.';
-grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text []) to authenticated;
+grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text[]) to authenticated;
 
 -- A door of its own beside the cart: what was agreed is paid as agreed.
 create function public.checkout_payable(
