@@ -15,6 +15,7 @@ from bench import (
     listing,
     market_orders,
     market_webinars,
+    market_coupons,
     money,
     pictures,
     population,

@@ -58,8 +58,8 @@ create unique index coupons_code_key on public.coupons (seller_id, code_key) whe
 -- What a client that breaks these is told, see error_catalog().
 comment on constraint coupons_code_check on public.coupons is 'invalid_coupon: A code has 1 to 50 characters.';
 comment on constraint coupons_discount_check on public.coupons is
-'invalid_coupon: Either percent_bps from 1 to 10000 or amount_cents from 1 to 99999999; the platform''s leave something '
-'to pay.';
+'invalid_coupon: Either percent_bps from 1 to 10000 or amount_cents from 1 to 99999999; the platform''s leave '
+'something to pay.';
 comment on constraint coupons_seller_id_fkey on public.coupons is 'user_not_found: There is no such member.';
 comment on constraint coupons_minimum_check on public.coupons is
 'invalid_coupon: A minimum is from 0 to 99999999 cents.';
@@ -78,7 +78,8 @@ comment on table public.coupons is
 'platform''s. A coupon that was used stays; end it by is_active.';
 comment on column public.coupons.seller_id is 'Whose: the caller, or the platform''s own profile.';
 comment on column public.coupons.code is 'What buyers type; letter case, width and spaces around it do not matter.';
-comment on column public.coupons.code_key is 'The code as it is compared. Generated; unique among a seller''s active ones.';
+comment on column public.coupons.code_key is
+'The code as it is compared. Generated; unique among a seller''s active ones.';
 comment on column public.coupons.percent_bps is 'Taken off, basis points; null: an amount.';
 comment on column public.coupons.amount_cents is
 'Taken off an order, cents, shared by its lines; null: a percentage.';

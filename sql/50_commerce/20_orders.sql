@@ -236,5 +236,6 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
 ('orders', 'public.orders',
     't.user_id = $1', '{user_id, order_number, status_reason}', 'the books: who paid whom for what'),
 ('order_items', 'public.order_items',
-    't.buyer_id = $1 or t.gift_to_id = $1', '{kind, buyer_id, gift_to_id, seller_id, title, description, license_text, details, seller_tier}',
+    't.buyer_id = $1',
+    '{kind, buyer_id, gift_to_id, seller_id, title, description, license_text, details, seller_tier}',
     'the books: who paid whom for what');

@@ -31,7 +31,8 @@ comment on constraint coupon_uses_coupon_id_fkey on private.coupon_uses is
 comment on table private.coupon_uses is
 'Uses of coupons: one for each order, whatever its lines. Its owner learns how many there are by uses_count().';
 comment on column private.coupon_uses.user_id is 'The order''s buyer, repeated to count by.';
-comment on column private.coupon_uses.promoted_cents is 'What the platform gives by it, cents; 0 for sellers'' coupons.';
+comment on column private.coupon_uses.promoted_cents is
+'What the platform gives by it, cents; 0 for sellers'' coupons.';
 comment on column private.coupon_uses.status is 'State; held and redeemed ones count.';
 
 create trigger touch_updated_at before update on private.coupon_uses

@@ -844,8 +844,9 @@ begin
 end
 $$;
 
-comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text []) is
-'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?, gift_to? or gift_email?}], default: the cart) with stripe or '
+comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text[]) is
+'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?, gift_to? or '
+'gift_email?}], default: the cart) with stripe or '
 'wallet and answers the order, its payment and where to start it. offered_price_cents is the offer for name-your-price '
 'items; for others the price that was shown: more is not taken (price_changed), less is. The cart remembers what it '
 'showed. details are what the item''s kind wants to know. gift_to, a member, or gift_email, to whom a code is mailed, '
@@ -861,7 +862,7 @@ comment on function public.checkout(jsonb, public.payment_provider, text, jsonb,
 'insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, '
 'idempotency_key_invalid, idempotency_key_reused, coupon_not_found, coupon_expired, coupon_exhausted, '
 'coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low, gift_not_possible.';
-grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text []) to authenticated;
+grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text[]) to authenticated;
 
 -- A door of its own beside the cart: what was agreed is paid as agreed.
 create function public.checkout_payable(

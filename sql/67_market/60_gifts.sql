@@ -66,7 +66,8 @@ comment on table private.gift_codes is
 'one mailed last counts, and it has no end. It has 122 random bits: no number of tries finds one.';
 comment on column private.gift_codes.email is 'To whom; forgotten when it is claimed, and with the payer''s account.';
 comment on column private.gift_codes.code_hash is 'SHA-256 of the code mailed last.';
-comment on column private.gift_codes.mail_due_at is 'When it is to be mailed; null: not now. A claim moves it by its lease.';
+comment on column private.gift_codes.mail_due_at is
+'When it is to be mailed; null: not now. A claim moves it by its lease.';
 comment on column private.gift_codes.attempts is 'How often it was tried since it was last asked for.';
 comment on column private.gift_codes.last_error is 'Why the last attempt failed.';
 comment on column private.gift_codes.mailed_at is 'When the mail server last took it.';
@@ -188,7 +189,8 @@ as $$
     where i.gift_id = gift_line.gift_id
     limit 1
 $$;
-comment on function private.gift_line(uuid) is 'The line that grants a gift now; null: nobody has a right by it any more.';
+comment on function private.gift_line(uuid) is
+'The line that grants a gift now; null: nobody has a right by it any more.';
 
 create function public.claim_gift(code text) returns public.gifts
 language plpgsql
@@ -413,4 +415,4 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'The detail names the item. It is sent, or of a kind that is not given; or the member is not to be found, sells it, or '
 'has it already: which of these is not told.'),
 ('gift_not_found', 'PT404', 'There is no such gift.',
-'It does not exist, is not yours, was claimed, refused or taken back; a code counts as long as no newer one was mailed.');
+'It does not exist, is not yours, was claimed, refused or taken back; a code counts until a newer one is mailed.');

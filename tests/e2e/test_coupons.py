@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.harness.market import Simulator, assert_books, drain, order, publish_product, start, wait_for_order
-from tests.harness.people import Person, SignUp, code_of
+from tests.harness.people import SignUp, code_of
 from tests.harness.server import Database
 from tests.harness.waiting import until
 
@@ -38,7 +38,8 @@ def test_a_coupon_from_its_seller_to_a_refund(sign_up: SignUp, simulator: Simula
     made = seller.api.rpc("refund_order_item", order_item_id=line["id"])
     assert made.json()["amount_cents"] == 1500
     until(
-        lambda: seller.api.one("coupons", select="uses_count")["uses_count"] == 0, "the use to come back with the refund"
+        lambda: seller.api.one("coupons", select="uses_count")["uses_count"] == 0,
+        "the use to come back with the refund",
     )
     assert seller.client.table("coupons").update({"is_active": False}).eq("code", "Summer").execute().data
     gone = other.api.rpc("checkout", items=[{"item_id": item}], coupon_codes=["summer"])
@@ -78,7 +79,5 @@ def test_no_client_moves_a_state(sign_up: SignUp, database: Database, relation: 
     table = relation.partition(".")[2]
     for person in (sign_up(), sign_up()):
         for state in states:
-            answer = person.api.http.patch(
-                f"/rest/v1/{table}?created_at=not.is.null", json={"status": state}
-            )
+            answer = person.api.http.patch(f"/rest/v1/{table}?created_at=not.is.null", json={"status": state})
             assert answer.status_code in (403, 404), answer.text

@@ -520,7 +520,9 @@ def test_a_budget_is_never_exceeded(market: Market) -> None:
     seller = market.sign_up()
     item = market.product(seller, 2000)
     some = platforms(market, amount_cents=500, budget_cents=1000)
-    orders = [(buyer, checkout(market, buyer, [item], code(market, some))) for buyer in (market.sign_up(), market.sign_up())]
+    orders = [
+        (buyer, checkout(market, buyer, [item], code(market, some))) for buyer in (market.sign_up(), market.sign_up())
+    ]
     with refused("coupon_exhausted"):
         checkout(market, market.sign_up(), [item], code(market, some))
     market.rpc(orders[0][0], "cancel_order", order_id=orders[0][1]["order_id"])

@@ -21,7 +21,9 @@ def market(database: Database) -> Iterator[Market]:
 
 
 @pytest.mark.parametrize("whose", ["seller", "platform"])
-def test_three_hundred_checkouts_of_a_coupon_with_a_hundred_uses(database: Database, market: Market, whose: str) -> None:
+def test_three_hundred_checkouts_of_a_coupon_with_a_hundred_uses(
+    database: Database, market: Market, whose: str
+) -> None:
     """A third of the cards is declined, some attempts are given up and paid late: whoever is refused tries again."""
     seller, buyers = market.sign_up("standard"), [market.sign_up() for _ in range(300)]
     item = market.product(seller, 2000)
@@ -63,7 +65,10 @@ def test_three_hundred_checkouts_of_a_coupon_with_a_hundred_uses(database: Datab
     # None too many, none lost.
     assert uses(market, hundred)["redeemed"] == 100
     assert sum(market.owns(buyer, item) for buyer in buyers) == 100
-    assert market.one("select count(*) from public.order_items where coupon_id = %s and discount_cents <> 500", hundred) == 0
+    assert (
+        market.one("select count(*) from public.order_items where coupon_id = %s and discount_cents <> 500", hundred)
+        == 0
+    )
 
 
 def test_one_buyer_in_many_tabs_uses_it_once(database: Database, market: Market) -> None:

@@ -77,7 +77,9 @@ def test_one_order_for_oneself_and_for_others(market: Market) -> None:
     seller, payer, receiver = market.sign_up(), market.sign_up(), market.sign_up()
     item = market.product(seller, 2000)
     off = coupon(market, seller, percent_bps=5000)
-    order = buy(market, payer, [item, to(item, gift_to=receiver), to(item, gift_email="a@example.com")], code(market, off))
+    order = buy(
+        market, payer, [item, to(item, gift_to=receiver), to(item, gift_email="a@example.com")], code(market, off)
+    )
     assert order["total_cents"] == 3000
     assert market.owns(payer, item)
     assert market.owns(receiver, item)

@@ -771,7 +771,9 @@ class Money(RuleBasedStateMachine):
             lines += [line] * (2 if twice and thing.repeatable and not thing.extras else 1)
         with self.may_be_refused():
             if codes and self.codes:
-                return self.checkout_with_coupons(buyer, lines, provider, [self.codes[n % len(self.codes)] for n in codes])
+                return self.checkout_with_coupons(
+                    buyer, lines, provider, [self.codes[n % len(self.codes)] for n in codes]
+                )
             answer = self.market.checkout(buyer, *lines, provider=provider, country="DE")
             return Order(answer["order_id"], buyer, answer["payment_id"], provider)
         return multiple()
