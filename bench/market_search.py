@@ -251,4 +251,6 @@ class Search:
             ours = statistics.median([self.full.search(word) for _ in range(10)][1:])
             worth.append((statistics.median([self.full.peer(word) for _ in range(4)][1:]) / ours, ours))
         ratio, ours = min(worth)
-        return Result("search_peer", 1000 / ours, "searches/s", ratio, "order by ts_rank: how many times as long", ">= 5")
+        return Result(
+            "search_peer", 1000 / ours, "searches/s", ratio, "order by ts_rank: how many times as long", ">= 5"
+        )

@@ -125,7 +125,8 @@ def test_hashes_say_nothing_once_the_day_is_over(market: Market) -> None:
     view(market, item, member)
     view(market, item)
     rows = market.rows("select viewer from private.item_views")
-    assert all(len(row["viewer"]) == 32 for row in rows) and len(rows) == 2
+    assert all(len(row["viewer"]) == 32 for row in rows)
+    assert len(rows) == 2
     market.rows("update private.item_views set day = day - 1")
     market.rows("update private.view_salts set day = day - 1")
     fold(market)
