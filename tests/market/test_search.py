@@ -13,8 +13,8 @@ insert into public.catalog_items (
     requires_shipping, is_featured, is_published, is_for_sale, seller_is_active, search, published_at
 )
 select
-    i.id, 'artwork', %s, i.title, i.id::text, 100 + i.n, 'USD', 'digital', '{bulk}', false, true, false, false, true, true,
-    true, private.search_vector(i.title, '{bulk}', null), now() - i.n * interval '1 hour'
+    i.id, 'artwork', %s, i.title, i.id::text, 100 + i.n, 'USD', 'digital', '{bulk}', false, true, false, false, true,
+    true, true, private.search_vector(i.title, '{bulk}', null), now() - i.n * interval '1 hour'
 from (
     select n, gen_random_uuid() as id, %s || case when n = 0 then '' else ' ' || n end as title
     from generate_series(%s::integer, %s::integer) as n

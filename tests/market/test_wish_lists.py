@@ -149,20 +149,20 @@ def test_one_member_is_told_once_whatever_lists_it_is_on(market: Market) -> None
 
 
 def test_told_once_when_it_can_be_had_again(market: Market) -> None:
+    market.make_kinds()
+    market.rows("select private.build_dispatch()")
     owner, seller = market.sign_up(), market.sign_up()
-    item, _ = market.edition(seller, 0, 2)
+    item = market.good(seller, 0, stock=2)
     wish_list(market, owner, item)
     for _ in range(2):
         market.checkout(market.sign_up(), item)
     assert market.one("select is_sold_out from public.catalog_items where id = %s", item)
     assert told(market, owner) == []
-    # As when a piece comes back.
-    market.rows("update public.catalog_items set purchases_count = 1 where id = %s", item)
+    market.rows("update public.goods set stock = 3 where id = %s", item)
     assert told(market, owner) == ["back_in_stock"]
-    market.member(seller, "update public.artworks set status = 'archived' where id = %s", item)
-    market.member(seller, "update public.artworks set status = 'published' where id = %s", item)
+    market.rows("update public.goods set is_hidden = true where id = %s", item)
+    market.rows("update public.goods set is_hidden = false where id = %s", item)
     assert told(market, owner) == []
-    market.rows("update public.catalog_items set purchases_count = 2 where id = %s", item)
 
 
 def test_not_who_switched_it_off_nor_of_whom_they_do_not_see(market: Market) -> None:
