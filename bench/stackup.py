@@ -16,6 +16,7 @@ from bench import (
     market_orders,
     market_webinars,
     market_coupons,
+    market_search,
     money,
     pictures,
     population,
@@ -61,6 +62,7 @@ class Benchmarks:
         self._community: Cluster | None = None
         self._towns: dict[str, community.Town] = {}
         self._likes: likes.Likes | None = None
+        self._search: market_search.Search | None = None
 
     def __enter__(self) -> Benchmarks:
         self.cluster.init()
@@ -114,6 +116,18 @@ class Benchmarks:
             with_schema(self.cluster, "likes")
             self._likes = likes.Likes(self.cluster, "likes")
         return self._likes
+
+    @property
+    def search(self) -> market_search.Search:
+        """A million items and a tenth of them, on the server of the large tables."""
+        if self._search is None:
+            names = "search", "search_tenth"
+            for name in names:
+                with_schema(self.community, name)
+            full, tenth = (self.community.url(name, "supabase_admin") for name in names)
+            items = int(market_search.ITEMS * float(os.environ.get("AVENUE_BENCH_SCALE", "1")))
+            self._search = market_search.Search(full, tenth, items)
+        return self._search
 
     def all(self) -> dict[str, Callable[[], Result]]:
         """The measurements by name, in the order they are run."""
@@ -183,6 +197,9 @@ class Benchmarks:
             "zip": lambda: files().speed(),
             "zip_memory": lambda: files().memory(),
             "rls_listing": lambda: listing.measure(self.services, self.admin_url),
+            "search": lambda: self.search.search(),
+            "search_growth": lambda: self.search.growth(),
+            "search_peer": lambda: self.search.peer(),
             "hot_likes_16": lambda: self.likes.measure(16, ">= 4"),
             "hot_likes_1": lambda: self.likes.measure(1, ">= 0.9"),
             **{f"{page.name}_rls": rls(page) for page in community.PAGES},

@@ -15,13 +15,16 @@ immutable
 parallel safe
 set search_path = ''
 as $$
+declare
+    form text := left(title, 500);
 begin
-    return btrim(regexp_replace(private.search_text(left(title, 500)), '\s+', ' ', 'g'));
+    -- Most titles are ASCII, which has no accents.
+    form := case when octet_length(form) = char_length(form) then lower(form) else private.search_text(form) end;
+    return btrim(case when form ~ '\s\s|[^\S ]' then regexp_replace(form, '\s+', ' ', 'g') else form end);
 end
 $$;
 comment on function private.title_form(text) is 'A title to be compared as a whole: without accents, case and wide gaps.';
 
--- Days, 32 days and 512 days.
 create function private.item_entries(
     search tsvector, title text, kind text, category text, tags text[], popularity smallint, published_at timestamptz,
     id uuid
@@ -33,18 +36,27 @@ set search_path = ''
 as $$
 declare
     day integer := coalesce(floor(extract(epoch from published_at) / 86400), 0);
+    -- Days, 32 days and 512 days. Without queries: this is what an index costs.
+    entries text [] := array[
+        '=' || md5(private.title_form(title)), '@' || kind, '<d' || day, '<m' || day / 32, '<y' || day / 512
+    ] || (array['*1', '*4', '*8', '*12', '*16', '*20', '*24', '*28', '*32', '*40', '*48'])[
+        1:width_bucket(popularity::integer, array[1, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48])
+    ];
+    word text;
 begin
-    return search || array_to_tsvector(
-        array(select '^' || a.lexeme from unnest(tsvector_to_array(ts_filter(search, '{a}'))) as a (lexeme))
-        || array(select distinct '#' || t.tag from unnest(tags) as t (tag))
-        || array(
-            select '*' || p.least
-            from unnest(array[1, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48]) as p (least) where p.least <= popularity
-        )
-        || array['=' || md5(private.title_form(title)), '@' || kind, '<d' || day, '<m' || day / 32, '<y' || day / 512]
-        || case when category <> '' then array['%' || category] else '{}' end
-        || case when uuid_hash(id) & 255 = 0 then array['~'] else '{}' end
-    );
+    foreach word in array tsvector_to_array(ts_filter(search, '{a}')) loop
+        entries := entries || ('^' || word);
+    end loop;
+    foreach word in array tags loop
+        entries := entries || ('#' || word);
+    end loop;
+    if category <> '' then
+        entries := entries || ('%' || category);
+    end if;
+    if uuid_hash(id) & 255 = 0 then
+        entries := entries || '~'::text;
+    end if;
+    return search || array_to_tsvector(entries);
 end
 $$;
 comment on function private.item_entries(tsvector, text, text, text, text[], smallint, timestamptz, uuid) is
@@ -243,7 +255,7 @@ parallel safe
 set search_path = ''
 as $$
 declare
-    sign text := case when last_day - first_day <= 16 then '<d' when last_day - first_day <= 512 then '<m' else '<y' end;
+    sign text := case when last_day - first_day <= 16 then '<d' when last_day - first_day <= 1024 then '<m' else '<y' end;
     unit integer := case sign when '<d' then 1 when '<m' then 32 else 512 end;
 begin
     return private.any_entry(sign, array(select generate_series(first_day / unit, last_day / unit)::text));
@@ -348,7 +360,10 @@ begin
             limit most
         );
         exit when cardinality(ids) >= most or days >= last_day;
-        days := least(days * 3 + 1, last_day);
+        -- As many times the days as there are too few, and half as much again.
+        days := least(
+            ceil((days + 1) * least(8, 1.5 * most / greatest(cardinality(ids), 1)))::integer, last_day
+        );
     end loop;
     return query select unnest(ids);
 end
@@ -369,7 +384,7 @@ stable
 set search_path = ''
 as $$
 declare
-    most constant integer := 200;
+    most constant integer := 100;
     -- Entries know of no order of words; their rows do.
     entries tsquery := private.both(private.unordered(words), wanted.must);
     ordered tsquery := case when words::text ~ '<(-|\d+)>' then words end;
@@ -382,7 +397,7 @@ begin
         select m from private.matching(private.both(entries, '''~'''), ordered, title_words, wanted) as m
     );
     found.sampled := cardinality(sample);
-    found.is_capped := found.sampled > 4;
+    found.is_capped := found.sampled > 2;
     found.ids := '{}';
     if not found.is_capped then
         found.ids := array(
@@ -392,13 +407,15 @@ begin
                     entries, private.published_between(0, floor(extract(epoch from wanted.until) / 86400)::integer)
                 ), ordered, title_words, wanted
             ) as m
-            order by m.fits_title desc, m.popularity desc, m.published_at desc, m.id desc
             limit 1001
         );
         found.is_capped := cardinality(found.ids) > 1000;
-        found.ids := found.ids[:1000];
-        return found;
-    elsif not is_ranked then
+        if not found.is_capped then
+            return found;
+        end if;
+        found.ids := '{}';
+    end if;
+    if not is_ranked then
         return found;
     end if;
     if words is not null then
@@ -414,7 +431,7 @@ begin
         titled := private.both(
             regexp_replace(private.unordered(words)::text, '''((?:[^'']|'''')+)''', '''^\1''', 'g')::tsquery, wanted.must
         );
-        if (select count(*) from unnest(sample) as s where s.fits_title) <= 4 then
+        if (select count(*) from unnest(sample) as s where s.fits_title) <= 1 then
             found.ids := found.ids || array(
                 select m.id from private.matching(titled, words, title_words, wanted) as m
                 order by m.popularity desc, m.published_at desc, m.id desc
@@ -749,7 +766,7 @@ begin
         return page;
     end if;
     -- Of very many matches a page is soon full: along the index, but not without end.
-    if done.sampled > 24 then
+    if done.sampled > 8 then
         execute format($sql$
             select array(
                 select c.id
@@ -865,9 +882,9 @@ begin
                 select
                     c.id,
                     (
-                        -- Only of titles as long as the query, more or less: the rest is compared by its words.
+                        -- Of titles about as long as the query; letters become a little more without accents.
                         case
-                            when abs(char_length(c.title) - char_length(term)) > 20 then 0
+                            when char_length(c.title) not between char_length(term) - 20 and char_length(term) + 2 then 0
                             when private.title_form(c.title) = term then 8
                             else 0
                         end

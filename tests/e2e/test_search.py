@@ -35,13 +35,15 @@ def test_pages_and_facets(seller: Person, member: Person, anon: Api) -> None:
     for client in (anon, member.api):
         seen: list[Any] = []
         cursor = None
-        while page := client.rpc("search_catalog", query="lighthous", sort="price_up", max_rows=2, cursor=cursor).json():
+        while page := client.rpc(
+            "search_catalog", query="lighthous", sort="price_up", max_rows=2, cursor=cursor
+        ).json():
             seen += [row["id"] for row in page]
             cursor = page[-1]["cursor"]
         assert seen == items
         facets = client.rpc("catalog_facets", query="lighthouse").json()
         assert {"facet": "tag", "value": "coast", "items_count": 5, "is_capped": False} in facets
-    found = member.client.rpc("search_catalog", {"query": "lighthouse", "kinds": ["artwork"]}).execute().data
+    found: Any = member.client.rpc("search_catalog", {"query": "lighthouse", "kinds": ["artwork"]}).execute().data
     assert sorted(row["id"] for row in found) == sorted(items)
     for arguments, code in (
         ({"query": "lighthouse", "cursor": cursor}, "cursor_mismatch"),
@@ -86,10 +88,10 @@ def test_views_are_counted_by_what_the_gateway_says(
 
 def test_a_wish_list_from_first_wish_to_last_reader(seller: Person, member: Person, anon: Api, sign_up: SignUp) -> None:
     item = publish_artwork(seller, 2000, title="Wished for")
-    wishes = member.client.table("wish_lists").insert({"name": "Home"}).execute().data[0]
+    wishes: Any = member.client.table("wish_lists").insert({"name": "Home"}).execute().data[0]
     for _ in range(2):
         member.client.table("wish_list_items").upsert({"list_id": wishes["id"], "item_id": item}).execute()
-    token = member.client.rpc("share_wish_list", {"list_id": wishes["id"]}).execute().data
+    token: Any = member.client.rpc("share_wish_list", {"list_id": wishes["id"]}).execute().data
     read = anon.rpc("shared_wish_list", token=token).json()
     assert [wish["title"] for wish in read["items"]] == ["Wished for"]
     assert set(read) == {"name", "owner_name", "items"}

@@ -13,8 +13,8 @@ insert into public.catalog_items (
     requires_shipping, is_featured, is_published, is_for_sale, seller_is_active, search, published_at
 )
 select
-    i.id, 'artwork', %s, i.title, i.id::text, 100 + i.n, 'USD', 'digital', '{bulk}', false, true, false, false, true, true,
-    true, private.search_vector(i.title, '{bulk}', null), now() - i.n * interval '1 hour'
+    i.id, 'artwork', %s, i.title, i.id::text, 100 + i.n, 'USD', 'digital', '{bulk}', false, true, false, false, true,
+    true, true, private.search_vector(i.title, '{bulk}', null), now() - i.n * interval '1 hour'
 from (
     select n, gen_random_uuid() as id, %s || case when n = 0 then '' else ' ' || n end as title
     from generate_series(%s::integer, %s::integer) as n
@@ -154,7 +154,8 @@ def test_market_39_facets_or_inside_and_across_own_choice_ignored(market: Market
     assert titles(market, "moon", tags=["night", "sea"], kinds=["product"]) == ["Moon sound"]
     assert titles(market, "moon", kinds=["artwork", "product"], category="digital") == ["Moon two"]
     both = facets(market, "moon", kinds=["product"], tags=["night"])
-    assert both["kind"] == {"artwork": 2} and both["tag"] == {"sea": 1}
+    assert both["kind"] == {"artwork": 2}
+    assert both["tag"] == {"sea": 1}
 
 
 def test_market_39_counts_are_capped(market: Market) -> None:
@@ -213,5 +214,6 @@ def test_words_no_title_has_are_forgotten(market: Market) -> None:
     market.rows("update private.title_words set added_at = now() - interval '31 days'")
     assert market.worker("select private.forget_title_words()") >= 2
     words = {row["word"] for row in market.rows("select word from private.title_words")}
-    assert "staying" in words and "vanishing" not in words
+    assert "staying" in words
+    assert "vanishing" not in words
     assert [row["id"] for row in found(market, "stayng")] == [kept]
