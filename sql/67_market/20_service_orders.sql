@@ -498,8 +498,8 @@ $$;
 comment on function private.tell_service_order(public.service_orders, text, boolean, boolean) is
 'Tells one or both sides something about their order.';
 
--- By the job, not by the acts: they hold wallets, and whoever sells the same just now waits for those with the service's
--- row in hand.
+-- By the job, not by the acts: they hold wallets, and whoever sells the same just now waits for those with the row of
+-- the service in hand.
 create function private.rate_services(max_rows integer) returns integer
 language plpgsql
 security definer
@@ -1285,18 +1285,18 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('service_orders', 'public.service_orders',
     't.buyer_id = $1 or t.seller_id = $1',
-    '{order_item_id, service_id, offer_id, buyer_id, seller_id, resumes_as, title, package_name, extras, '
-    'requirements_asked, requirements, requirement_files, delivery_files, delivery_notes, cancellation_reason}',
+    '{order_item_id, service_id, offer_id, buyer_id, seller_id, resumes_as, disputing_side, title, package_name, '
+    'extras, requirements_asked, requirements, requirement_files, delivery_files, delivery_notes, cancellation_reason}',
     'the books, and the other side''s: what was asked for and done for money'),
 ('service_order_events', 'public.service_order_events',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
-    '{service_order_id, act, from_state, to_state, note}', 'what was decided about money, for both sides'),
+    '{service_order_id, act, actor, from_state, to_state, note}', 'what was decided about money, for both sides'),
 ('service_order_extras', 'public.service_order_extras',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
     '{service_order_id, seller_id, title, payable_id, order_item_id}', 'the books: who paid whom for what'),
 ('resolution_requests', 'public.resolution_requests',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
-    '{service_order_id, reason}', 'what was agreed about money, for both sides');
+    '{service_order_id, asking_side, reason}', 'what was agreed about money, for both sides');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('service_order', 'New order', 'Somebody ordered a service of yours.', null, null, 'immediate', false),

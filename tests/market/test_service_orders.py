@@ -17,7 +17,7 @@ from tests.market.order_market import (
     sold_of,
     upload,
 )
-from tests.market.service_market import line, service
+from tests.market.service_market import busy, line, mentor, service, session, slots
 from tests.money.market import Market, code_of, refused
 
 
@@ -579,6 +579,24 @@ def take(sold: Sold, step: str) -> None:
             sold.cancel("seller")
         case _:
             sold.market.rows("select private.revoke_line(%s, 'refunded')", sold.row()["order_item_id"])
+
+
+@pytest.mark.parametrize("end", ["cancel", "settle"])
+def test_a_booked_session_is_due_when_it_is_over(market: Market, end: str) -> None:
+    """And its hour is free again when the order ends before, whatever of the money goes back."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    mentor(market, seller)
+    item, (package,) = service(market, seller, 2000, session_minutes=60, is_mentoring=True)
+    slot = slots(market, buyer, item)[30]
+    sold = sold_of(market, market.buy(buyer, line(item, package, session=session(slot))))
+    row = sold.row()
+    assert (row["session_starts_at"], row["due_at"]) == (slot["starts_at"], slot["ends_at"])
+    assert (busy(market, seller), busy(market, buyer)) == (1, 1)
+    if end == "cancel":
+        sold.cancel("seller")
+    else:
+        sold.answer("seller", sold.propose("buyer", 1000))
+    assert (busy(market, seller), busy(market, buyer)) == (0, 0)
 
 
 def test_every_forbidden_move_is_refused(market: Market) -> None:
