@@ -737,6 +737,21 @@ comment on function private.begin_service_act(uuid, text) is
 'The order, locked, and which side of it the caller is, for an act that is this side''s and possible now. Errors: '
 'service_order_not_found, not_your_part, state_changed, order_frozen.';
 
+-- What PostgreSQL says of two instants has days in it, which are 23 or 25 hours long in some zones.
+create function private.hours_until(later timestamptz, earlier timestamptz default clock_timestamp()) returns interval
+language plpgsql
+stable
+strict
+set search_path = ''
+as $$
+begin
+    return make_interval(secs => extract(epoch from greatest(later - earlier, interval '0'))::double precision);
+end
+$$;
+comment on function private.hours_until(timestamptz, timestamptz) is
+'How long it is from an instant (now) to a later one, in elapsed hours whatever the zone; 0 when it has passed. Null '
+'for null.';
+
 create function private.start_service_work(started public.service_orders, at timestamptz) returns public.service_orders
 language plpgsql
 stable
@@ -843,7 +858,7 @@ begin
             ended.resumes_as := ended.status;
             -- What is left when it is open again, should the refund fail.
             ended.remaining := coalesce(
-                greatest(coalesce(ended.auto_approve_at, ended.due_at) - clock_timestamp(), interval '0'),
+                private.hours_until(coalesce(ended.auto_approve_at, ended.due_at)),
                 ended.remaining
             );
             if reason = 'cancelled' then
@@ -1107,8 +1122,8 @@ as $$
 begin
     paused.resumes_as := paused.status;
     paused.remaining := case
-        when paused.status = 'delivered' then greatest(paused.auto_approve_at - clock_timestamp(), interval '0')
-        else greatest(paused.due_at - clock_timestamp(), interval '0')
+        when paused.status = 'delivered' then private.hours_until(paused.auto_approve_at)
+        else private.hours_until(paused.due_at)
     end;
     paused.due_at := null;
     paused.auto_approve_at := null;
@@ -1178,7 +1193,7 @@ begin
             held.frozen_at := new.begun_at;
             if held.status <> 'disputed' then
                 held.remaining := coalesce(
-                    greatest(coalesce(held.auto_approve_at, held.due_at) - clock_timestamp(), interval '0'),
+                    private.hours_until(coalesce(held.auto_approve_at, held.due_at)),
                     held.remaining
                 );
                 held.due_at := null;
