@@ -69,11 +69,11 @@ insert into private.hooks (hook, parameters, returns, otherwise, needs, refusal,
     'from unnest(lines) as l',
     '{units,payees}', 'item_not_available',
     'Checkout: what a line of each of these items is and costs less, or why not.'),
-('hold', 'earlier uuid[]', 'void', null, '{release}', 'item_not_available',
+('hold', 'earlier uuid[]', 'void', 'null', '{release}', 'item_not_available',
     'Checkout, and money that came late: takes what each of these order lines needs beside a stock, such as an hour of '
     'people''s time, or fails with a PT409. What the earlier lines of the same buyer have goes over to these. For '
     'lines of which check_line says is_booked; what they have they keep when they are paid.'),
-('release', '', 'void', null, '{check_line}', 'item_not_available',
+('release', '', 'void', 'null', '{check_line}', 'item_not_available',
     'These order lines were given up unpaid: what hold took for them is free again. What was paid for is the hook '
     'revoke''s.'),
 ('units', '', 'setof private.granted_unit',

@@ -12,6 +12,7 @@ select set_eq(
     $$values
     ('check_option', 'options public.catalog_options[]', 'void', 'option_not_available'),
     ('check_line', 'lines private.wanted_line[]', 'setof private.line_facts', 'item_not_available'),
+    ('hold', 'earlier uuid[]', 'void', 'item_not_available'), ('release', '', 'void', 'item_not_available'),
     ('units', '', 'setof private.granted_unit', 'item_not_available'),
     ('payees', '', 'setof private.line_payee', 'item_not_available'),
     ('lock_own', '', 'void', 'item_not_available'),
@@ -21,8 +22,9 @@ select set_eq(
 );
 select is_empty(
     $$select k.kind, h.hook from private.kinds as k cross join private.hooks as h
-    where k.kind in ('product', 'artwork', 'tip_jar') and h.hook <> all (k.hooks) and h.hook <> 'lock_own'$$,
-    'each kind that is sold names all of them but the one for its own rows'
+    where k.kind in ('product', 'artwork', 'tip_jar') and h.hook <> all (k.hooks)
+    and h.hook not in ('lock_own', 'hold', 'release')$$,
+    'each kind that is sold names all of them but those for its own rows and for what is no stock'
 );
 select is(
     array(
