@@ -498,8 +498,8 @@ $$;
 comment on function private.tell_service_order(public.service_orders, text, boolean, boolean) is
 'Tells one or both sides something about their order.';
 
--- By the job, not by the acts: they hold wallets, and whoever sells the same just now waits for those with the service's
--- row in hand.
+-- By the job, not by the acts: they hold wallets, and whoever sells the same just now waits for those with the row of
+-- the service in hand.
 create function private.rate_services(max_rows integer) returns integer
 language plpgsql
 security definer
@@ -737,6 +737,21 @@ comment on function private.begin_service_act(uuid, text) is
 'The order, locked, and which side of it the caller is, for an act that is this side''s and possible now. Errors: '
 'service_order_not_found, not_your_part, state_changed, order_frozen.';
 
+-- What PostgreSQL says of two instants has days in it, which are 23 or 25 hours long in some zones.
+create function private.hours_until(later timestamptz, earlier timestamptz default clock_timestamp()) returns interval
+language plpgsql
+stable
+strict
+set search_path = ''
+as $$
+begin
+    return make_interval(secs => extract(epoch from greatest(later - earlier, interval '0'))::double precision);
+end
+$$;
+comment on function private.hours_until(timestamptz, timestamptz) is
+'How long it is from an instant (now) to a later one, in elapsed hours whatever the zone; 0 when it has passed. Null '
+'for null.';
+
 create function private.start_service_work(started public.service_orders, at timestamptz) returns public.service_orders
 language plpgsql
 stable
@@ -843,7 +858,7 @@ begin
             ended.resumes_as := ended.status;
             -- What is left when it is open again, should the refund fail.
             ended.remaining := coalesce(
-                greatest(coalesce(ended.auto_approve_at, ended.due_at) - clock_timestamp(), interval '0'),
+                private.hours_until(coalesce(ended.auto_approve_at, ended.due_at)),
                 ended.remaining
             );
             if reason = 'cancelled' then
@@ -1107,8 +1122,8 @@ as $$
 begin
     paused.resumes_as := paused.status;
     paused.remaining := case
-        when paused.status = 'delivered' then greatest(paused.auto_approve_at - clock_timestamp(), interval '0')
-        else greatest(paused.due_at - clock_timestamp(), interval '0')
+        when paused.status = 'delivered' then private.hours_until(paused.auto_approve_at)
+        else private.hours_until(paused.due_at)
     end;
     paused.due_at := null;
     paused.auto_approve_at := null;
@@ -1178,7 +1193,7 @@ begin
             held.frozen_at := new.begun_at;
             if held.status <> 'disputed' then
                 held.remaining := coalesce(
-                    greatest(coalesce(held.auto_approve_at, held.due_at) - clock_timestamp(), interval '0'),
+                    private.hours_until(coalesce(held.auto_approve_at, held.due_at)),
                     held.remaining
                 );
                 held.due_at := null;
@@ -1285,18 +1300,18 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('service_orders', 'public.service_orders',
     't.buyer_id = $1 or t.seller_id = $1',
-    '{order_item_id, service_id, offer_id, buyer_id, seller_id, resumes_as, title, package_name, extras, '
-    'requirements_asked, requirements, requirement_files, delivery_files, delivery_notes, cancellation_reason}',
+    '{order_item_id, service_id, offer_id, buyer_id, seller_id, resumes_as, disputing_side, title, package_name, '
+    'extras, requirements_asked, requirements, requirement_files, delivery_files, delivery_notes, cancellation_reason}',
     'the books, and the other side''s: what was asked for and done for money'),
 ('service_order_events', 'public.service_order_events',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
-    '{service_order_id, act, from_state, to_state, note}', 'what was decided about money, for both sides'),
+    '{service_order_id, act, actor, from_state, to_state, note}', 'what was decided about money, for both sides'),
 ('service_order_extras', 'public.service_order_extras',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
     '{service_order_id, seller_id, title, payable_id, order_item_id}', 'the books: who paid whom for what'),
 ('resolution_requests', 'public.resolution_requests',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
-    '{service_order_id, reason}', 'what was agreed about money, for both sides');
+    '{service_order_id, asking_side, reason}', 'what was agreed about money, for both sides');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('service_order', 'New order', 'Somebody ordered a service of yours.', null, null, 'immediate', false),

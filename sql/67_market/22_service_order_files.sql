@@ -108,7 +108,7 @@ begin
     moment := clock_timestamp();
     sent.requirements_at := moment;
     -- The day until which a revision may be due is counted from the start of the work.
-    sent.revise_until := sent.revise_until + (moment - sent.created_at);
+    sent.revise_until := sent.revise_until + private.hours_until(moment, sent.created_at);
     sent := private.start_service_work(sent, moment);
     sent.status := 'in_progress';
     sent := private.write_service_order(sent, 'send_requirements', act.actor, auth.uid());
@@ -148,7 +148,7 @@ begin
     from public.service_deliveries as d
     where d.service_order_id = sent.id;
     -- A revision goes on with what is left now.
-    sent.remaining := greatest(sent.due_at - moment, interval '0');
+    sent.remaining := private.hours_until(sent.due_at, moment);
     sent.due_at := null;
     sent.cancel_after := null;
     sent.delivered_at := moment;

@@ -18,7 +18,7 @@ from tests.harness.server import Database
 
 Json = Any
 WAV = b"RIFF" + bytes(60)
-SOUND = {"content-type": "audio/wav"}
+SOUND: Any = {"content-type": "audio/wav"}
 
 
 def rpc(person: Person, function: str, **arguments: Json) -> Json:
@@ -26,26 +26,18 @@ def rpc(person: Person, function: str, **arguments: Json) -> Json:
     return person.client.rpc(function, arguments).execute().data
 
 
+def inserted(person: Person, relation: str, row: dict[str, Json]) -> str:
+    """The id of a new row."""
+    made: Json = person.client.table(relation).insert(row).execute().data
+    return str(made[0]["id"])
+
+
 def publish_service(seller: Person, cents: int = 10000, **fields: Json) -> tuple[str, str]:
     """A service with one package on sale: its id and the package's."""
-    service = (
-        seller.client.table("services")
-        .insert({"title": "Mixing", "service_type": "mixing", **fields})
-        .execute()
-        .data[0]["id"]
-    )
-    package = (
-        seller.client.table("catalog_options")
-        .insert(
-            {
-                "item_id": service,
-                "title": "Small",
-                "price_cents": cents,
-                "details": {"delivery_days": 5, "revisions": 1, "features": []},
-            }
-        )
-        .execute()
-        .data[0]["id"]
+    service = inserted(seller, "services", {"title": "Mixing", "service_type": "mixing", **fields})
+    details = {"delivery_days": 5, "revisions": 1, "features": []}
+    package = inserted(
+        seller, "catalog_options", {"item_id": service, "title": "Small", "price_cents": cents, "details": details}
     )
     seller.client.table("services").update({"status": "active"}).eq("id", service).execute()
     return service, package

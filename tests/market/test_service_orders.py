@@ -17,7 +17,7 @@ from tests.market.order_market import (
     sold_of,
     upload,
 )
-from tests.market.service_market import line, service
+from tests.market.service_market import busy, line, mentor, service, session, slots
 from tests.money.market import Market, code_of, refused
 
 
@@ -111,17 +111,31 @@ def test_market_03_a_deadline_that_has_passed_is_true_for_every_act(market: Mark
     assert sale["completed_at"] <= sold.row()["completed_at"] or sale["completed_at"] == sale["settled_at"]
 
 
-def test_market_04_no_time_zone_moves_a_deadline(market: Market) -> None:
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Australia/Lord_Howe"])
+def test_market_04_no_time_zone_moves_a_deadline(market: Market, zone: str) -> None:
     """72 hours and days of 24 hours, over the change of the clocks too, whatever zone the session has."""
-    found = set()
-    for zone in ("UTC", "America/New_York", "Australia/Lord_Howe"):
-        market.rows(f"set local timezone = '{zone}'")
-        sold = by_offer(market)
-        found.add((hours_between(sold, "due_at", "created_at"), hours_between(sold, "cancel_after", "due_at")))
-        sold.deliver()
-        found.add((hours_between(sold, "auto_approve_at", "delivered_at"), 0))
+    market.rows(f"set local timezone = '{zone}'")
+    sold = by_offer(market)
+    assert (hours_between(sold, "due_at", "created_at"), hours_between(sold, "cancel_after", "due_at")) == (120, 24)
+    sold.deliver()
+    assert hours_between(sold, "auto_approve_at", "delivered_at") == 72
+    # In one of the hemispheres the clocks change within half a year, and once only.
+    sold = by_offer(market, delivery_days=182)
+    assert hours_between(sold, "due_at", "created_at") == 182 * 24
+    for pause in (
+        lambda: (sold.deliver(), sold.revise()),
+        lambda: (sold.dispute(), sold.by("buyer", "withdraw_dispute")),
+        lambda: [
+            market.rows(f"select private.{act}_sale(%s, 'chargeback')", sold.sale()["id"]) for act in ("freeze", "thaw")
+        ],
+    ):
+        pause()
+        left = market.one(
+            "select extract(epoch from due_at - clock_timestamp()) / 3600 from public.service_orders where id = %s",
+            sold.id,
+        )
+        assert 182 * 24 - 0.1 < left <= 182 * 24
     market.rows("set local timezone = 'UTC'")
-    assert found == {(120, 24), (72, 0)}
 
 
 def test_market_05_requirements_that_are_not_sent(market: Market) -> None:
@@ -579,6 +593,24 @@ def take(sold: Sold, step: str) -> None:
             sold.cancel("seller")
         case _:
             sold.market.rows("select private.revoke_line(%s, 'refunded')", sold.row()["order_item_id"])
+
+
+@pytest.mark.parametrize("end", ["cancel", "settle"])
+def test_a_booked_session_is_due_when_it_is_over(market: Market, end: str) -> None:
+    """And its hour is free again when the order ends before, whatever of the money goes back."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    mentor(market, seller)
+    item, (package,) = service(market, seller, 2000, session_minutes=60, is_mentoring=True)
+    slot = slots(market, buyer, item)[30]
+    sold = sold_of(market, market.buy(buyer, line(item, package, session=session(slot))))
+    row = sold.row()
+    assert (row["session_starts_at"], row["due_at"]) == (slot["starts_at"], slot["ends_at"])
+    assert (busy(market, seller), busy(market, buyer)) == (1, 1)
+    if end == "cancel":
+        sold.cancel("seller")
+    else:
+        sold.answer("seller", sold.propose("buyer", 1000))
+    assert (busy(market, seller), busy(market, buyer)) == (0, 0)
 
 
 def test_every_forbidden_move_is_refused(market: Market) -> None:

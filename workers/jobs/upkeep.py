@@ -6,6 +6,7 @@ import psycopg
 from procrastinate.jobs import Status
 
 from workers import logs
+from workers.db import Function
 from workers.erasing import erase_files
 from workers.jobs.queue import queue, task
 from workers.metrics import COUNTER_DRIFT
@@ -17,6 +18,14 @@ log = logs.get(__name__)
 RELEASE_BATCH = 1000
 ERASE_BATCH = 500
 SERVICE_BATCH = 100
+SERVICE_STEPS: tuple[Function, ...] = (
+    "advance_service_orders",
+    "complete_late_extras",
+    "expire_resolutions",
+    "expire_offers",
+    "remind_service_buyers",
+    "rate_services",
+)
 RESPONSE_BATCH = 200
 KEEP_FAILED_JOBS_HOURS = 30 * 24
 DRIFT_LOGGED = 100
@@ -45,14 +54,7 @@ async def assume_deliveries(services: Services) -> None:
 @task("advance_service_orders", retry=False)
 async def advance_service_orders(services: Services) -> None:
     """What time has done to service orders, offers and proposals is written down, and buyers are reminded."""
-    for step in (
-        "advance_service_orders",
-        "complete_late_extras",
-        "expire_resolutions",
-        "expire_offers",
-        "remind_service_buyers",
-        "rate_services",
-    ):
+    for step in SERVICE_STEPS:
         total = 0
         while done := await services.db.call(step, SERVICE_BATCH):
             total += done
