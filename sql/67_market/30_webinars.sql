@@ -35,7 +35,8 @@ begin
     -- What the clock there was ahead of UTC a day before and is a day after: the only two that can hold.
     select array_agg(distinct i.instant order by i.instant) into instants
     from (
-        select (starts_local - ((d.at at time zone time_zone) - (d.at at time zone 'UTC'))) at time zone 'UTC' as instant
+        select
+            (starts_local - ((d.at at time zone time_zone) - (d.at at time zone 'UTC'))) at time zone 'UTC' as instant
         from (values (near - interval '36 hours'), (near + interval '36 hours')) as d (at)
     ) as i
     where i.instant at time zone time_zone = starts_local;
@@ -150,7 +151,8 @@ comment on column public.webinars.starts_local is 'When it starts, as clocks sho
 comment on column public.webinars.time_zone is 'Name of the zone in the IANA database: Europe/Berlin.';
 comment on column public.webinars.is_second_hour is
 'Of a time that comes twice, when clocks go back: whether the second one is meant.';
-comment on column public.webinars.starts_at is 'When it starts: the instant, kept by trigger. What everybody else reads.';
+comment on column public.webinars.starts_at is
+'When it starts: the instant, kept by trigger. What everybody else reads.';
 comment on column public.webinars.duration_minutes is 'How long it takes, minutes.';
 comment on column public.webinars.ends_at is 'When it ends: so many minutes after it starts; kept by trigger.';
 comment on column public.webinars.price_cents is 'Price of a seat, cents; 0 is free.';
@@ -496,7 +498,8 @@ grant execute on function public.remove_co_host(uuid, uuid) to authenticated;
 
 insert into private.kinds (kind, relation, owner_column, page, earned, has_seats, hooks) values
 ('webinar', 'public.webinars', 'host_id', '/webinars/{id}', 'at_completion', true,
-    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,take,freed,grant,revoke,restore,complete}');
+    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,take,freed,grant,revoke,restore,'
+    'complete}');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('webinar_co_host', 'Asked to co-host', 'Somebody asks you to host a webinar with them.', null, null, 'digest', true);
