@@ -17,11 +17,14 @@ SECONDS = 2
 
 PEOPLE = """
 create schema if not exists bench;
-insert into auth.users (id, email, email_confirmed_at)
-select gen_random_uuid(), 'guest' || n || '@example.com', now() from generate_series(0, %(seats)s) as n;
+insert into auth.users (id, email, email_confirmed_at) values (gen_random_uuid(), 'host@example.com', now());
+set session_replication_role = replica;
+insert into public.profiles (id, username, is_confirmed)
+select gen_random_uuid(), 'guest' || n, true from generate_series(1, %(seats)s) as n;
+reset session_replication_role;
 create table bench.guests as
-select row_number() over () as n, u.id, json_build_object('sub', u.id, 'role', 'authenticated')::text as claims
-from auth.users as u where u.email like 'guest%%' and u.email <> 'guest0@example.com';
+select row_number() over () as n, p.id, json_build_object('sub', p.id, 'role', 'authenticated')::text as claims
+from public.profiles as p where p.username like 'guest%%';
 create unique index on bench.guests (n);
 create table bench.webinars (no bigserial primary key, id uuid);
 create sequence bench.next_guest;
@@ -31,7 +34,7 @@ WEBINAR = """
 with made as (
     insert into public.webinars (host_id, title, starts_local, time_zone, max_attendees)
     select u.id, 'Webinar', timestamp '2035-01-01' + (select count(*) from bench.webinars) * interval '1 day', 'UTC', %s
-    from auth.users as u where u.email = 'guest0@example.com'
+    from auth.users as u where u.email = 'host@example.com'
     returning id
 )
 

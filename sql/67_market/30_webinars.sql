@@ -112,7 +112,8 @@ comment on column public.webinars.starts_local is 'When it starts, as clocks sho
 comment on column public.webinars.time_zone is 'Name of the zone in the IANA database: Europe/Berlin.';
 comment on column public.webinars.is_second_hour is
 'Of a time that comes twice, when clocks go back: whether the second one is meant.';
-comment on column public.webinars.starts_at is 'When it starts: the instant, kept by trigger. What everybody else reads.';
+comment on column public.webinars.starts_at is
+'When it starts: the instant, kept by trigger. What everybody else reads.';
 comment on column public.webinars.duration_minutes is 'How long it takes, minutes.';
 comment on column public.webinars.ends_at is 'When it ends: so many minutes after it starts; kept by trigger.';
 comment on column public.webinars.price_cents is 'Price of a seat, cents; 0 is free.';
@@ -461,7 +462,8 @@ grant execute on function public.remove_co_host(uuid, uuid) to authenticated;
 
 insert into private.kinds (kind, relation, owner_column, page, earned, has_seats, hooks) values
 ('webinar', 'public.webinars', 'host_id', '/webinars/{id}', 'at_completion', true,
-    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,take,freed,grant,revoke,restore,complete}');
+    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,take,freed,grant,revoke,restore,'
+    'complete}');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('webinar_co_host', 'Asked to co-host', 'Somebody asks you to host a webinar with them.', null, null, 'digest', true);

@@ -1,15 +1,16 @@
--- Whose the seats of a webinar are: one row for each person and webinar, for life. A seat is taken while it is held by an
--- order that is not paid yet, offered to whoever waited for it, or confirmed; what is taken is counted on the registry row,
--- changed by the statement that takes or frees, and read under that row's lock only. A confirmed seat that was paid for is
--- a purchase; one that was not, and an offer, is a hold of its own in private.holds: purchases and holds together are what
--- is taken, as of every stock.
+-- Whose the seats of a webinar are: one row for each person and webinar, for life. A seat is taken while it is held
+-- by an order that is not paid yet, offered to whoever waited for it, or confirmed; what is taken is counted on the
+-- registry row, changed by the statement that takes or frees, and read under that row's lock only. A confirmed seat
+-- that was paid for is a purchase; one that was not, and an offer, is a hold of its own in private.holds: purchases
+-- and holds together are what is taken, as of every stock.
 -- A freed seat belongs to the queue: while anybody waits nobody else gets one.
 
 create type public.registration_status as enum (
     'waiting', 'offered', 'held', 'confirmed', 'cancelled', 'refunded', 'expired'
 );
 comment on type public.registration_status is
-'waiting: in the queue. offered: a seat is kept for them until offer_expires_at. held: an order that is not paid yet has '
+'waiting: in the queue. offered: a seat is kept for them until offer_expires_at. held: an order that is not paid yet '
+'has '
 'one. confirmed: theirs. The others have none: cancelled by somebody, refunded whole, expired.';
 
 create type public.registration_payment as enum ('pending', 'paid', 'refunded', 'free');
@@ -69,7 +70,8 @@ where payable_id is not null;
 create sequence private.queue_numbers;
 
 comment on table public.webinar_registrations is
-'Who is registered for a webinar, waits for a seat, or did. Whoever it is, the hosts and admins read it; only functions '
+'Who is registered for a webinar, waits for a seat, or did. Whoever it is, the hosts and admins read it; only '
+'functions '
 'write. status_now is how it stands at this moment.';
 comment on column public.webinar_registrations.status is
 'State as far as it was noted; the clock is ahead of it for moments: see status_now.';
@@ -649,8 +651,10 @@ begin
 end
 $$;
 comment on function public.join_waiting_list(uuid) is
-'Waits for a seat, at the end of the queue: of a free webinar the first in line gets a seat that becomes free, of one at '
-'a price it is offered to them until offer_expires_at (checkout_payable()). Errors: webinar_not_found, webinar_not_open, '
+'Waits for a seat, at the end of the queue: of a free webinar the first in line gets a seat that becomes free, of one '
+'at '
+'a price it is offered to them until offer_expires_at (checkout_payable()). Errors: webinar_not_found, '
+'webinar_not_open, '
 'own_item, already_registered (also who waits already, or has an order to pay), seat_offered, seats_available.';
 grant execute on function public.join_waiting_list(uuid) to authenticated;
 
@@ -937,8 +941,9 @@ using (
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('webinar_seat', 'You have a seat', 'A seat became free in a webinar you waited for: it is yours.', null, null,
     'immediate', false),
-('webinar_offer', 'A seat is offered to you', 'A seat became free in a webinar you waited for. It is kept for you for a '
-    'while: pay to confirm it.', null, null, 'immediate', false);
+('webinar_offer', 'A seat is offered to you',
+    'A seat became free in a webinar you waited for. It is kept for you for a while: pay to confirm it.', null, null,
+    'immediate', false);
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('webinar_registrations', 'public.webinar_registrations', 't.user_id = $1', '{user_id}',

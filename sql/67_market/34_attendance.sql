@@ -1,5 +1,5 @@
--- Being there: the room, the way into it, and who came. The room is known to the workers only: whoever may enter is given
--- an address of their own, which is asked again each time it is used. So it ends with the seat.
+-- Being there: the room, the way into it, and who came. The room is known to the workers only: whoever may enter is
+-- given an address of their own, which is asked again each time it is used. So it ends with the seat.
 
 create table private.webinar_rooms (
     webinar_id uuid not null,
@@ -120,7 +120,8 @@ begin
 end
 $$;
 comment on function public.join_webinar(uuid) is
-'The caller''s own way into a webinar, from half an hour before it starts until it ends: for hosts, co-hosts and confirmed '
+'The caller''s own way into a webinar, from half an hour before it starts until it ends: for hosts, co-hosts and '
+'confirmed '
 'registrations. The address is theirs alone and ends with the seat. Errors: webinar_not_found (also without a seat), '
 'webinar_not_begun, webinar_over, room_not_ready, payments_not_set_up (no worker has published its address).';
 grant execute on function public.join_webinar(uuid) to authenticated;
@@ -157,7 +158,8 @@ begin
 end
 $$;
 comment on function private.use_pass(uuid) is
-'Where an address given by join_webinar() leads and who enters. Asks again whether they may. Errors: webinar_not_found, '
+'Where an address given by join_webinar() leads and who enters. Asks again whether they may. Errors: '
+'webinar_not_found, '
 'webinar_not_begun, webinar_over, room_not_ready.';
 grant execute on function private.use_pass(uuid) to avenue_worker;
 
@@ -279,7 +281,8 @@ begin
 end
 $$;
 comment on function private.remind_webinar(uuid, timestamptz, integer) is
-'Reminds everybody of a webinar that starts soon, once for each start and length; nobody when it was moved or cancelled '
+'Reminds everybody of a webinar that starts soon, once for each start and length; nobody when it was moved or '
+'cancelled '
 'since. How many.';
 grant execute on function private.remind_webinar(uuid, timestamptz, integer) to avenue_worker;
 

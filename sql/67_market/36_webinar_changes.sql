@@ -1,8 +1,8 @@
 -- What becomes of a webinar and its seats: it is moved, cancelled, takes place; somebody leaves or is removed. Whoever
 -- loses a seat loses it at once, whenever their money arrives.
--- To give money back takes payments and orders, which come before the seats; those who pay meanwhile hold them the other
--- way round. So a cancellation holds the seats first, waits for payments less than it takes PostgreSQL to look for
--- deadlocks, and else lets go and begins again.
+-- To give money back takes payments and orders, which come before the seats; those who pay meanwhile hold them the
+-- other way round. So a cancellation holds the seats first, waits for payments less than it takes PostgreSQL to look
+-- for deadlocks, and else lets go and begins again.
 
 create type public.webinar_cancellation as (
     registrations_count integer,
@@ -250,7 +250,8 @@ $$;
 comment on function public.cancel_webinar(uuid, text, bigint) is
 'Host (or an admin, audited): cancels a webinar that has not begun. Access ends at once, everybody gets back all they '
 'paid, what the providers keep is the host''s: agreed_cost_cents is what webinar_cancellation_cost() said. Errors: '
-'webinar_not_found, reason_required, state_changed, cost_changed (the detail is what it is now; nothing was cancelled), '
+'webinar_not_found, reason_required, state_changed, cost_changed (the detail is what it is now; nothing was '
+'cancelled), '
 'webinar_busy.';
 grant execute on function public.cancel_webinar(uuid, text, bigint) to authenticated;
 
@@ -292,7 +293,8 @@ end
 $$;
 comment on function public.reschedule_webinar(uuid, timestamp, text, integer, boolean) is
 'Host: another time. Seats and payments stay, everybody is told and gets the calendar entry anew; who was registered '
-'before may leave with all their money until the new start. Errors: webinar_not_found, state_changed (it has begun, ended '
+'before may leave with all their money until the new start. Errors: webinar_not_found, state_changed (it has begun, '
+'ended '
 'or was cancelled), time_zone_not_known, time_does_not_exist, time_is_ambiguous, time_has_passed, slot_taken.';
 grant execute on function public.reschedule_webinar(uuid, timestamp, text, integer, boolean) to authenticated;
 
@@ -508,7 +510,8 @@ begin
 end
 $$;
 comment on function public.remove_registration(uuid, uuid, text) is
-'Host (or an admin, audited): somebody is not registered any more and cannot register again. They cannot enter from now '
+'Host (or an admin, audited): somebody is not registered any more and cannot register again. They cannot enter from '
+'now '
 'on, and get back all they paid. Errors: webinar_not_found, reason_required, registration_not_found, state_changed, '
 'insufficient_funds (the host would owe too much).';
 grant execute on function public.remove_registration(uuid, uuid, text) to authenticated;
@@ -631,7 +634,8 @@ begin
 end
 $$;
 comment on function private.leave_webinars(uuid) is
-'Account deletion: what they would host is cancelled, the seats they did not pay for are free. A seat that was paid for '
+'Account deletion: what they would host is cancelled, the seats they did not pay for are free. A seat that was paid '
+'for '
 'stays theirs.';
 
 create function private.erase_webinars(host uuid) returns void
@@ -738,8 +742,8 @@ insert into private.notification_types (type, title, message, link_template, col
     'comes back.', null, null, 'immediate', false),
 ('webinar_moved', 'A webinar has another time', 'A webinar you are registered for was moved. You can leave it with all '
     'your money until it starts.', null, null, 'immediate', false),
-('webinar_removed', 'You were removed', 'You are not registered for a webinar any more. What you paid comes back.', null,
-    null, 'immediate', false);
+('webinar_removed', 'You were removed',
+    'You are not registered for a webinar any more. What you paid comes back.', null, null, 'immediate', false);
 
 insert into private.erasure_steps (step, phase, erases, statement) values
 ('webinar_seats', 'payments', '{}', 'select private.leave_webinars($1)'),

@@ -206,7 +206,8 @@ end
 $$;
 comment on function public.convert_recording(uuid, bigint, text) is
 'Host: makes a product of a webinar that took place, once: asked again it answers the first. It begins as a draft to '
-'which the host adds files; whoever was registered has it already, at no price. Errors: webinar_not_found, state_changed, '
+'which the host adds files; whoever was registered has it already, at no price. Errors: webinar_not_found, '
+'state_changed, '
 'invalid_price, invalid_title.';
 grant execute on function public.convert_recording(uuid, bigint, text) to authenticated;
 

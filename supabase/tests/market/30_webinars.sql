@@ -30,7 +30,7 @@ from public.catalog_items as c where c.id = pg_temp.id(102);
 -- What is refused.
 select is(pg_temp.insert_code(', starts_local', ', ''2031-03-30 02:30'''), 'time_does_not_exist', 'a gap');
 select is(pg_temp.insert_code(', starts_local', ', ''2031-10-26 02:30'''), 'time_is_ambiguous', 'an overlap');
-select is(pg_temp.insert_code(', starts_local', ', ''2021-10-26 02:30'''), 'time_is_ambiguous', 'asked before anything else');
+select is(pg_temp.insert_code(', starts_local', ', ''2021-10-31 02:30'''), 'time_is_ambiguous', 'asked before anything else');
 select is(pg_temp.insert_code(', starts_local', ', ''2021-01-01 02:30'''), 'time_has_passed', 'the past');
 select is(pg_temp.insert_code(', starts_local', ', ''2031-01-02 10:59'''), 'slot_taken', 'a host in two places');
 select is(pg_temp.insert_code(', starts_local, max_attendees', ', ''2031-05-01 10:00'', 1'), '23514', 'one seat');
