@@ -121,6 +121,7 @@ begin
         select from private.kinds as k
         where k.kind = u.kind and 'check_line' = any (k.hooks) and k.proceeds = 'seller' and k.commission = 'plan'
     )
+    and (u.kind = any (old.kinds)) is not true
     limit 1;
     if found then
         perform private.fail('invalid_coupon', 'kinds: ' || coalesce(wrong, 'null'));
@@ -129,6 +130,8 @@ begin
     where not exists (
         select from public.catalog_items as c where c.id = u.id and (c.seller_id = new.seller_id or is_platforms)
     )
+    -- What was there may be gone since: that keeps nobody from ending the coupon.
+    and (u.id = any (old.item_ids)) is not true
     limit 1;
     if found then
         perform private.fail('invalid_coupon', 'item_ids: ' || coalesce(wrong, 'null'));
@@ -139,6 +142,7 @@ begin
         inner join public.catalog_items as c on c.id = o.item_id and (c.seller_id = new.seller_id or is_platforms)
         where o.id = u.id
     )
+    and (u.id = any (old.option_ids)) is not true
     limit 1;
     if found then
         perform private.fail('invalid_coupon', 'option_ids: ' || coalesce(wrong, 'null'));

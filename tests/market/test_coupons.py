@@ -418,6 +418,17 @@ def test_codes_that_are_nobodys_here(market: Market) -> None:
         checkout(market, buyer, [item], "x" * 101)
 
 
+def test_what_it_was_for_may_be_gone(market: Market) -> None:
+    """It ends all the same, and takes nothing new that is not its seller's."""
+    seller = market.sign_up()
+    item = market.product(seller, 2000)
+    only = coupon(market, seller, item_ids=[item])
+    market.member(seller, "delete from public.products where id = %s", item)
+    market.member(seller, "update public.coupons set is_active = false where id = %s", only)
+    with refused("invalid_coupon"):
+        market.member(seller, "update public.coupons set item_ids = item_ids || gen_random_uuid() where id = %s", only)
+
+
 def test_tips_cost_what_they_cost(market: Market) -> None:
     seller, buyer = market.sign_up(), market.sign_up()
     quarter = coupon(market, seller)
