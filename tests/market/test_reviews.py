@@ -234,6 +234,26 @@ def done(market: Market, cents: int = 2000) -> tuple[str, str, str, str]:
     return seller, buyer, item, line
 
 
+def test_market_11_a_review_after_approval_by_silence_still_attaches(market: Market, reviews: Reviews) -> None:
+    """However long it is done; a charge taken back then takes the rating out of the average."""
+    market.make_kinds()
+    market.rows("update private.kinds set reviewing = 'blind' where kind = 'task'")
+    seller, buyer = market.sign_up(), market.sign_up()
+    item = market.good(seller, 2000, "task", is_repeatable=True)
+    order = market.buy(buyer, item)
+    line = market.line(order["order_id"])
+    market.finish(line)
+    market.mature()
+    assert market.release() == 1
+    review = reviews.write(buyer, item, 4)
+    assert (review["order_item_id"], review["status"]) == (line, "blind")
+    market.rpc(seller, "review_buyer", order_item_id=line, rating=5)
+    assert reviews.rating(item) == (1, "4.00")
+    market.decline(order["payment_id"], charge=order["charge"])
+    assert reviews.rating(item) == (0, None)
+    reviews.check()
+
+
 def told(market: Market, user: str) -> Json:
     return market.one("select count(*) from public.notifications where user_id = %s and type = 'review'", user)
 
