@@ -65,7 +65,8 @@ alter table private.bot_agents enable row level security;
 insert into private.bot_agents (fragment) values
 ('bot'), ('crawl'), ('spider'), ('slurp'), ('scrape'), ('fetch'), ('archiver'), ('facebookexternalhit'), ('whatsapp'),
 ('telegram'), ('preview'), ('embedly'), ('pinterest'), ('lighthouse'), ('pagespeed'), ('pingdom'), ('uptime'),
-('monitor'), ('headless'), ('phantomjs'), ('puppeteer'), ('playwright'), ('selenium'), ('curl/'), ('wget/'), ('python'), ('httpx'),
+('monitor'), ('headless'), ('phantomjs'), ('puppeteer'), ('playwright'), ('selenium'), ('curl/'), ('wget/'),
+('python'), ('httpx'),
 ('aiohttp'), ('go-http-client'), ('java/'), ('okhttp'), ('axios'), ('node-fetch'), ('undici'), ('libwww'), ('ruby'),
 ('php/'), ('guzzle'), ('postman'), ('insomnia'), ('feed'), ('rss'), ('validator'), ('gptbot'), ('claude'),
 ('perplexity');
