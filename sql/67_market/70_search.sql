@@ -1,7 +1,7 @@
 -- Search across kinds. One index knows of each listed item its words and everything a search can ask for or begin with:
 -- which words are in the title, the whole title, kind, category, tags, how popular it is and when it was published. So
 -- whatever is asked is one look into one index, and what is common is narrowed in the index too: among many matches the
--- most popular and the newest are found without reading the others.
+-- most popular, and the newest, are found without reading the others.
 --
 -- Ranking costs, matching does not: of the matches at most 1,000 candidates are ranked, chosen by how well the title
 -- fits, by popularity and by age, never by where their rows happen to lie. A sample of one item in 256 says beforehand
@@ -23,7 +23,8 @@ begin
     return btrim(case when form ~ '\s\s|[^\S ]' then regexp_replace(form, '\s+', ' ', 'g') else form end);
 end
 $$;
-comment on function private.title_form(text) is 'A title to be compared as a whole: without accents, case and wide gaps.';
+comment on function private.title_form(text) is
+'A title to be compared as a whole: without accents, case and wide gaps.';
 
 create function private.item_entries(
     search tsvector, title text, kind text, category text, tags text[], popularity smallint, published_at timestamptz,
@@ -61,7 +62,8 @@ end
 $$;
 comment on function private.item_entries(tsvector, text, text, text, text[], smallint, timestamptz, uuid) is
 'What the index of searches knows of an item: its words, and with a sign before them, which no word begins with, the '
-'title''s words (^), the whole title (=), kind (@), category (%), tags (#), steps of popularity it reaches (*), day, 32 '
+'title''s words (^), the whole title (=), kind (@), category (%), tags (#), steps of popularity it reaches '
+'(*), day, 32 '
 'and 512 days of its publication (<d, <m, <y), and whether it is in the sample (~).';
 
 -- In place of one on search and one of trigrams of titles. Whatever its columns are, an index has them already: a sale
@@ -88,7 +90,8 @@ begin
 end
 $$;
 comment on function private.variants(text) is
-'The word, and the word without each one of its letters. Of two that differ by one letter too many, too few, changed or '
+'The word, and the word without each one of its letters. Of two that differ by one letter too many, too few, '
+'changed or '
 'swapped with the next, one variant is the same.';
 
 create table private.title_words (
@@ -255,7 +258,8 @@ parallel safe
 set search_path = ''
 as $$
 declare
-    sign text := case when last_day - first_day <= 16 then '<d' when last_day - first_day <= 1024 then '<m' else '<y' end;
+    span integer := last_day - first_day;
+    sign text := case when span <= 16 then '<d' when span <= 1024 then '<m' else '<y' end;
     unit integer := case sign when '<d' then 1 when '<m' then 32 else 512 end;
 begin
     return private.any_entry(sign, array(select generate_series(first_day / unit, last_day / unit)::text));
@@ -345,6 +349,9 @@ begin
         step := step - 1;
     end loop;
     return query select unnest(ids);
+    if cardinality(ids) >= most then
+        return;
+    end if;
     -- The same with age.
     days := greatest(
         0, last_day - (select floor(extract(epoch from max(m.published_at)) / 86400) from unnest(sample) as m)
@@ -371,7 +378,8 @@ $$;
 comment on function private.best_matching(
     tsquery, tsquery, tsquery, private.catalog_filter, private.candidate[], integer
 ) is
-'Of very many matches the most popular and the newest, most of each; sample: one match in 256.';
+'Of very many matches the most popular, and when fewer were ever sold the newest, most of each; sample: one '
+'match in 256.';
 
 create type private.found as (ids uuid [], is_capped boolean, sampled integer);
 comment on type private.found is
@@ -384,7 +392,7 @@ stable
 set search_path = ''
 as $$
 declare
-    most constant integer := 100;
+    most constant integer := 150;
     -- Entries know of no order of words; their rows do.
     entries tsquery := private.both(private.unordered(words), wanted.must);
     ordered tsquery := case when words::text ~ '<(-|\d+)>' then words end;
@@ -423,13 +431,15 @@ begin
         found.ids := array(
             select m.id
             from private.matching(
-                private.both(private.entry('=', md5(private.title_form(title))), wanted.must), words, title_words, wanted
+                private.both(private.entry('=', md5(private.title_form(title))), wanted.must),
+                words, title_words, wanted
             ) as m
             order by m.popularity desc, m.published_at desc, m.id desc
             limit most
         );
         titled := private.both(
-            regexp_replace(private.unordered(words)::text, '''((?:[^'']|'''')+)''', '''^\1''', 'g')::tsquery, wanted.must
+            regexp_replace(private.unordered(words)::text, '''((?:[^'']|'''')+)''', '''^\1''', 'g')::tsquery,
+            wanted.must
         );
         if (select count(*) from unnest(sample) as s where s.fits_title) <= 1 then
             found.ids := found.ids || array(
@@ -440,7 +450,8 @@ begin
         else
             found.ids := found.ids || array(
                 select private.best_matching(
-                    titled, words, title_words, wanted, array(select s from unnest(sample) as s where s.fits_title), most
+                    titled, words, title_words, wanted,
+                    array(select s from unnest(sample) as s where s.fits_title), most
                 )
             );
         end if;
@@ -456,7 +467,7 @@ end
 $$;
 comment on function private.candidates(tsquery, text, private.catalog_filter, boolean) is
 'At most 1,000 items with these words (null: any) that are worth ranking: all of them where there are no more, else '
-'those called exactly so, with the words in the title, and the most popular and newest; none of many when they are not '
+'those called exactly so, with the words in the title, and the most popular or newest; none of many when they are not '
 'to be ranked.';
 
 -- What else a query may mean when hardly anything has its words. Only plain words are guessed at.
@@ -736,7 +747,8 @@ $$;
 comment on function private.read_cursor(text, text, public.search_sort) is 'Errors: cursor_invalid, cursor_mismatch.';
 
 create function private.sorted_items(
-    done private.search, wanted private.catalog_filter, sort public.search_sort, after private.cursor_parts, most integer
+    done private.search, wanted private.catalog_filter, sort public.search_sort, after private.cursor_parts,
+    most integer
 ) returns uuid[]
 language plpgsql
 stable
@@ -884,7 +896,8 @@ begin
                     (
                         -- Of titles about as long as the query; letters become a little more without accents.
                         case
-                            when char_length(c.title) not between char_length(term) - 20 and char_length(term) + 2 then 0
+                            when char_length(c.title) not between char_length(term) - 20 and char_length(term) + 2
+                                then 0
                             when private.title_form(c.title) = term then 8
                             else 0
                         end
@@ -924,11 +937,14 @@ $$;
 comment on function public.search_catalog(
     text, text[], text, text[], bigint, bigint, numeric, public.search_sort, text, integer
 ) is
-'Items on sale, of any kind, that match. query: words (stemmed, without accents; "exact words", or, -not; the first 200 '
+'Items on sale, of any kind, that match. query: words (stemmed, without accents; "exact words", or, -not; the '
+'first 200 '
 'characters), the last one may be unfinished and where little is found they may be mistyped; without it whatever the '
-'filters leave. Filters: any of the kinds, a category, any of the tags (at most 20), a range of prices, a least rating. '
+'filters leave. Filters: any of the kinds, a category, any of the tags (at most 20), a range of prices, a '
+'least rating. '
 'sort: relevance with words, newest without, unless told; by relevance at most 1,000 are shown. The next page begins '
-'after the last row''s cursor, given with the same query, filters and sort; what is published meanwhile is not on it. 1 '
+'after the last row''s cursor, given with the same query, filters and sort; what is published meanwhile is '
+'not on it. 1 '
 'to 100 rows, 20 unless told. Errors: cursor_invalid, cursor_mismatch, invalid_search, invalid_tags.';
 grant execute on function public.search_catalog(
     text, text[], text, text[], bigint, bigint, numeric, public.search_sort, text, integer
@@ -936,7 +952,8 @@ grant execute on function public.search_catalog(
 
 create type public.catalog_facet as (facet text, value text, items_count integer, is_capped boolean);
 comment on type public.catalog_facet is
-'How many items a filter would leave. facet: kind, category, tag, price, rating. value: what to filter by; of price the '
+'How many items a filter would leave. facet: kind, category, tag, price, rating. value: what to filter by; of '
+'price the '
 'least of a range in cents, of rating the least rating. is_capped: there are more; counted among 1,000 candidates.';
 
 create function private.facet_of(facet text, query text, wanted private.catalog_filter)
@@ -1026,7 +1043,8 @@ begin
 end
 $$;
 comment on function public.catalog_facets(text, text[], text, text[], bigint, bigint, numeric) is
-'How many of what search_catalog() finds there are of each kind, category, tag, range of prices and rating: the 20 most '
+'How many of what search_catalog() finds there are of each kind, category, tag, range of prices and rating: '
+'the 20 most '
 'frequent of each. Each facet is counted as if nothing of it were chosen. Whom the caller does not see is not counted. '
 'Errors: invalid_search, invalid_tags.';
 grant execute on function public.catalog_facets(text, text[], text, text[], bigint, bigint, numeric)

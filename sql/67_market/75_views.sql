@@ -41,7 +41,8 @@ create index item_views_unfolded_idx on private.item_views (item_id) where not i
 create index item_views_day_idx on private.item_views (day);
 
 comment on table private.item_views is
-'Today''s views: one for each viewer, item and half hour. Rows of days that are over are deleted once they are counted.';
+'Today''s views: one for each viewer, item and half hour. Rows of days that are over are deleted once they '
+'are counted.';
 comment on column private.item_views.viewer is 'Hash of who it is, or of address and browser, under the day''s secret.';
 comment on column private.item_views.slot is
 'The half hour since 1970, so that two at one instant are one; -1: this browser is its seller''s, and does not count.';
@@ -63,10 +64,12 @@ alter table private.bot_agents enable row level security;
 
 insert into private.bot_agents (fragment) values
 ('bot'), ('crawl'), ('spider'), ('slurp'), ('scrape'), ('fetch'), ('archiver'), ('facebookexternalhit'), ('whatsapp'),
-('telegram'), ('preview'), ('embedly'), ('pinterest'), ('lighthouse'), ('pagespeed'), ('pingdom'), ('uptime'), ('monitor'),
-('headless'), ('phantomjs'), ('puppeteer'), ('playwright'), ('selenium'), ('curl/'), ('wget/'), ('python'), ('httpx'),
+('telegram'), ('preview'), ('embedly'), ('pinterest'), ('lighthouse'), ('pagespeed'), ('pingdom'), ('uptime'),
+('monitor'), ('headless'), ('phantomjs'), ('puppeteer'), ('playwright'), ('selenium'), ('curl/'), ('wget/'),
+('python'), ('httpx'),
 ('aiohttp'), ('go-http-client'), ('java/'), ('okhttp'), ('axios'), ('node-fetch'), ('undici'), ('libwww'), ('ruby'),
-('php/'), ('guzzle'), ('postman'), ('insomnia'), ('feed'), ('rss'), ('validator'), ('gptbot'), ('claude'), ('perplexity');
+('php/'), ('guzzle'), ('postman'), ('insomnia'), ('feed'), ('rss'), ('validator'), ('gptbot'), ('claude'),
+('perplexity');
 
 create function private.is_bot(agent text) returns boolean
 language sql
@@ -137,7 +140,8 @@ begin
     select left(split_part(headers ->> s.client_address_header, ',', 1), 100) || '|' || left(agent, 1000) into browser
     from private.settings as s;
     someone := sha256(private.salt_of_today() || convert_to(
-        case when member is not null and member <> item.seller_id then member::text else coalesce(browser, '|') end, 'utf8'
+        case when member is not null and member <> item.seller_id then member::text else coalesce(browser, '|') end,
+        'utf8'
     ));
     if member = item.seller_id then
         half_hour := -1;
@@ -186,7 +190,8 @@ comment on column public.item_statistics.day is 'UTC, whatever the session''s zo
 comment on column public.item_statistics.views is 'Views.';
 comment on column public.item_statistics.favorites is 'Favourites of that day that still stand.';
 comment on column public.item_statistics.carts is 'How often it was put into a cart.';
-comment on column public.item_statistics.sales is 'What it was bought for, given away or paid, less what was taken back.';
+comment on column public.item_statistics.sales is
+'What it was bought for, given away or paid, less what was taken back.';
 comment on column public.item_statistics.conversion is 'Sales for each view; null without views.';
 
 create table private.item_events (
@@ -316,8 +321,8 @@ begin
         returning e.item_id, e.day, e.favorites, e.carts, e.sales
     ), days as (
         select
-            t.item_id, t.day, count(*) as events, sum(t.favorites)::integer as favorites, sum(t.carts)::integer as carts,
-            sum(t.sales)::integer as sales
+            t.item_id, t.day, count(*) as events, sum(t.favorites)::integer as favorites,
+            sum(t.carts)::integer as carts, sum(t.sales)::integer as sales
         from taken as t
         group by t.item_id, t.day
     ), noted as (
@@ -346,7 +351,8 @@ begin
 end
 $$;
 comment on function private.fold_views(integer) is
-'Adds noted views to their items, and what else was noted to the statistics of its day; forgets the hashes of days that '
+'Adds noted views to their items, and what else was noted to the statistics of its day; forgets the hashes of '
+'days that '
 'are over. Returns how much it added. A job calls it every few seconds.';
 grant execute on function private.fold_views(integer) to avenue_worker;
 

@@ -78,7 +78,8 @@ create table public.wish_list_items (
     added_at timestamptz not null default now(),
     constraint wish_list_items_pkey primary key (list_id, item_id),
     constraint wish_list_items_list_id_fkey foreign key (list_id) references public.wish_lists (id) on delete cascade,
-    constraint wish_list_items_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade,
+    constraint wish_list_items_item_id_fkey foreign key (item_id)
+    references public.catalog_items (id) on delete cascade,
     constraint wish_list_items_lowest_cents_check check (lowest_cents between 0 and private.highest_amount_cents())
 );
 create index wish_list_items_list_id_added_at_idx on public.wish_list_items (list_id, added_at desc, item_id desc);
@@ -88,7 +89,8 @@ create index wish_list_items_item_id_idx on public.wish_list_items (item_id);
 comment on constraint wish_list_items_pkey on public.wish_list_items is 'already_done: It is on the list already.';
 comment on constraint wish_list_items_list_id_fkey on public.wish_list_items is
 'wish_list_not_found: There is no such wish list.';
-comment on constraint wish_list_items_item_id_fkey on public.wish_list_items is 'item_not_found: There is no such item.';
+comment on constraint wish_list_items_item_id_fkey on public.wish_list_items is
+'item_not_found: There is no such item.';
 
 comment on table public.wish_list_items is
 'What is on a wish list. Owner only. It stays when the item leaves the shop; the embedded item is null while the owner '

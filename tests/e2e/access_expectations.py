@@ -287,10 +287,12 @@ ROWS = {
     "report_evidence": "report_id in (select id from public.reports where reporter_id = %(me)s)",
     "item_statistics": "item_id in (select id from public.catalog_items where seller_id = %(me)s)",
     "trending_items": "item_id in (select id from public.catalog_items where is_listed)",
+    "wish_lists": "user_id = %(me)s and name = 'Wishes'",
     "wish_list_items": "list_id in (select id from public.wish_lists where user_id = %(me)s)",
     "hidden_content": "group_id in (select id from public.groups where owner_id = %(me)s)",
 }
 DISPOSABLE = {
+    "wish_lists": "user_id = %(me)s and name = 'Short-lived'",
     "articles": "author_id = %(me)s and title like 'Short-lived%%'",
     "products": "seller_id = %(me)s and title = 'Unsold'",
     "product_files": "product_id in (select id from public.products where seller_id = %(me)s and title = 'Spare')",

@@ -78,8 +78,10 @@ def settle_in(person: Person, other: Person, admin: Person, simulator: Simulator
     unsold = person.api.one("products", title="eq.Unsold", seller_id=f"eq.{person.id}")["id"]
     person.client.table("catalog_options").insert({"item_id": unsold, "title": "Team", "price_cents": 9000}).execute()
     person.client.table("tip_jars").insert({}).execute()
-    wishes = person.client.table("wish_lists").insert({"name": "Wishes"}).execute().data[0]["id"]
+    person.client.table("wish_lists").insert({"name": "Wishes"}).execute()
+    wishes = person.api.one("wish_lists")["id"]
     person.client.table("wish_list_items").insert({"list_id": wishes, "item_id": bought}).execute()
+    person.client.table("wish_lists").insert({"name": "Short-lived"}).execute()
     for seller in (person, other):
         if not seller.api.select("shipping_rates", seller_id=f"eq.{seller.id}"):
             seller.client.table("shipping_rates").insert({"name": "Everywhere", "price_cents": 700}).execute()
@@ -325,6 +327,7 @@ def world(sign_up: SignUp, admin: Person, services: Services, simulator: Simulat
     # The workers would do so some seconds and some minutes later.
     database.run("select private.fold_views()")
     database.run("select private.update_trending_items()")
+    database.run("update public.catalog_items set views_count = 1")
     correction = {"provider": "stripe", "change_cents": 1, "account": "revenue", "reason": "probe"}
     assert admin.api.rpc("propose_correction", **correction).status_code == 200
     assert admin.api.rpc("ban_user", user_id=banned.id, reason="probe").status_code == 204

@@ -147,7 +147,9 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     wishes = person.client.table("wish_lists").insert({"name": f"wishes {WORD}"}).execute().data[0]["id"]
     person.client.table("wish_list_items").insert({"list_id": wishes, "item_id": publish_product(seller)}).execute()
     wishes: Any = person.client.table("wish_lists").insert({"name": f"wishes {WORD}"}).execute().data[0]
-    person.client.table("wish_list_items").insert({"list_id": wishes["id"], "item_id": publish_product(seller)}).execute()
+    person.client.table("wish_list_items").insert(
+        {"list_id": wishes["id"], "item_id": publish_product(seller)}
+    ).execute()
     tip = person.api.rpc("send_tip", recipient_id=seller.id, amount_cents=100, message=f"thanks {WORD}").json()
     simulator.confirm(start(person, tip)["client_secret"])
     wait_for_order(person, tip["order_id"])
