@@ -156,9 +156,6 @@ create type private.order_line as (
     item_id uuid,
     option_id uuid,
     payable_id uuid,
-    gift_id uuid,
-    gift_to_id uuid,
-    gift_email text,
     seller_id uuid,
     title text,
     description text,
@@ -169,8 +166,6 @@ create type private.order_line as (
     unit_price_cents bigint,
     quantity integer,
     discount_cents bigint,
-    coupon_id uuid,
-    promoted_cents bigint,
     shipping_cents bigint,
     seller_tier text,
     commission_bps integer,
@@ -179,9 +174,14 @@ create type private.order_line as (
     is_held boolean,
     is_owned_once boolean,
     is_shipped boolean,
-    is_booked boolean,
     problem text,
-    detail text
+    detail text,
+    coupon_id uuid,
+    promoted_cents bigint,
+    gift_id uuid,
+    gift_to_id uuid,
+    gift_email text,
+    is_booked boolean
 );
 comment on type private.order_line is
 'A line to be ordered as its item was at one instant, and what is wrong with it (an error code and its detail), if '
@@ -928,10 +928,10 @@ begin
     return private.place_order(
         new_order, buyer,
         array[row(
-            1, agreed.kind, agreed.item_id, null, agreed.id, null, null, null, agreed.seller_id, agreed.title, null,
-            null, null, null, agreed.details, agreed.amount_cents, 1, 0, null, 0, agreed.shipping_cents,
-            agreed.seller_tier, agreed.commission_bps, false, false, false, coalesce(item.has_seats, false),
-            coalesce(item.requires_shipping, false), null, null, null
+            1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
+            agreed.details, agreed.amount_cents, 1, 0, agreed.shipping_cents, agreed.seller_tier, agreed.commission_bps,
+            false, false, false, coalesce(item.has_seats, false), coalesce(item.requires_shipping, false), null, null,
+            null, 0, null, null, null, null
         )::private.order_line],
         checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
     );

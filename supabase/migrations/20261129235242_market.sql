@@ -1,5 +1,12 @@
--- Market.
--- Why?
+-- The market: services with packages, extras and booked hours, offers and service orders; webinars with seats, a waiting
+-- list and a room; reviews; coupons; gifts; licence keys and versions of files; wish lists, views, statistics by day and a
+-- search over all kinds.
+--
+-- Nothing is lost. catalog_items is rewritten (three generated columns know seats now) and its indexes are built anew, the
+-- search's among them, which takes as long as all others together: nobody reads or writes items meanwhile. Other new
+-- columns have constant defaults. Constraints that know new parts are checked against all rows while their tables are
+-- locked. Items without reviews had an average of 0 and have none now. Before the workers of this version start.
+-- squawk-ignore-file adding-field-with-default, adding-foreign-key-constraint, adding-not-nullable-field, adding-required-field, ban-drop-column, ban-drop-constraint, ban-drop-default, ban-drop-function, ban-drop-not-null, ban-drop-policy, ban-drop-trigger, ban-drop-view, constraint-missing-not-valid, disallowed-unique-constraint, prefer-bigint-over-int, require-concurrent-index-creation, require-concurrent-index-deletion, renaming-column, changing-column-type
 
 -- Whoever waits for a lock makes all others wait behind it: give up soon instead, and run again.
 set lock_timeout = '10s';
@@ -128,6 +135,7 @@ begin
         select from private.kinds as k
         where k.kind = u.kind and 'check_line' = any (k.hooks) and k.proceeds = 'seller' and k.commission = 'plan'
     )
+    and (u.kind = any (old.kinds)) is not true
     limit 1;
     if found then
         perform private.fail('invalid_coupon', 'kinds: ' || coalesce(wrong, 'null'));
@@ -136,6 +144,8 @@ begin
     where not exists (
         select from public.catalog_items as c where c.id = u.id and (c.seller_id = new.seller_id or is_platforms)
     )
+    -- What was there may be gone since: that keeps nobody from ending the coupon.
+    and (u.id = any (old.item_ids)) is not true
     limit 1;
     if found then
         perform private.fail('invalid_coupon', 'item_ids: ' || coalesce(wrong, 'null'));
@@ -146,6 +156,7 @@ begin
         inner join public.catalog_items as c on c.id = o.item_id and (c.seller_id = new.seller_id or is_platforms)
         where o.id = u.id
     )
+    and (u.id = any (old.option_ids)) is not true
     limit 1;
     if found then
         perform private.fail('invalid_coupon', 'option_ids: ' || coalesce(wrong, 'null'));
@@ -3379,8 +3390,8 @@ $$;
 comment on function private.tell_service_order(public.service_orders, text, boolean, boolean) is
 'Tells one or both sides something about their order.';
 
--- By the job, not by the acts: they hold wallets, and whoever sells the same just now waits for those with the service's
--- row in hand.
+-- By the job, not by the acts: they hold wallets, and whoever sells the same just now waits for those with the row of
+-- the service in hand.
 create function private.rate_services(max_rows integer) returns integer
 language plpgsql
 security definer
@@ -3618,6 +3629,21 @@ comment on function private.begin_service_act(uuid, text) is
 'The order, locked, and which side of it the caller is, for an act that is this side''s and possible now. Errors: '
 'service_order_not_found, not_your_part, state_changed, order_frozen.';
 
+-- What PostgreSQL says of two instants has days in it, which are 23 or 25 hours long in some zones.
+create function private.hours_until(later timestamptz, earlier timestamptz default clock_timestamp()) returns interval
+language plpgsql
+stable
+strict
+set search_path = ''
+as $$
+begin
+    return make_interval(secs => extract(epoch from greatest(later - earlier, interval '0'))::double precision);
+end
+$$;
+comment on function private.hours_until(timestamptz, timestamptz) is
+'How long it is from an instant (now) to a later one, in elapsed hours whatever the zone; 0 when it has passed. Null '
+'for null.';
+
 create function private.start_service_work(started public.service_orders, at timestamptz) returns public.service_orders
 language plpgsql
 stable
@@ -3724,7 +3750,7 @@ begin
             ended.resumes_as := ended.status;
             -- What is left when it is open again, should the refund fail.
             ended.remaining := coalesce(
-                greatest(coalesce(ended.auto_approve_at, ended.due_at) - clock_timestamp(), interval '0'),
+                private.hours_until(coalesce(ended.auto_approve_at, ended.due_at)),
                 ended.remaining
             );
             if reason = 'cancelled' then
@@ -3988,8 +4014,8 @@ as $$
 begin
     paused.resumes_as := paused.status;
     paused.remaining := case
-        when paused.status = 'delivered' then greatest(paused.auto_approve_at - clock_timestamp(), interval '0')
-        else greatest(paused.due_at - clock_timestamp(), interval '0')
+        when paused.status = 'delivered' then private.hours_until(paused.auto_approve_at)
+        else private.hours_until(paused.due_at)
     end;
     paused.due_at := null;
     paused.auto_approve_at := null;
@@ -4059,7 +4085,7 @@ begin
             held.frozen_at := new.begun_at;
             if held.status <> 'disputed' then
                 held.remaining := coalesce(
-                    greatest(coalesce(held.auto_approve_at, held.due_at) - clock_timestamp(), interval '0'),
+                    private.hours_until(coalesce(held.auto_approve_at, held.due_at)),
                     held.remaining
                 );
                 held.due_at := null;
@@ -4166,18 +4192,18 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('service_orders', 'public.service_orders',
     't.buyer_id = $1 or t.seller_id = $1',
-    '{order_item_id, service_id, offer_id, buyer_id, seller_id, resumes_as, title, package_name, extras, '
-    'requirements_asked, requirements, requirement_files, delivery_files, delivery_notes, cancellation_reason}',
+    '{order_item_id, service_id, offer_id, buyer_id, seller_id, resumes_as, disputing_side, title, package_name, '
+    'extras, requirements_asked, requirements, requirement_files, delivery_files, delivery_notes, cancellation_reason}',
     'the books, and the other side''s: what was asked for and done for money'),
 ('service_order_events', 'public.service_order_events',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
-    '{service_order_id, act, from_state, to_state, note}', 'what was decided about money, for both sides'),
+    '{service_order_id, act, actor, from_state, to_state, note}', 'what was decided about money, for both sides'),
 ('service_order_extras', 'public.service_order_extras',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
     '{service_order_id, seller_id, title, payable_id, order_item_id}', 'the books: who paid whom for what'),
 ('resolution_requests', 'public.resolution_requests',
     't.service_order_id in (select o.id from public.service_orders as o where o.buyer_id = $1 or o.seller_id = $1)',
-    '{service_order_id, reason}', 'what was agreed about money, for both sides');
+    '{service_order_id, asking_side, reason}', 'what was agreed about money, for both sides');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('service_order', 'New order', 'Somebody ordered a service of yours.', null, null, 'immediate', false),
@@ -4322,7 +4348,7 @@ begin
     moment := clock_timestamp();
     sent.requirements_at := moment;
     -- The day until which a revision may be due is counted from the start of the work.
-    sent.revise_until := sent.revise_until + (moment - sent.created_at);
+    sent.revise_until := sent.revise_until + private.hours_until(moment, sent.created_at);
     sent := private.start_service_work(sent, moment);
     sent.status := 'in_progress';
     sent := private.write_service_order(sent, 'send_requirements', act.actor, auth.uid());
@@ -4362,7 +4388,7 @@ begin
     from public.service_deliveries as d
     where d.service_order_id = sent.id;
     -- A revision goes on with what is left now.
-    sent.remaining := greatest(sent.due_at - moment, interval '0');
+    sent.remaining := private.hours_until(sent.due_at, moment);
     sent.due_at := null;
     sent.cancel_after := null;
     sent.delivered_at := moment;
@@ -5075,7 +5101,7 @@ insert into private.error_codes (code, sqlstate, message, description) values
 -- Search across kinds. One index knows of each listed item its words and everything a search can ask for or begin with:
 -- which words are in the title, the whole title, kind, category, tags, how popular it is and when it was published. So
 -- whatever is asked is one look into one index, and what is common is narrowed in the index too: among many matches the
--- most popular and the newest are found without reading the others.
+-- most popular, and the newest, are found without reading the others.
 --
 -- Ranking costs, matching does not: of the matches at most 1,000 candidates are ranked, chosen by how well the title
 -- fits, by popularity and by age, never by where their rows happen to lie. A sample of one item in 256 says beforehand
@@ -5097,7 +5123,8 @@ begin
     return btrim(case when form ~ '\s\s|[^\S ]' then regexp_replace(form, '\s+', ' ', 'g') else form end);
 end
 $$;
-comment on function private.title_form(text) is 'A title to be compared as a whole: without accents, case and wide gaps.';
+comment on function private.title_form(text) is
+'A title to be compared as a whole: without accents, case and wide gaps.';
 
 create function private.item_entries(
     search tsvector, title text, kind text, category text, tags text[], popularity smallint, published_at timestamptz,
@@ -5135,7 +5162,8 @@ end
 $$;
 comment on function private.item_entries(tsvector, text, text, text, text[], smallint, timestamptz, uuid) is
 'What the index of searches knows of an item: its words, and with a sign before them, which no word begins with, the '
-'title''s words (^), the whole title (=), kind (@), category (%), tags (#), steps of popularity it reaches (*), day, 32 '
+'title''s words (^), the whole title (=), kind (@), category (%), tags (#), steps of popularity it reaches '
+'(*), day, 32 '
 'and 512 days of its publication (<d, <m, <y), and whether it is in the sample (~).';
 
 -- In place of one on search and one of trigrams of titles. Whatever its columns are, an index has them already: a sale
@@ -5162,7 +5190,8 @@ begin
 end
 $$;
 comment on function private.variants(text) is
-'The word, and the word without each one of its letters. Of two that differ by one letter too many, too few, changed or '
+'The word, and the word without each one of its letters. Of two that differ by one letter too many, too few, '
+'changed or '
 'swapped with the next, one variant is the same.';
 
 create table private.title_words (
@@ -5329,7 +5358,8 @@ parallel safe
 set search_path = ''
 as $$
 declare
-    sign text := case when last_day - first_day <= 16 then '<d' when last_day - first_day <= 1024 then '<m' else '<y' end;
+    span integer := last_day - first_day;
+    sign text := case when span <= 16 then '<d' when span <= 1024 then '<m' else '<y' end;
     unit integer := case sign when '<d' then 1 when '<m' then 32 else 512 end;
 begin
     return private.any_entry(sign, array(select generate_series(first_day / unit, last_day / unit)::text));
@@ -5419,6 +5449,9 @@ begin
         step := step - 1;
     end loop;
     return query select unnest(ids);
+    if cardinality(ids) >= most then
+        return;
+    end if;
     -- The same with age.
     days := greatest(
         0, last_day - (select floor(extract(epoch from max(m.published_at)) / 86400) from unnest(sample) as m)
@@ -5445,7 +5478,8 @@ $$;
 comment on function private.best_matching(
     tsquery, tsquery, tsquery, private.catalog_filter, private.candidate[], integer
 ) is
-'Of very many matches the most popular and the newest, most of each; sample: one match in 256.';
+'Of very many matches the most popular, and when fewer were ever sold the newest, most of each; sample: one '
+'match in 256.';
 
 create type private.found as (ids uuid [], is_capped boolean, sampled integer);
 comment on type private.found is
@@ -5458,7 +5492,7 @@ stable
 set search_path = ''
 as $$
 declare
-    most constant integer := 100;
+    most constant integer := 150;
     -- Entries know of no order of words; their rows do.
     entries tsquery := private.both(private.unordered(words), wanted.must);
     ordered tsquery := case when words::text ~ '<(-|\d+)>' then words end;
@@ -5497,13 +5531,15 @@ begin
         found.ids := array(
             select m.id
             from private.matching(
-                private.both(private.entry('=', md5(private.title_form(title))), wanted.must), words, title_words, wanted
+                private.both(private.entry('=', md5(private.title_form(title))), wanted.must),
+                words, title_words, wanted
             ) as m
             order by m.popularity desc, m.published_at desc, m.id desc
             limit most
         );
         titled := private.both(
-            regexp_replace(private.unordered(words)::text, '''((?:[^'']|'''')+)''', '''^\1''', 'g')::tsquery, wanted.must
+            regexp_replace(private.unordered(words)::text, '''((?:[^'']|'''')+)''', '''^\1''', 'g')::tsquery,
+            wanted.must
         );
         if (select count(*) from unnest(sample) as s where s.fits_title) <= 1 then
             found.ids := found.ids || array(
@@ -5514,7 +5550,8 @@ begin
         else
             found.ids := found.ids || array(
                 select private.best_matching(
-                    titled, words, title_words, wanted, array(select s from unnest(sample) as s where s.fits_title), most
+                    titled, words, title_words, wanted,
+                    array(select s from unnest(sample) as s where s.fits_title), most
                 )
             );
         end if;
@@ -5530,7 +5567,7 @@ end
 $$;
 comment on function private.candidates(tsquery, text, private.catalog_filter, boolean) is
 'At most 1,000 items with these words (null: any) that are worth ranking: all of them where there are no more, else '
-'those called exactly so, with the words in the title, and the most popular and newest; none of many when they are not '
+'those called exactly so, with the words in the title, and the most popular or newest; none of many when they are not '
 'to be ranked.';
 
 -- What else a query may mean when hardly anything has its words. Only plain words are guessed at.
@@ -5810,7 +5847,8 @@ $$;
 comment on function private.read_cursor(text, text, public.search_sort) is 'Errors: cursor_invalid, cursor_mismatch.';
 
 create function private.sorted_items(
-    done private.search, wanted private.catalog_filter, sort public.search_sort, after private.cursor_parts, most integer
+    done private.search, wanted private.catalog_filter, sort public.search_sort, after private.cursor_parts,
+    most integer
 ) returns uuid[]
 language plpgsql
 stable
@@ -5958,7 +5996,8 @@ begin
                     (
                         -- Of titles about as long as the query; letters become a little more without accents.
                         case
-                            when char_length(c.title) not between char_length(term) - 20 and char_length(term) + 2 then 0
+                            when char_length(c.title) not between char_length(term) - 20 and char_length(term) + 2
+                                then 0
                             when private.title_form(c.title) = term then 8
                             else 0
                         end
@@ -5998,11 +6037,14 @@ $$;
 comment on function public.search_catalog(
     text, text[], text, text[], bigint, bigint, numeric, public.search_sort, text, integer
 ) is
-'Items on sale, of any kind, that match. query: words (stemmed, without accents; "exact words", or, -not; the first 200 '
+'Items on sale, of any kind, that match. query: words (stemmed, without accents; "exact words", or, -not; the '
+'first 200 '
 'characters), the last one may be unfinished and where little is found they may be mistyped; without it whatever the '
-'filters leave. Filters: any of the kinds, a category, any of the tags (at most 20), a range of prices, a least rating. '
+'filters leave. Filters: any of the kinds, a category, any of the tags (at most 20), a range of prices, a '
+'least rating. '
 'sort: relevance with words, newest without, unless told; by relevance at most 1,000 are shown. The next page begins '
-'after the last row''s cursor, given with the same query, filters and sort; what is published meanwhile is not on it. 1 '
+'after the last row''s cursor, given with the same query, filters and sort; what is published meanwhile is '
+'not on it. 1 '
 'to 100 rows, 20 unless told. Errors: cursor_invalid, cursor_mismatch, invalid_search, invalid_tags.';
 grant execute on function public.search_catalog(
     text, text[], text, text[], bigint, bigint, numeric, public.search_sort, text, integer
@@ -6010,7 +6052,8 @@ grant execute on function public.search_catalog(
 
 create type public.catalog_facet as (facet text, value text, items_count integer, is_capped boolean);
 comment on type public.catalog_facet is
-'How many items a filter would leave. facet: kind, category, tag, price, rating. value: what to filter by; of price the '
+'How many items a filter would leave. facet: kind, category, tag, price, rating. value: what to filter by; of '
+'price the '
 'least of a range in cents, of rating the least rating. is_capped: there are more; counted among 1,000 candidates.';
 
 create function private.facet_of(facet text, query text, wanted private.catalog_filter)
@@ -6100,7 +6143,8 @@ begin
 end
 $$;
 comment on function public.catalog_facets(text, text[], text, text[], bigint, bigint, numeric) is
-'How many of what search_catalog() finds there are of each kind, category, tag, range of prices and rating: the 20 most '
+'How many of what search_catalog() finds there are of each kind, category, tag, range of prices and rating: '
+'the 20 most '
 'frequent of each. Each facet is counted as if nothing of it were chosen. Whom the caller does not see is not counted. '
 'Errors: invalid_search, invalid_tags.';
 grant execute on function public.catalog_facets(text, text[], text, text[], bigint, bigint, numeric)
@@ -6161,7 +6205,8 @@ create index item_views_unfolded_idx on private.item_views (item_id) where not i
 create index item_views_day_idx on private.item_views (day);
 
 comment on table private.item_views is
-'Today''s views: one for each viewer, item and half hour. Rows of days that are over are deleted once they are counted.';
+'Today''s views: one for each viewer, item and half hour. Rows of days that are over are deleted once they '
+'are counted.';
 comment on column private.item_views.viewer is 'Hash of who it is, or of address and browser, under the day''s secret.';
 comment on column private.item_views.slot is
 'The half hour since 1970, so that two at one instant are one; -1: this browser is its seller''s, and does not count.';
@@ -6183,10 +6228,12 @@ alter table private.bot_agents enable row level security;
 
 insert into private.bot_agents (fragment) values
 ('bot'), ('crawl'), ('spider'), ('slurp'), ('scrape'), ('fetch'), ('archiver'), ('facebookexternalhit'), ('whatsapp'),
-('telegram'), ('preview'), ('embedly'), ('pinterest'), ('lighthouse'), ('pagespeed'), ('pingdom'), ('uptime'), ('monitor'),
-('headless'), ('phantomjs'), ('puppeteer'), ('playwright'), ('selenium'), ('curl/'), ('wget/'), ('python'), ('httpx'),
+('telegram'), ('preview'), ('embedly'), ('pinterest'), ('lighthouse'), ('pagespeed'), ('pingdom'), ('uptime'),
+('monitor'), ('headless'), ('phantomjs'), ('puppeteer'), ('playwright'), ('selenium'), ('curl/'), ('wget/'),
+('python'), ('httpx'),
 ('aiohttp'), ('go-http-client'), ('java/'), ('okhttp'), ('axios'), ('node-fetch'), ('undici'), ('libwww'), ('ruby'),
-('php/'), ('guzzle'), ('postman'), ('insomnia'), ('feed'), ('rss'), ('validator'), ('gptbot'), ('claude'), ('perplexity');
+('php/'), ('guzzle'), ('postman'), ('insomnia'), ('feed'), ('rss'), ('validator'), ('gptbot'), ('claude'),
+('perplexity');
 
 create function private.is_bot(agent text) returns boolean
 language sql
@@ -6257,7 +6304,8 @@ begin
     select left(split_part(headers ->> s.client_address_header, ',', 1), 100) || '|' || left(agent, 1000) into browser
     from private.settings as s;
     someone := sha256(private.salt_of_today() || convert_to(
-        case when member is not null and member <> item.seller_id then member::text else coalesce(browser, '|') end, 'utf8'
+        case when member is not null and member <> item.seller_id then member::text else coalesce(browser, '|') end,
+        'utf8'
     ));
     if member = item.seller_id then
         half_hour := -1;
@@ -6306,7 +6354,8 @@ comment on column public.item_statistics.day is 'UTC, whatever the session''s zo
 comment on column public.item_statistics.views is 'Views.';
 comment on column public.item_statistics.favorites is 'Favourites of that day that still stand.';
 comment on column public.item_statistics.carts is 'How often it was put into a cart.';
-comment on column public.item_statistics.sales is 'What it was bought for, given away or paid, less what was taken back.';
+comment on column public.item_statistics.sales is
+'What it was bought for, given away or paid, less what was taken back.';
 comment on column public.item_statistics.conversion is 'Sales for each view; null without views.';
 
 create table private.item_events (
@@ -6436,8 +6485,8 @@ begin
         returning e.item_id, e.day, e.favorites, e.carts, e.sales
     ), days as (
         select
-            t.item_id, t.day, count(*) as events, sum(t.favorites)::integer as favorites, sum(t.carts)::integer as carts,
-            sum(t.sales)::integer as sales
+            t.item_id, t.day, count(*) as events, sum(t.favorites)::integer as favorites,
+            sum(t.carts)::integer as carts, sum(t.sales)::integer as sales
         from taken as t
         group by t.item_id, t.day
     ), noted as (
@@ -6466,7 +6515,8 @@ begin
 end
 $$;
 comment on function private.fold_views(integer) is
-'Adds noted views to their items, and what else was noted to the statistics of its day; forgets the hashes of days that '
+'Adds noted views to their items, and what else was noted to the statistics of its day; forgets the hashes of '
+'days that '
 'are over. Returns how much it added. A job calls it every few seconds.';
 grant execute on function private.fold_views(integer) to avenue_worker;
 
@@ -6662,7 +6712,8 @@ create table public.wish_list_items (
     added_at timestamptz not null default now(),
     constraint wish_list_items_pkey primary key (list_id, item_id),
     constraint wish_list_items_list_id_fkey foreign key (list_id) references public.wish_lists (id) on delete cascade,
-    constraint wish_list_items_item_id_fkey foreign key (item_id) references public.catalog_items (id) on delete cascade,
+    constraint wish_list_items_item_id_fkey foreign key (item_id)
+    references public.catalog_items (id) on delete cascade,
     constraint wish_list_items_lowest_cents_check check (lowest_cents between 0 and private.highest_amount_cents())
 );
 create index wish_list_items_list_id_added_at_idx on public.wish_list_items (list_id, added_at desc, item_id desc);
@@ -6672,7 +6723,8 @@ create index wish_list_items_item_id_idx on public.wish_list_items (item_id);
 comment on constraint wish_list_items_pkey on public.wish_list_items is 'already_done: It is on the list already.';
 comment on constraint wish_list_items_list_id_fkey on public.wish_list_items is
 'wish_list_not_found: There is no such wish list.';
-comment on constraint wish_list_items_item_id_fkey on public.wish_list_items is 'item_not_found: There is no such item.';
+comment on constraint wish_list_items_item_id_fkey on public.wish_list_items is
+'item_not_found: There is no such item.';
 
 comment on table public.wish_list_items is
 'What is on a wish list. Owner only. It stays when the item leaves the shop; the embedded item is null while the owner '
@@ -7678,21 +7730,21 @@ alter table public.webinars
 alter table public.webinars
     add column image_media_id uuid;
 
-alter type private.line_facts add attribute is_booked boolean cascade;
-
 alter type private.line_facts add attribute surcharge_cents bigint cascade;
+
+alter type private.line_facts add attribute is_booked boolean cascade;
 
 alter type private.order_line add attribute coupon_id uuid cascade;
 
-alter type private.order_line add attribute gift_email text cascade;
+alter type private.order_line add attribute promoted_cents bigint cascade;
 
 alter type private.order_line add attribute gift_id uuid cascade;
 
 alter type private.order_line add attribute gift_to_id uuid cascade;
 
-alter type private.order_line add attribute is_booked boolean cascade;
+alter type private.order_line add attribute gift_email text cascade;
 
-alter type private.order_line add attribute promoted_cents bigint cascade;
+alter type private.order_line add attribute is_booked boolean cascade;
 
 create or replace function ledger.audit()
     returns table (
@@ -15214,6 +15266,9 @@ alter table private.recording_grants
 alter table private.webinar_passes
     add constraint webinar_passes_user_id_fkey foreign key (user_id) references public.profiles(id) on delete cascade;
 
+-- Without reviews there is no average.
+update public.catalog_items set rating_average = null where reviews_count = 0;
+
 alter table public.catalog_items
     add constraint catalog_items_counts_check
         check
@@ -15269,10 +15324,9 @@ alter table public.order_items
     add constraint order_items_gift_to_id_fkey foreign key (gift_to_id) references public.profiles(id);
 
 alter table public.order_items
-    add constraint order_items_promoted_check
-        check
-        ((((promoted_cents >= 0) AND (promoted_cents <= discount_cents)) AND ((promoted_cents = 0) OR (coupon_id IS
-        NOT NULL))));
+    add constraint order_items_promoted_check check (
+        promoted_cents between 0 and discount_cents and (promoted_cents = 0 or coupon_id is not null)
+    );
 
 alter table public.refund_lines
     add constraint refund_lines_split_check
@@ -15343,12 +15397,13 @@ alter table public.reviews
         check (((char_length(seller_response) >= 1) AND (char_length(seller_response) <= 5000)));
 
 alter table public.transactions
-    add constraint transactions_refunded_check
-        check
-        ((((refunded_cents >= 0) AND (refunded_cents <= amount_total_cents)) AND ((refunded_cents +
-        refunded_promotions_cents) =
-        ((((refunded_tax_cents + refunded_commission_cents) + refunded_fee_cents) + refunded_seller_cents) +
-        refunded_credits_cents)) AND ((free_refunded_cents >= 0) AND (free_refunded_cents <= refunded_cents))));
+    add constraint transactions_refunded_check check (
+        refunded_cents between 0 and amount_total_cents
+        and refunded_cents + refunded_promotions_cents
+        = refunded_tax_cents + refunded_commission_cents + refunded_fee_cents + refunded_seller_cents
+        + refunded_credits_cents
+        and free_refunded_cents between 0 and refunded_cents
+    );
 
 alter table public.transactions
     add constraint transactions_split_check
@@ -15778,13 +15833,12 @@ create trigger take_webinar_time_new
     for each row
     execute function private.take_webinar_time();
 
-create trigger take_webinar_time
-    after update on public.webinars
-    for each row
-    when
-        ((((old.starts_at IS DISTINCT FROM new.starts_at) OR (old.ends_at IS DISTINCT FROM new.ends_at)) OR ((old.status
-        <> 'cancelled'::public.webinar_status) AND (new.status = 'cancelled'::public.webinar_status))))
-    execute function private.take_webinar_time();
+create trigger take_webinar_time after update on public.webinars
+for each row when (
+    (old.starts_at, old.ends_at) is distinct from (new.starts_at, new.ends_at)
+    or old.status <> 'cancelled' and new.status = 'cancelled'
+)
+execute function private.take_webinar_time();
 
 create trigger touch_updated_at
     before update on public.webinars
@@ -16570,10 +16624,6 @@ revoke all
     on function private.add_review(public.order_items, uuid, uuid, public.review_side, integer, text)
     from public;
 
-revoke all
-    on function private.add_review(public.order_items, uuid, uuid, public.review_side, integer, text)
-    from postgres;
-
 revoke all on function private.asked_lines(jsonb) from public;
 
 revoke all on function private.begin_webinar_counts() from public;
@@ -16884,10 +16934,6 @@ grant execute
     on function public.item_reviews(uuid, text, integer, integer, timestamp with time zone, uuid, integer)
     to anon, authenticated;
 
-revoke all
-    on function public.item_reviews(uuid, text, integer, integer, timestamp with time zone, uuid, integer)
-    from postgres;
-
 grant execute on function public.join_waiting_list(uuid) to authenticated;
 
 grant execute on function public.join_webinar(uuid) to authenticated;
@@ -16919,10 +16965,6 @@ grant execute on function public.remove_registration(uuid, uuid, text) to authen
 grant execute
     on function public.reschedule_webinar(uuid, timestamp without time zone, text, integer, boolean)
     to authenticated;
-
-revoke all
-    on function public.reschedule_webinar(uuid, timestamp without time zone, text, integer, boolean)
-    from postgres;
 
 grant execute on function public.respond_to_review(uuid, text) to authenticated;
 
@@ -17162,3 +17204,272 @@ comment on constraint webinars_slug_check on public.webinars is 'invalid_slug: A
 create index catalog_items_entries_idx on public.catalog_items
     using gin (private.item_entries(search, title, kind, category, tags, popularity, published_at, id))
     where is_listed;
+
+-- What the pages insert.
+alter table public.availability alter column time_zone set statistics 0;
+
+alter table public.coupons alter column code set statistics 0;
+
+alter table public.coupons alter column code_key set statistics 0;
+
+alter table public.license_activations alter column device_id set statistics 0;
+
+alter table public.license_activations alter column device_name set statistics 0;
+
+alter table public.portfolio_pieces alter column title set statistics 0;
+
+alter table public.portfolio_pieces alter column url set statistics 0;
+
+alter table public.product_versions alter column name set statistics 0;
+
+alter table public.product_versions alter column notes set statistics 0;
+
+alter table public.resolution_requests alter column asking_side set statistics 0;
+
+alter table public.reviews alter column hidden_reason set statistics 0;
+
+alter table public.reviews alter column review_text set statistics 0;
+
+alter table public.reviews alter column seller_response set statistics 0;
+
+alter table public.service_extras alter column description set statistics 0;
+
+alter table public.service_extras alter column title set statistics 0;
+
+alter table public.service_order_events alter column act set statistics 0;
+
+alter table public.service_order_events alter column actor set statistics 0;
+
+alter table public.service_order_events alter column from_state set statistics 0;
+
+alter table public.service_order_events alter column to_state set statistics 0;
+
+alter table public.service_orders alter column disputing_side set statistics 0;
+
+alter table public.service_orders alter column resumes_as set statistics 0;
+
+alter table public.services alter column buyer_requirements set statistics 0;
+
+alter table public.services alter column description set statistics 0;
+
+alter table public.services alter column hidden_reason set statistics 0;
+
+alter table public.services alter column slug set statistics 0;
+
+alter table public.services alter column thumbnail_url set statistics 0;
+
+alter table public.services alter column title set statistics 0;
+
+alter table public.webinar_recordings alter column recording_url set statistics 0;
+
+alter table public.webinars alter column cancelled_reason set statistics 0;
+
+alter table public.webinars alter column cover_image_url set statistics 0;
+
+alter table public.webinars alter column description set statistics 0;
+
+alter table public.webinars alter column hidden_reason set statistics 0;
+
+alter table public.webinars alter column slug set statistics 0;
+
+alter table public.webinars alter column thumbnail_url set statistics 0;
+
+alter table public.webinars alter column time_zone set statistics 0;
+
+alter table public.webinars alter column title set statistics 0;
+
+alter table public.wish_lists alter column name set statistics 0;
+
+update private.hooks set otherwise = 'select l.no, null::text, null::public.license_type, null::text, null::integer, ''{}''::jsonb, 0::bigint, case when l.details <> ''{}'' then ''line_not_valid'' end, case when l.details <> ''{}'' then ''details'' end, 0::bigint, false from unnest(lines) as l'
+where hook = 'check_line';
+
+insert into private.hooks (hook, parameters, returns, as_caller, otherwise, needs, refusal, meaning) values
+('freed', '', 'void', 'false', null, '{grant}', 'item_not_available', 'Orders gave up seats of these items: who waits for one may have it.'),
+('give', '', 'void', 'false', 'null', '{check_line}', 'gift_not_possible', 'A kind that has it can be given: these purchases, which were nobody''s, were just claimed by their owner.'),
+('hold', 'earlier uuid[]', 'void', 'false', 'null', '{release}', 'item_not_available', 'Checkout, and money that came late: takes what each of these order lines needs beside a stock, such as an hour of people''s time, or fails with a PT409. What the earlier lines of the same buyer have goes over to these. For lines of which check_line says is_booked; what they have they keep when they are paid.'),
+('release', '', 'void', 'false', 'null', '{check_line}', 'item_not_available', 'These order lines were given up unpaid: what hold took for them is free again. What was paid for is the hook revoke''s.'),
+('take', 'taker uuid', 'void', 'false', null, '{freed}', 'item_not_available', 'Before an order takes one of these items'' seats, whose registry rows are locked: fails when its buyer may not have one.');
+
+update private.kinds set hooks = '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete,give}'
+where kind = 'product';
+
+update private.kinds set hooks = '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,lock_own,grant,revoke,restore,complete,give}'
+where kind = 'artwork';
+
+insert into private.kinds (kind, relation, owner_column, page, hooks, is_browsable, is_repeatable, has_seats, proceeds, commission, earned) values
+('gift', 'public.gifts', 'payer_id', '/gifts/{id}', '{}', 'true', 'false', 'false', 'seller', 'plan', 'at_payment'),
+('resolution_request', 'public.resolution_requests', null, null, '{}', 'true', 'false', 'false', 'seller', 'plan', 'at_payment'),
+('review', 'public.reviews', 'reviewer_id', '/reviews/{id}', '{can_read,evidence,place,lock,hide}', 'true', 'false', 'false', 'seller', 'plan', 'at_payment'),
+('service_extra', 'public.service_order_extras', 'seller_id', null, '{check_line,units,payees,grant,revoke,restore,complete}', 'false', 'true', 'false', 'seller', 'plan', 'at_completion'),
+('webinar', 'public.webinars', 'host_id', '/webinars/{id}', '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,take,freed,grant,revoke,restore,complete}', 'true', 'false', 'true', 'seller', 'plan', 'at_completion');
+
+insert into private.media_purposes (purpose, bucket, is_public, is_uploaded, sizes, meaning) values
+('webinar', 'pictures', 'true', 'true', '{large,medium,small,thumbnail}', 'a webinar');
+
+insert into private.media_columns (relation, media_column, purpose, owner_column, urls) values
+('public.webinars', 'image_media_id', 'webinar', 'host_id', '{"thumbnail_url": "small", "cover_image_url": "large"}');
+
+insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
+('public.gifts', 'status', null, 'ordered', 'checkout()'),
+('public.gifts', 'status', 'given', 'refused', 'refuse_gift()'),
+('public.gifts', 'status', 'ordered', 'given', 'paid, to a member'),
+('public.gifts', 'status', 'ordered', 'waiting', 'paid, its code is mailed'),
+('public.gifts', 'status', 'waiting', 'given', 'claim_gift()'),
+('public.reviews', 'status', null, 'blind', 'the first of two who review each other'),
+('public.reviews', 'status', null, 'pending', 'one of suspiciously many'),
+('public.reviews', 'status', null, 'published', 'shown at once, or the other side''s is in'),
+('public.reviews', 'status', 'blind', 'published', 'the other side''s is in, or time is up'),
+('public.reviews', 'status', 'pending', 'blind', 'decide_review() before time is up'),
+('public.reviews', 'status', 'pending', 'published', 'decide_review()'),
+('public.reviews', 'status', 'pending', 'rejected', 'decide_review()'),
+('public.reviews', 'status', 'rejected', 'blind', 'decide_review() once more, before time is up'),
+('public.reviews', 'status', 'rejected', 'pending', 'its author changed it'),
+('public.reviews', 'status', 'rejected', 'published', 'decide_review() once more'),
+('public.webinar_registrations', 'status', null, 'confirmed', 'register_for_webinar()'),
+('public.webinar_registrations', 'status', null, 'held', 'checkout'),
+('public.webinar_registrations', 'status', null, 'waiting', 'join_waiting_list()'),
+('public.webinar_registrations', 'status', 'cancelled', 'confirmed', 'comes again'),
+('public.webinar_registrations', 'status', 'cancelled', 'held', 'comes again'),
+('public.webinar_registrations', 'status', 'cancelled', 'waiting', 'comes again'),
+('public.webinar_registrations', 'status', 'confirmed', 'cancelled', 'by them, a host, or with the webinar'),
+('public.webinar_registrations', 'status', 'confirmed', 'refunded', 'a full refund'),
+('public.webinar_registrations', 'status', 'expired', 'confirmed', 'comes again'),
+('public.webinar_registrations', 'status', 'expired', 'held', 'comes again'),
+('public.webinar_registrations', 'status', 'expired', 'waiting', 'comes again'),
+('public.webinar_registrations', 'status', 'held', 'cancelled', 'the webinar is cancelled'),
+('public.webinar_registrations', 'status', 'held', 'confirmed', 'paid'),
+('public.webinar_registrations', 'status', 'held', 'expired', 'the order ended unpaid'),
+('public.webinar_registrations', 'status', 'offered', 'cancelled', 'declined, or the webinar is cancelled'),
+('public.webinar_registrations', 'status', 'offered', 'confirmed', 'paid'),
+('public.webinar_registrations', 'status', 'offered', 'expired', 'not paid in time'),
+('public.webinar_registrations', 'status', 'refunded', 'confirmed', 'comes again, or the refund failed'),
+('public.webinar_registrations', 'status', 'refunded', 'held', 'comes again'),
+('public.webinar_registrations', 'status', 'refunded', 'waiting', 'comes again'),
+('public.webinar_registrations', 'status', 'waiting', 'cancelled', 'leaves the queue, or it is cancelled'),
+('public.webinar_registrations', 'status', 'waiting', 'confirmed', 'a free seat, first in line'),
+('public.webinar_registrations', 'status', 'waiting', 'expired', 'the webinar began'),
+('public.webinar_registrations', 'status', 'waiting', 'offered', 'a seat is free, first in line'),
+('public.webinars', 'status', null, 'upcoming', 'its host announces it'),
+('public.webinars', 'status', 'live', 'ended', 'its end has come, it is earned'),
+('public.webinars', 'status', 'upcoming', 'cancelled', 'by its host, or the host is gone'),
+('public.webinars', 'status', 'upcoming', 'live', 'its start has come');
+
+insert into private.notification_types (type, title, message, collapse_unread, email, can_switch_off, is_anonymous, outlives_content, reaches_banned) values
+('gift', 'A gift for you', 'Somebody gave you something. It is yours unless you refuse it.', 'false', 'immediate', 'true', 'false', 'false', 'false'),
+('gift_claimed', 'Your gift was claimed', 'What you gave has its owner now.', 'false', 'digest', 'true', 'false', 'false', 'false'),
+('gift_refused', 'Your gift was refused', 'You get back what you paid for it.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
+('review_response', 'Answer to your review', 'The seller answered your review.', 'false', 'digest', 'true', 'false', 'false', 'false'),
+('webinar_cancelled', 'A webinar was cancelled', 'A webinar you were registered for does not take place. What you paid comes back.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
+('webinar_co_host', 'Asked to co-host', 'Somebody asks you to host a webinar with them.', 'false', 'digest', 'true', 'false', 'false', 'false'),
+('webinar_moved', 'A webinar has another time', 'A webinar you are registered for was moved. You can leave it with all your money until it starts.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
+('webinar_offer', 'A seat is offered to you', 'A seat became free in a webinar you waited for. It is kept for you for a while: pay to confirm it.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
+('webinar_recording', 'A recording is yours', 'The recording of a webinar you were registered for is in your library.', 'false', 'digest', 'true', 'false', 'false', 'false'),
+('webinar_reminder', 'A webinar starts soon', 'A webinar you are registered for starts soon.', 'false', 'immediate', 'true', 'false', 'false', 'false'),
+('webinar_removed', 'You were removed', 'You are not registered for a webinar any more. What you paid comes back.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
+('webinar_seat', 'You have a seat', 'A seat became free in a webinar you waited for: it is yours.', 'false', 'immediate', 'false', 'false', 'false', 'false');
+
+insert into private.erasure_steps (step, phase, erases, statement, batch) values
+('calendar_entries', 'records', '{private.calendar_entries}', '
+    delete from private.calendar_entries as e using public.webinar_registrations as r
+    where r.user_id = $1 and e.registration_id = r.id
+', null),
+('gift_codes', 'records', '{private.gift_codes.email,private.gift_codes.last_error}', '
+    update private.gift_codes as c set email = null, last_error = null, mail_due_at = null
+    from public.gifts as g
+    where g.id = c.gift_id and g.payer_id = $1 and (c.email is not null or c.last_error is not null)
+', null),
+('review_votes', 'reactions', '{public.review_votes}', 'delete from public.review_votes where user_id = $1', 'select private.erase_rows(''public.review_votes'', ''user_id = $1'', $1, $2)'),
+('reviews', 'replies', '{public.reviews.review_text,public.reviews.seller_response}', 'select private.erase_reviews($1)', 'select private.erase_reviews($1, $2)'),
+('webinar_co_hosts', 'business', '{public.webinar_co_hosts}', 'delete from public.webinar_co_hosts where user_id = $1', null),
+('webinar_passes', 'records', '{private.webinar_passes}', 'delete from private.webinar_passes where user_id = $1', null),
+('webinar_rooms', 'records', '{private.webinar_rooms}', '
+    delete from private.webinar_rooms as r using public.webinars as w where w.host_id = $1 and r.webinar_id = w.id
+', null),
+('webinar_seats', 'payments', '{}', 'select private.leave_webinars($1)', null),
+('webinars', 'items', '{}', 'select private.erase_webinars($1)', null);
+
+insert into private.standing_steps (step, position, statement) values
+('reviews', '35', 'select private.follow_author_of_reviews($1, $2)');
+
+update private.personal_data set stays = '{kind,buyer_id,gift_to_id,seller_id,title,description,license_text,details,seller_tier}'
+where section = 'order_items';
+
+update private.personal_data set stays = '{low_id,high_id,service_order_id,group_name,group_avatar_url}'
+where section = 'conversation_heads';
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('calendar_entries', 'private.calendar_entries', 't.registration_id in (select r.id from public.webinar_registrations as r where r.user_id = $1)', '{}', null),
+('gift_codes', 'private.gift_codes', 't.gift_id in (select g.id from public.gifts as g where g.payer_id = $1)', '{}', null),
+('gifts', 'public.gifts', 't.payer_id = $1 or t.receiver_id = $1', '{payer_id,receiver_id}', 'the books: who paid whom for what'),
+('review_votes', 'public.review_votes', 't.user_id = $1', '{}', null),
+('reviews', 'public.reviews', 't.reviewer_id = $1 or (t.seller_id = $1 or t.buyer_id = $1) and t.status = ''published''', '{kind,reviewer_id,buyer_id,seller_id,hidden_reason}', 'the rating stays in the average; of an order in the books'),
+('webinar_co_hosts', 'public.webinar_co_hosts', 't.user_id = $1', '{}', null),
+('webinar_passes', 'private.webinar_passes', 't.user_id = $1', '{}', null),
+('webinar_recordings', 'public.webinar_recordings', 't.webinar_id in (select w.id from public.webinars as w where w.host_id = $1)', '{recording_url}', 'those who were registered go on having it'),
+('webinar_registrations', 'public.webinar_registrations', 't.user_id = $1', '{user_id}', 'the books: who paid whom for what'),
+('webinar_rooms', 'private.webinar_rooms', 't.webinar_id in (select w.id from public.webinars as w where w.host_id = $1)', '{}', null),
+('webinars', 'public.webinars', 't.host_id = $1', '{host_id,title,slug,description,thumbnail_url,cover_image_url,time_zone,tags,cancelled_reason,hidden_reason}', 'registered for: its guests keep what they came for');
+
+insert into private.counters (counter, relation, key, count_column, truth, source, source_key, counted) values
+('catalog_items.reviews_count', 'public.catalog_items', 'id', 'reviews_count', 'select r.item_id, count(distinct r.reviewer_id) from public.reviews as r where r.is_eligible group by 1', null, null, null),
+('item_ratings.stars_1', 'public.item_ratings', 'item_id', 'stars_1', 'select n.item_id, count(*) from (select distinct on (r.reviewer_id, r.item_id) r.item_id, r.rating from public.reviews as r where r.is_eligible order by r.reviewer_id, r.item_id, r.created_at desc, r.id desc) as n where n.rating = 1 group by 1', null, null, null),
+('item_ratings.stars_2', 'public.item_ratings', 'item_id', 'stars_2', 'select n.item_id, count(*) from (select distinct on (r.reviewer_id, r.item_id) r.item_id, r.rating from public.reviews as r where r.is_eligible order by r.reviewer_id, r.item_id, r.created_at desc, r.id desc) as n where n.rating = 2 group by 1', null, null, null),
+('item_ratings.stars_3', 'public.item_ratings', 'item_id', 'stars_3', 'select n.item_id, count(*) from (select distinct on (r.reviewer_id, r.item_id) r.item_id, r.rating from public.reviews as r where r.is_eligible order by r.reviewer_id, r.item_id, r.created_at desc, r.id desc) as n where n.rating = 3 group by 1', null, null, null),
+('item_ratings.stars_4', 'public.item_ratings', 'item_id', 'stars_4', 'select n.item_id, count(*) from (select distinct on (r.reviewer_id, r.item_id) r.item_id, r.rating from public.reviews as r where r.is_eligible order by r.reviewer_id, r.item_id, r.created_at desc, r.id desc) as n where n.rating = 4 group by 1', null, null, null),
+('item_ratings.stars_5', 'public.item_ratings', 'item_id', 'stars_5', 'select n.item_id, count(*) from (select distinct on (r.reviewer_id, r.item_id) r.item_id, r.rating from public.reviews as r where r.is_eligible order by r.reviewer_id, r.item_id, r.created_at desc, r.id desc) as n where n.rating = 5 group by 1', null, null, null),
+('reviews.helpful_count', 'public.reviews', 'id', 'helpful_count', 'select t.review_id, count(*) from public.review_votes as t where t.review_id is not null and (t.is_helpful) group by 1', 'public.review_votes', 'review_id', '{row}.is_helpful'),
+('webinar_counts.registrations_count', 'public.webinar_counts', 'webinar_id', 'registrations_count', 'select webinar_id, count(*) from public.webinar_registrations where status = ''confirmed'' group by 1', null, null, null),
+('webinars.attendees_count', 'public.webinars', 'id', 'attendees_count', 'select webinar_id, count(*) from public.webinar_registrations where attended_at is not null group by 1', null, null, null);
+
+update private.error_codes set description = 'The detail names what is wrong. A product''s option takes {license_type, license_text}, an edition''s {series}, a service''s {delivery_days, revisions, features}.'
+where code = 'invalid_option';
+
+insert into private.error_codes (code, sqlstate, message, description) values
+('already_invited', 'PT409', 'They were asked already.', 'They answer with answer_co_hosting().'),
+('already_registered', 'PT409', 'You are registered already.', 'Or wait for a seat, or have an order for one to pay.'),
+('already_reviewed', 'PT409', 'You have reviewed this already.', 'Change it by edit_review().'),
+('capacity_below_registrations', 'PT409', 'More seats are taken than that.', 'The detail says how many are taken, held or offered.'),
+('cost_changed', 'PT409', 'This costs something else by now.', 'The detail is the cost, cents: show it, and send it if the host agrees. Nothing was done.'),
+('extension_too_long', 'PT409', 'This would take too long.', 'A delivery cannot be due later than the order''s revise_until, the detail. Agree on an end, or make a new offer.'),
+('extra_not_found', 'PT404', 'This extra does not exist.', 'There is none with that id, or the caller has no part in its order.'),
+('gift_not_found', 'PT404', 'There is no such gift.', 'It does not exist, is not yours, was claimed, refused or taken back; a code counts until a newer one is mailed.'),
+('gift_not_possible', 'PT409', 'This cannot be given to them.', 'The detail names the item. It is sent, or of a kind that is not given; or the member is not to be found, sells it, or has it already: which of these is not told.'),
+('invalid_link', 'PT400', 'This is not a link.', 'It begins with https:// and has at most 2,048 characters.'),
+('invalid_sort', 'PT400', 'There is no such order.', 'Send helpful or newest.'),
+('own_dispute', 'PT403', 'Somebody else has to decide this.', 'The admin is one of the two.'),
+('payment_required', 'PT409', 'This webinar has a price.', 'Buy a seat with checkout().'),
+('plan_required', 'PT403', 'Your plan does not include this.', 'The detail names the feature; see plans.features.'),
+('registration_is_free', 'PT409', 'This webinar is free.', 'Register with register_for_webinar().'),
+('registration_not_found', 'PT404', 'There is no such registration.', 'Nobody of that name has a seat, or waits.'),
+('resolution_not_found', 'PT404', 'This proposal does not exist.', 'There is none with that id, or the caller has no part in its order.'),
+('resolution_open', 'PT409', 'There is a proposal already.', 'One of each kind is open at a time; the detail names it. Wait for the answer, or withdraw it.'),
+('review_closed', 'PT409', 'The time to review this is over.', 'The other side''s review was shown at the time in the detail; nobody answers it by a review of their own.'),
+('review_hidden', 'PT409', 'This review was taken down.', 'Its author cannot change it or write it again.'),
+('review_not_allowed', 'PT403', 'You cannot review this.', 'The detail says why: purchase (the caller has not bought it, or it was refunded), own_item (the caller earns by it), kind (things of this kind are not reviewed, or their buyers are not).'),
+('review_not_found', 'PT404', 'This review does not exist.', 'No review with that id, or none the caller can see, change or answer.'),
+('review_too_early', 'PT409', 'This is not done yet.', 'It can be reviewed when what was ordered is complete.'),
+('room_not_ready', 'PT409', 'There is no room yet.', 'The host sets it with set_webinar_room().'),
+('seat_offered', 'PT409', 'A seat is offered to you.', 'The detail is what to pay: checkout_payable().'),
+('seats_available', 'PT409', 'There are seats: register.', 'Nobody waits while seats are free.'),
+('time_has_passed', 'PT400', 'This time has passed.', 'Choose a later time.'),
+('too_many_co_hosts', 'PT409', 'There are too many co-hosts.', 'At most ten.'),
+('too_many_order_extras', 'PT409', 'This order has too many extras.', 'At most 20; make a new offer.'),
+('too_many_people', 'PT400', 'These are too many people.', 'At most 1,000 at once.'),
+('vote_not_allowed', 'PT403', 'You cannot vote on this review.', 'It is the caller''s own, or of what they sell.'),
+('webinar_busy', 'PT409', 'Too much is going on at the moment.', 'Try again in a moment. Nothing was done.'),
+('webinar_full', 'PT409', 'All seats are taken.', 'Or somebody waits for the next one. join_waiting_list() is the way to one.'),
+('webinar_not_begun', 'PT409', 'It is too early to enter.', 'The doors open half an hour before the start.'),
+('webinar_not_found', 'PT404', 'There is no such webinar.', 'Or it is not the caller''s to do this with.'),
+('webinar_not_open', 'PT409', 'Nobody can register for this webinar any more.', 'It has begun, ended or was cancelled; or the caller was removed from it.'),
+('webinar_over', 'PT409', 'This webinar is over.', 'It has ended or was cancelled.');
+
+insert into private.activity_limits (kind, fresh, established, period, description) values
+('gift_mail', '10', '10', '1 day', 'Codes of gifts mailed again'),
+('review', '40', '200', '1 day', 'Reviews');
+
+-- The words of what is shown already.
+insert into private.title_words (word)
+select distinct w.word
+from public.catalog_items as c
+cross join lateral unnest(private.words_of(c.title)) as w (word)
+where c.is_visible and not exists (select from private.title_words as k where k.word = w.word);
