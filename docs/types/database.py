@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field, JsonValue
 
 ExtensionsCube: TypeAlias = str
 PgCatalogTsvector: TypeAlias = str
-Kind: TypeAlias = Literal["article", "artist_profile", "artwork", "banned_address", "book_correction", "category", "comment", "conversation", "credit_pack", "custom_field_request", "genre", "group", "message", "order", "order_item", "payable", "payout", "photo_job", "post", "product", "product_file", "profile", "refund", "refund_request", "report", "skill", "tip", "tip_jar", "transaction", "wallet", "webhook_event"]
-NotificationType: TypeAlias = Literal["account_banned", "account_restored", "bid", "comment", "commission", "connected", "consultation", "content_hidden", "content_restored", "credits_expiring", "credits_low", "earnings", "favorite", "field_approved", "field_rejected", "follow", "group_approved", "group_banned", "group_invitation", "group_ownership", "group_post_approved", "group_post_rejected", "group_post_request", "group_request", "group_role", "like", "livestream", "mention", "message", "order", "payout", "payout_account", "payout_failed", "payout_requested", "photo_job_completed", "photo_job_expiring", "photo_job_failed", "purchase", "refund", "refund_request", "refund_request_answered", "reply", "report_ban", "report_ban_lifted", "report_resolved", "report_warning", "review", "role_changed", "share", "shipped", "system", "tip"]
+Kind: TypeAlias = Literal["article", "artist_profile", "artwork", "banned_address", "book_correction", "category", "comment", "conversation", "coupon", "credit_pack", "custom_field_request", "genre", "gift", "group", "message", "offer", "order", "order_item", "payable", "payout", "photo_job", "post", "product", "product_file", "profile", "refund", "refund_request", "report", "resolution_request", "review", "service", "service_extra", "service_order", "skill", "tip", "tip_jar", "transaction", "wallet", "webhook_event", "webinar"]
+NotificationType: TypeAlias = Literal["account_banned", "account_restored", "back_in_stock", "bid", "comment", "commission", "connected", "consultation", "content_hidden", "content_restored", "credits_expiring", "credits_low", "earnings", "favorite", "field_approved", "field_rejected", "follow", "gift", "gift_claimed", "gift_refused", "group_approved", "group_banned", "group_invitation", "group_ownership", "group_post_approved", "group_post_rejected", "group_post_request", "group_request", "group_role", "like", "livestream", "mention", "message", "offer", "offer_accepted", "offer_declined", "order", "payout", "payout_account", "payout_failed", "payout_requested", "photo_job_completed", "photo_job_expiring", "photo_job_failed", "price_drop", "purchase", "refund", "refund_request", "refund_request_answered", "reply", "report_ban", "report_ban_lifted", "report_resolved", "report_warning", "review", "review_response", "role_changed", "service_answer", "service_cancelled", "service_completed", "service_delivered", "service_dispute_withdrawn", "service_disputed", "service_frozen", "service_order", "service_proposal", "service_reminder", "service_requirements", "service_requirements_wanted", "service_revision", "service_thawed", "share", "shipped", "system", "tip", "updated", "webinar_cancelled", "webinar_co_host", "webinar_moved", "webinar_offer", "webinar_recording", "webinar_reminder", "webinar_removed", "webinar_seat"]
 
 LedgerJournalKind: TypeAlias = Literal["sale", "unapplied", "fee_adjustment", "release", "refund", "refund_reversal", "payout_requested", "payout_completed", "payout_failed", "payout_returned", "adjustment", "correction", "credits_granted", "credits_held", "credits_captured", "credits_returned", "credits_expired", "credits_taken_back", "credits_repaid"]
 
@@ -44,11 +44,15 @@ PublicBillingProvider: TypeAlias = Literal["stripe", "paypal"]
 
 PublicCorrectionStatus: TypeAlias = Literal["proposed", "approved", "rejected"]
 
+PublicCouponUseStatus: TypeAlias = Literal["held", "redeemed", "released"]
+
 PublicCustomFieldStatus: TypeAlias = Literal["pending", "auto_approved", "approved", "rejected"]
 
 PublicCustomFieldType: TypeAlias = Literal["skill", "genre", "category"]
 
 PublicExperienceLevel: TypeAlias = Literal["beginner", "intermediate", "professional", "veteran"]
+
+PublicGiftStatus: TypeAlias = Literal["ordered", "waiting", "given", "refused"]
 
 PublicGroupMemberStatus: TypeAlias = Literal["pending", "active", "banned"]
 
@@ -57,6 +61,8 @@ PublicGroupRole: TypeAlias = Literal["member", "moderator", "admin", "owner"]
 PublicGroupVisibility: TypeAlias = Literal["public", "private", "secret"]
 
 PublicInboxState: TypeAlias = Literal["accepted", "requested", "declined"]
+
+PublicLicenseState: TypeAlias = Literal["valid", "unknown", "refunded", "disabled"]
 
 PublicLicenseType: TypeAlias = Literal["personal", "commercial", "exclusive", "custom"]
 
@@ -69,6 +75,8 @@ PublicMediaFailure: TypeAlias = Literal["unreadable", "too_large", "unsupported_
 PublicMediaStatus: TypeAlias = Literal["pending", "ready", "failed"]
 
 PublicModerationLevel: TypeAlias = Literal["group", "platform"]
+
+PublicOfferStatus: TypeAlias = Literal["sent", "accepted", "declined", "withdrawn", "expired"]
 
 PublicOrderStatus: TypeAlias = Literal["pending", "processing", "completed", "cancelled", "refunded", "partially_refunded"]
 
@@ -104,9 +112,31 @@ PublicRefundRequestStatus: TypeAlias = Literal["open", "accepted", "declined", "
 
 PublicRefundStatus: TypeAlias = Literal["requested", "pending", "succeeded", "failed", "cancelled"]
 
+PublicRegistrationPayment: TypeAlias = Literal["pending", "paid", "refunded", "free"]
+
+PublicRegistrationStatus: TypeAlias = Literal["waiting", "offered", "held", "confirmed", "cancelled", "refunded", "expired"]
+
 PublicReportReason: TypeAlias = Literal["spam", "harassment", "hate", "violence", "sexual_content", "self_harm", "fraud", "copyright", "impersonation", "privacy", "other"]
 
 PublicReportState: TypeAlias = Literal["open", "upheld", "dismissed", "false_report"]
+
+PublicResolutionKind: TypeAlias = Literal["extend", "cancel"]
+
+PublicResolutionStatus: TypeAlias = Literal["open", "accepted", "declined", "withdrawn", "expired"]
+
+PublicReviewSide: TypeAlias = Literal["buyer", "seller"]
+
+PublicReviewStatus: TypeAlias = Literal["blind", "pending", "rejected", "published"]
+
+PublicSearchSort: TypeAlias = Literal["relevance", "newest", "price_up", "price_down", "popular", "rated"]
+
+PublicServiceExtraStatus: TypeAlias = Literal["offered", "paid", "declined", "withdrawn", "returned"]
+
+PublicServiceOrderStatus: TypeAlias = Literal["awaiting_requirements", "in_progress", "delivered", "revision_requested", "disputed", "completed", "cancelled", "refunded"]
+
+PublicServiceStatus: TypeAlias = Literal["draft", "active", "paused", "deleted"]
+
+PublicServiceType: TypeAlias = Literal["production", "mixing", "mastering", "recording", "vocals", "design", "video", "consultation", "other"]
 
 PublicShipmentStatus: TypeAlias = Literal["shipped", "in_transit", "out_for_delivery", "available_for_pickup", "delivered", "lost", "returned"]
 
@@ -117,6 +147,8 @@ PublicTheme: TypeAlias = Literal["light", "dark"]
 PublicTransactionStatus: TypeAlias = Literal["pending", "completed", "refunded", "partially_refunded", "failed", "disputed"]
 
 PublicUserRole: TypeAlias = Literal["member", "author", "admin", "super_admin"]
+
+PublicWebinarStatus: TypeAlias = Literal["upcoming", "live", "ended", "cancelled"]
 
 class PublicAppSettings(BaseModel):
     singleton: bool = Field(alias="singleton")
@@ -373,6 +405,78 @@ class PublicAuditLogUpdate(TypedDict):
     target_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="target_id")]]
     target_type: NotRequired[Annotated[Kind, Field(alias="target_type")]]
 
+class PublicAvailability(BaseModel):
+    buffer_after_minutes: int = Field(alias="buffer_after_minutes")
+    buffer_before_minutes: int = Field(alias="buffer_before_minutes")
+    notice_minutes: int = Field(alias="notice_minutes")
+    slot_minutes: int = Field(alias="slot_minutes")
+    time_zone: str = Field(alias="time_zone")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+    user_id: uuid.UUID = Field(alias="user_id")
+    window_days: int = Field(alias="window_days")
+
+class PublicAvailabilityInsert(TypedDict):
+    buffer_after_minutes: NotRequired[Annotated[int, Field(alias="buffer_after_minutes")]]
+    buffer_before_minutes: NotRequired[Annotated[int, Field(alias="buffer_before_minutes")]]
+    notice_minutes: NotRequired[Annotated[int, Field(alias="notice_minutes")]]
+    slot_minutes: NotRequired[Annotated[int, Field(alias="slot_minutes")]]
+    time_zone: Annotated[str, Field(alias="time_zone")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+    window_days: NotRequired[Annotated[int, Field(alias="window_days")]]
+
+class PublicAvailabilityUpdate(TypedDict):
+    buffer_after_minutes: NotRequired[Annotated[int, Field(alias="buffer_after_minutes")]]
+    buffer_before_minutes: NotRequired[Annotated[int, Field(alias="buffer_before_minutes")]]
+    notice_minutes: NotRequired[Annotated[int, Field(alias="notice_minutes")]]
+    slot_minutes: NotRequired[Annotated[int, Field(alias="slot_minutes")]]
+    time_zone: NotRequired[Annotated[str, Field(alias="time_zone")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+    window_days: NotRequired[Annotated[int, Field(alias="window_days")]]
+
+class PublicAvailabilityHours(BaseModel):
+    from_time: datetime.time = Field(alias="from_time")
+    id: uuid.UUID = Field(alias="id")
+    until_time: datetime.time = Field(alias="until_time")
+    user_id: uuid.UUID = Field(alias="user_id")
+    weekday: int = Field(alias="weekday")
+
+class PublicAvailabilityHoursInsert(TypedDict):
+    from_time: Annotated[datetime.time, Field(alias="from_time")]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    until_time: Annotated[datetime.time, Field(alias="until_time")]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+    weekday: Annotated[int, Field(alias="weekday")]
+
+class PublicAvailabilityHoursUpdate(TypedDict):
+    from_time: NotRequired[Annotated[datetime.time, Field(alias="from_time")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    until_time: NotRequired[Annotated[datetime.time, Field(alias="until_time")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+    weekday: NotRequired[Annotated[int, Field(alias="weekday")]]
+
+class PublicAvailabilityOverrides(BaseModel):
+    day: datetime.date = Field(alias="day")
+    from_time: Optional[datetime.time] = Field(alias="from_time")
+    id: uuid.UUID = Field(alias="id")
+    until_time: Optional[datetime.time] = Field(alias="until_time")
+    user_id: uuid.UUID = Field(alias="user_id")
+
+class PublicAvailabilityOverridesInsert(TypedDict):
+    day: Annotated[datetime.date, Field(alias="day")]
+    from_time: NotRequired[Annotated[Optional[datetime.time], Field(alias="from_time")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    until_time: NotRequired[Annotated[Optional[datetime.time], Field(alias="until_time")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+
+class PublicAvailabilityOverridesUpdate(TypedDict):
+    day: NotRequired[Annotated[datetime.date, Field(alias="day")]]
+    from_time: NotRequired[Annotated[Optional[datetime.time], Field(alias="from_time")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    until_time: NotRequired[Annotated[Optional[datetime.time], Field(alias="until_time")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+
 class PublicBans(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
     reason: str = Field(alias="reason")
@@ -466,6 +570,7 @@ class PublicCatalogItems(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
     currency: str = Field(alias="currency")
     favorites_count: int = Field(alias="favorites_count")
+    has_seats: bool = Field(alias="has_seats")
     id: uuid.UUID = Field(alias="id")
     image_media_id: Optional[uuid.UUID] = Field(alias="image_media_id")
     is_browsable: bool = Field(alias="is_browsable")
@@ -486,7 +591,7 @@ class PublicCatalogItems(BaseModel):
     price_cents: int = Field(alias="price_cents")
     published_at: Optional[datetime.datetime] = Field(alias="published_at")
     purchases_count: int = Field(alias="purchases_count")
-    rating_average: float = Field(alias="rating_average")
+    rating_average: Optional[float] = Field(alias="rating_average")
     requires_shipping: bool = Field(alias="requires_shipping")
     reviews_count: int = Field(alias="reviews_count")
     search: PgCatalogTsvector = Field(alias="search")
@@ -507,6 +612,7 @@ class PublicCatalogItemsInsert(TypedDict):
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: Annotated[str, Field(alias="currency")]
     favorites_count: NotRequired[Annotated[int, Field(alias="favorites_count")]]
+    has_seats: NotRequired[Annotated[bool, Field(alias="has_seats")]]
     id: Annotated[uuid.UUID, Field(alias="id")]
     image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
     is_browsable: Annotated[bool, Field(alias="is_browsable")]
@@ -527,7 +633,7 @@ class PublicCatalogItemsInsert(TypedDict):
     price_cents: Annotated[int, Field(alias="price_cents")]
     published_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="published_at")]]
     purchases_count: NotRequired[Annotated[int, Field(alias="purchases_count")]]
-    rating_average: NotRequired[Annotated[float, Field(alias="rating_average")]]
+    rating_average: NotRequired[Annotated[Optional[float], Field(alias="rating_average")]]
     requires_shipping: Annotated[bool, Field(alias="requires_shipping")]
     reviews_count: NotRequired[Annotated[int, Field(alias="reviews_count")]]
     search: Annotated[PgCatalogTsvector, Field(alias="search")]
@@ -548,6 +654,7 @@ class PublicCatalogItemsUpdate(TypedDict):
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     favorites_count: NotRequired[Annotated[int, Field(alias="favorites_count")]]
+    has_seats: NotRequired[Annotated[bool, Field(alias="has_seats")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
     is_browsable: NotRequired[Annotated[bool, Field(alias="is_browsable")]]
@@ -568,7 +675,7 @@ class PublicCatalogItemsUpdate(TypedDict):
     price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
     published_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="published_at")]]
     purchases_count: NotRequired[Annotated[int, Field(alias="purchases_count")]]
-    rating_average: NotRequired[Annotated[float, Field(alias="rating_average")]]
+    rating_average: NotRequired[Annotated[Optional[float], Field(alias="rating_average")]]
     requires_shipping: NotRequired[Annotated[bool, Field(alias="requires_shipping")]]
     reviews_count: NotRequired[Annotated[int, Field(alias="reviews_count")]]
     search: NotRequired[Annotated[PgCatalogTsvector, Field(alias="search")]]
@@ -759,6 +866,7 @@ class PublicConversations(BaseModel):
     last_message_at: Optional[datetime.datetime] = Field(alias="last_message_at")
     last_number: int = Field(alias="last_number")
     low_id: Optional[uuid.UUID] = Field(alias="low_id")
+    service_order_id: Optional[uuid.UUID] = Field(alias="service_order_id")
     updated_at: datetime.datetime = Field(alias="updated_at")
 
 class PublicConversationsInsert(TypedDict):
@@ -772,6 +880,7 @@ class PublicConversationsInsert(TypedDict):
     last_message_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="last_message_at")]]
     last_number: NotRequired[Annotated[int, Field(alias="last_number")]]
     low_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="low_id")]]
+    service_order_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="service_order_id")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicConversationsUpdate(TypedDict):
@@ -785,7 +894,68 @@ class PublicConversationsUpdate(TypedDict):
     last_message_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="last_message_at")]]
     last_number: NotRequired[Annotated[int, Field(alias="last_number")]]
     low_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="low_id")]]
+    service_order_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="service_order_id")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicCoupons(BaseModel):
+    amount_cents: Optional[int] = Field(alias="amount_cents")
+    budget_cents: Optional[int] = Field(alias="budget_cents")
+    code: str = Field(alias="code")
+    code_key: str = Field(alias="code_key")
+    created_at: datetime.datetime = Field(alias="created_at")
+    ends_at: Optional[datetime.datetime] = Field(alias="ends_at")
+    id: uuid.UUID = Field(alias="id")
+    is_active: bool = Field(alias="is_active")
+    item_ids: List[uuid.UUID] = Field(alias="item_ids")
+    kinds: List[str] = Field(alias="kinds")
+    minimum_cents: int = Field(alias="minimum_cents")
+    option_ids: List[uuid.UUID] = Field(alias="option_ids")
+    percent_bps: Optional[int] = Field(alias="percent_bps")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    starts_at: datetime.datetime = Field(alias="starts_at")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+    usage_limit: Optional[int] = Field(alias="usage_limit")
+    usage_limit_per_customer: Optional[int] = Field(alias="usage_limit_per_customer")
+
+class PublicCouponsInsert(TypedDict):
+    amount_cents: NotRequired[Annotated[Optional[int], Field(alias="amount_cents")]]
+    budget_cents: NotRequired[Annotated[Optional[int], Field(alias="budget_cents")]]
+    code: Annotated[str, Field(alias="code")]
+    code_key: NotRequired[Annotated[str, Field(alias="code_key")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    ends_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="ends_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_active: NotRequired[Annotated[bool, Field(alias="is_active")]]
+    item_ids: NotRequired[Annotated[List[uuid.UUID], Field(alias="item_ids")]]
+    kinds: NotRequired[Annotated[List[str], Field(alias="kinds")]]
+    minimum_cents: NotRequired[Annotated[int, Field(alias="minimum_cents")]]
+    option_ids: NotRequired[Annotated[List[uuid.UUID], Field(alias="option_ids")]]
+    percent_bps: NotRequired[Annotated[Optional[int], Field(alias="percent_bps")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    starts_at: NotRequired[Annotated[datetime.datetime, Field(alias="starts_at")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    usage_limit: NotRequired[Annotated[Optional[int], Field(alias="usage_limit")]]
+    usage_limit_per_customer: NotRequired[Annotated[Optional[int], Field(alias="usage_limit_per_customer")]]
+
+class PublicCouponsUpdate(TypedDict):
+    amount_cents: NotRequired[Annotated[Optional[int], Field(alias="amount_cents")]]
+    budget_cents: NotRequired[Annotated[Optional[int], Field(alias="budget_cents")]]
+    code: NotRequired[Annotated[str, Field(alias="code")]]
+    code_key: NotRequired[Annotated[str, Field(alias="code_key")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    ends_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="ends_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_active: NotRequired[Annotated[bool, Field(alias="is_active")]]
+    item_ids: NotRequired[Annotated[List[uuid.UUID], Field(alias="item_ids")]]
+    kinds: NotRequired[Annotated[List[str], Field(alias="kinds")]]
+    minimum_cents: NotRequired[Annotated[int, Field(alias="minimum_cents")]]
+    option_ids: NotRequired[Annotated[List[uuid.UUID], Field(alias="option_ids")]]
+    percent_bps: NotRequired[Annotated[Optional[int], Field(alias="percent_bps")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    starts_at: NotRequired[Annotated[datetime.datetime, Field(alias="starts_at")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    usage_limit: NotRequired[Annotated[Optional[int], Field(alias="usage_limit")]]
+    usage_limit_per_customer: NotRequired[Annotated[Optional[int], Field(alias="usage_limit_per_customer")]]
 
 class PublicCreditLots(BaseModel):
     amount_cents: int = Field(alias="amount_cents")
@@ -1027,6 +1197,39 @@ class PublicGenresUpdate(TypedDict):
     slug: NotRequired[Annotated[str, Field(alias="slug")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
+class PublicGifts(BaseModel):
+    claimed_at: Optional[datetime.datetime] = Field(alias="claimed_at")
+    created_at: datetime.datetime = Field(alias="created_at")
+    given_at: Optional[datetime.datetime] = Field(alias="given_at")
+    id: uuid.UUID = Field(alias="id")
+    item_id: uuid.UUID = Field(alias="item_id")
+    payer_id: uuid.UUID = Field(alias="payer_id")
+    receiver_id: Optional[uuid.UUID] = Field(alias="receiver_id")
+    status: PublicGiftStatus = Field(alias="status")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicGiftsInsert(TypedDict):
+    claimed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="claimed_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    given_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="given_at")]]
+    id: Annotated[uuid.UUID, Field(alias="id")]
+    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    payer_id: Annotated[uuid.UUID, Field(alias="payer_id")]
+    receiver_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="receiver_id")]]
+    status: NotRequired[Annotated[PublicGiftStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicGiftsUpdate(TypedDict):
+    claimed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="claimed_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    given_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="given_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    payer_id: NotRequired[Annotated[uuid.UUID, Field(alias="payer_id")]]
+    receiver_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="receiver_id")]]
+    status: NotRequired[Annotated[PublicGiftStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
 class PublicGroupInvitations(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
     group_id: uuid.UUID = Field(alias="group_id")
@@ -1188,6 +1391,123 @@ class PublicInboxEntriesUpdate(TypedDict):
     state: NotRequired[Annotated[PublicInboxState, Field(alias="state")]]
     unread_count: NotRequired[Annotated[int, Field(alias="unread_count")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+
+class PublicItemRatings(BaseModel):
+    item_id: uuid.UUID = Field(alias="item_id")
+    rating_average: Optional[float] = Field(alias="rating_average")
+    rating_total: int = Field(alias="rating_total")
+    reviews_count: int = Field(alias="reviews_count")
+    stars_1: int = Field(alias="stars_1")
+    stars_2: int = Field(alias="stars_2")
+    stars_3: int = Field(alias="stars_3")
+    stars_4: int = Field(alias="stars_4")
+    stars_5: int = Field(alias="stars_5")
+
+class PublicItemRatingsInsert(TypedDict):
+    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    rating_average: NotRequired[Annotated[Optional[float], Field(alias="rating_average")]]
+    rating_total: NotRequired[Annotated[int, Field(alias="rating_total")]]
+    reviews_count: NotRequired[Annotated[int, Field(alias="reviews_count")]]
+    stars_1: NotRequired[Annotated[int, Field(alias="stars_1")]]
+    stars_2: NotRequired[Annotated[int, Field(alias="stars_2")]]
+    stars_3: NotRequired[Annotated[int, Field(alias="stars_3")]]
+    stars_4: NotRequired[Annotated[int, Field(alias="stars_4")]]
+    stars_5: NotRequired[Annotated[int, Field(alias="stars_5")]]
+
+class PublicItemRatingsUpdate(TypedDict):
+    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    rating_average: NotRequired[Annotated[Optional[float], Field(alias="rating_average")]]
+    rating_total: NotRequired[Annotated[int, Field(alias="rating_total")]]
+    reviews_count: NotRequired[Annotated[int, Field(alias="reviews_count")]]
+    stars_1: NotRequired[Annotated[int, Field(alias="stars_1")]]
+    stars_2: NotRequired[Annotated[int, Field(alias="stars_2")]]
+    stars_3: NotRequired[Annotated[int, Field(alias="stars_3")]]
+    stars_4: NotRequired[Annotated[int, Field(alias="stars_4")]]
+    stars_5: NotRequired[Annotated[int, Field(alias="stars_5")]]
+
+class PublicItemStatistics(BaseModel):
+    carts: int = Field(alias="carts")
+    conversion: Optional[float] = Field(alias="conversion")
+    day: datetime.date = Field(alias="day")
+    favorites: int = Field(alias="favorites")
+    item_id: uuid.UUID = Field(alias="item_id")
+    sales: int = Field(alias="sales")
+    views: int = Field(alias="views")
+
+class PublicItemStatisticsInsert(TypedDict):
+    carts: NotRequired[Annotated[int, Field(alias="carts")]]
+    conversion: NotRequired[Annotated[Optional[float], Field(alias="conversion")]]
+    day: Annotated[datetime.date, Field(alias="day")]
+    favorites: NotRequired[Annotated[int, Field(alias="favorites")]]
+    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    sales: NotRequired[Annotated[int, Field(alias="sales")]]
+    views: NotRequired[Annotated[int, Field(alias="views")]]
+
+class PublicItemStatisticsUpdate(TypedDict):
+    carts: NotRequired[Annotated[int, Field(alias="carts")]]
+    conversion: NotRequired[Annotated[Optional[float], Field(alias="conversion")]]
+    day: NotRequired[Annotated[datetime.date, Field(alias="day")]]
+    favorites: NotRequired[Annotated[int, Field(alias="favorites")]]
+    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    sales: NotRequired[Annotated[int, Field(alias="sales")]]
+    views: NotRequired[Annotated[int, Field(alias="views")]]
+
+class PublicLicenseActivations(BaseModel):
+    activated_at: datetime.datetime = Field(alias="activated_at")
+    device_id: str = Field(alias="device_id")
+    device_name: Optional[str] = Field(alias="device_name")
+    id: uuid.UUID = Field(alias="id")
+    license_key_id: uuid.UUID = Field(alias="license_key_id")
+
+class PublicLicenseActivationsInsert(TypedDict):
+    activated_at: NotRequired[Annotated[datetime.datetime, Field(alias="activated_at")]]
+    device_id: Annotated[str, Field(alias="device_id")]
+    device_name: NotRequired[Annotated[Optional[str], Field(alias="device_name")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    license_key_id: Annotated[uuid.UUID, Field(alias="license_key_id")]
+
+class PublicLicenseActivationsUpdate(TypedDict):
+    activated_at: NotRequired[Annotated[datetime.datetime, Field(alias="activated_at")]]
+    device_id: NotRequired[Annotated[str, Field(alias="device_id")]]
+    device_name: NotRequired[Annotated[Optional[str], Field(alias="device_name")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    license_key_id: NotRequired[Annotated[uuid.UUID, Field(alias="license_key_id")]]
+
+class PublicLicenseKeys(BaseModel):
+    activations_count: int = Field(alias="activations_count")
+    created_at: datetime.datetime = Field(alias="created_at")
+    disabled_by_refund_at: Optional[datetime.datetime] = Field(alias="disabled_by_refund_at")
+    disabled_by_seller_at: Optional[datetime.datetime] = Field(alias="disabled_by_seller_at")
+    id: uuid.UUID = Field(alias="id")
+    is_valid: bool = Field(alias="is_valid")
+    order_item_id: uuid.UUID = Field(alias="order_item_id")
+    owner_id: uuid.UUID = Field(alias="owner_id")
+    product_id: uuid.UUID = Field(alias="product_id")
+    seats: int = Field(alias="seats")
+
+class PublicLicenseKeysInsert(TypedDict):
+    activations_count: NotRequired[Annotated[int, Field(alias="activations_count")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    disabled_by_refund_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="disabled_by_refund_at")]]
+    disabled_by_seller_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="disabled_by_seller_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_valid: NotRequired[Annotated[bool, Field(alias="is_valid")]]
+    order_item_id: Annotated[uuid.UUID, Field(alias="order_item_id")]
+    owner_id: Annotated[uuid.UUID, Field(alias="owner_id")]
+    product_id: Annotated[uuid.UUID, Field(alias="product_id")]
+    seats: Annotated[int, Field(alias="seats")]
+
+class PublicLicenseKeysUpdate(TypedDict):
+    activations_count: NotRequired[Annotated[int, Field(alias="activations_count")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    disabled_by_refund_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="disabled_by_refund_at")]]
+    disabled_by_seller_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="disabled_by_seller_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_valid: NotRequired[Annotated[bool, Field(alias="is_valid")]]
+    order_item_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_item_id")]]
+    owner_id: NotRequired[Annotated[uuid.UUID, Field(alias="owner_id")]]
+    product_id: NotRequired[Annotated[uuid.UUID, Field(alias="product_id")]]
+    seats: NotRequired[Annotated[int, Field(alias="seats")]]
 
 class PublicMailBounces(BaseModel):
     address_hash: bytes = Field(alias="address_hash")
@@ -1363,16 +1683,98 @@ class PublicNotificationsUpdate(TypedDict):
     type: NotRequired[Annotated[NotificationType, Field(alias="type")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
 
+class PublicOfferVersions(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    delivery_days: int = Field(alias="delivery_days")
+    offer_id: uuid.UUID = Field(alias="offer_id")
+    price_cents: int = Field(alias="price_cents")
+    requirements_asked: Optional[str] = Field(alias="requirements_asked")
+    revisions: int = Field(alias="revisions")
+    terms: str = Field(alias="terms")
+    title: str = Field(alias="title")
+    valid_until: datetime.datetime = Field(alias="valid_until")
+    version: int = Field(alias="version")
+
+class PublicOfferVersionsInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivery_days: Annotated[int, Field(alias="delivery_days")]
+    offer_id: Annotated[uuid.UUID, Field(alias="offer_id")]
+    price_cents: Annotated[int, Field(alias="price_cents")]
+    requirements_asked: NotRequired[Annotated[Optional[str], Field(alias="requirements_asked")]]
+    revisions: Annotated[int, Field(alias="revisions")]
+    terms: Annotated[str, Field(alias="terms")]
+    title: Annotated[str, Field(alias="title")]
+    valid_until: Annotated[datetime.datetime, Field(alias="valid_until")]
+    version: Annotated[int, Field(alias="version")]
+
+class PublicOfferVersionsUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivery_days: NotRequired[Annotated[int, Field(alias="delivery_days")]]
+    offer_id: NotRequired[Annotated[uuid.UUID, Field(alias="offer_id")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    requirements_asked: NotRequired[Annotated[Optional[str], Field(alias="requirements_asked")]]
+    revisions: NotRequired[Annotated[int, Field(alias="revisions")]]
+    terms: NotRequired[Annotated[str, Field(alias="terms")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    valid_until: NotRequired[Annotated[datetime.datetime, Field(alias="valid_until")]]
+    version: NotRequired[Annotated[int, Field(alias="version")]]
+
+class PublicOffers(BaseModel):
+    accepted_version: Optional[int] = Field(alias="accepted_version")
+    buyer_id: uuid.UUID = Field(alias="buyer_id")
+    conversation_id: Optional[uuid.UUID] = Field(alias="conversation_id")
+    created_at: datetime.datetime = Field(alias="created_at")
+    id: uuid.UUID = Field(alias="id")
+    payable_id: Optional[uuid.UUID] = Field(alias="payable_id")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    service_id: Optional[uuid.UUID] = Field(alias="service_id")
+    status: PublicOfferStatus = Field(alias="status")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+    valid_until: datetime.datetime = Field(alias="valid_until")
+    version: int = Field(alias="version")
+
+class PublicOffersInsert(TypedDict):
+    accepted_version: NotRequired[Annotated[Optional[int], Field(alias="accepted_version")]]
+    buyer_id: Annotated[uuid.UUID, Field(alias="buyer_id")]
+    conversation_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="conversation_id")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
+    seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
+    service_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="service_id")]]
+    status: NotRequired[Annotated[PublicOfferStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    valid_until: Annotated[datetime.datetime, Field(alias="valid_until")]
+    version: NotRequired[Annotated[int, Field(alias="version")]]
+
+class PublicOffersUpdate(TypedDict):
+    accepted_version: NotRequired[Annotated[Optional[int], Field(alias="accepted_version")]]
+    buyer_id: NotRequired[Annotated[uuid.UUID, Field(alias="buyer_id")]]
+    conversation_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="conversation_id")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    service_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="service_id")]]
+    status: NotRequired[Annotated[PublicOfferStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    valid_until: NotRequired[Annotated[datetime.datetime, Field(alias="valid_until")]]
+    version: NotRequired[Annotated[int, Field(alias="version")]]
+
 class PublicOrderItems(BaseModel):
     buyer_id: uuid.UUID = Field(alias="buyer_id")
     charged_cents: int = Field(alias="charged_cents")
     commission_bps: int = Field(alias="commission_bps")
+    coupon_id: Optional[uuid.UUID] = Field(alias="coupon_id")
     created_at: datetime.datetime = Field(alias="created_at")
     currency: str = Field(alias="currency")
     description: Optional[str] = Field(alias="description")
     details: JsonValue = Field(alias="details")
     discount_cents: int = Field(alias="discount_cents")
+    gift_id: Optional[uuid.UUID] = Field(alias="gift_id")
+    gift_to_id: Optional[uuid.UUID] = Field(alias="gift_to_id")
     id: uuid.UUID = Field(alias="id")
+    is_booked: Optional[bool] = Field(alias="is_booked")
     is_counted: bool = Field(alias="is_counted")
     is_held: bool = Field(alias="is_held")
     is_owned_once: bool = Field(alias="is_owned_once")
@@ -1385,7 +1787,9 @@ class PublicOrderItems(BaseModel):
     line_no: int = Field(alias="line_no")
     option_id: Optional[uuid.UUID] = Field(alias="option_id")
     order_id: uuid.UUID = Field(alias="order_id")
+    owner_id: Optional[uuid.UUID] = Field(alias="owner_id")
     payable_id: Optional[uuid.UUID] = Field(alias="payable_id")
+    promoted_cents: int = Field(alias="promoted_cents")
     quantity: int = Field(alias="quantity")
     seller_id: uuid.UUID = Field(alias="seller_id")
     seller_tier: str = Field(alias="seller_tier")
@@ -1399,12 +1803,16 @@ class PublicOrderItemsInsert(TypedDict):
     buyer_id: Annotated[uuid.UUID, Field(alias="buyer_id")]
     charged_cents: NotRequired[Annotated[int, Field(alias="charged_cents")]]
     commission_bps: Annotated[int, Field(alias="commission_bps")]
+    coupon_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="coupon_id")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
     details: NotRequired[Annotated[JsonValue, Field(alias="details")]]
     discount_cents: NotRequired[Annotated[int, Field(alias="discount_cents")]]
+    gift_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="gift_id")]]
+    gift_to_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="gift_to_id")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_booked: NotRequired[Annotated[Optional[bool], Field(alias="is_booked")]]
     is_counted: NotRequired[Annotated[bool, Field(alias="is_counted")]]
     is_held: NotRequired[Annotated[bool, Field(alias="is_held")]]
     is_owned_once: NotRequired[Annotated[bool, Field(alias="is_owned_once")]]
@@ -1417,7 +1825,9 @@ class PublicOrderItemsInsert(TypedDict):
     line_no: Annotated[int, Field(alias="line_no")]
     option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
     order_id: Annotated[uuid.UUID, Field(alias="order_id")]
+    owner_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="owner_id")]]
     payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
+    promoted_cents: NotRequired[Annotated[int, Field(alias="promoted_cents")]]
     quantity: NotRequired[Annotated[int, Field(alias="quantity")]]
     seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
     seller_tier: Annotated[str, Field(alias="seller_tier")]
@@ -1431,12 +1841,16 @@ class PublicOrderItemsUpdate(TypedDict):
     buyer_id: NotRequired[Annotated[uuid.UUID, Field(alias="buyer_id")]]
     charged_cents: NotRequired[Annotated[int, Field(alias="charged_cents")]]
     commission_bps: NotRequired[Annotated[int, Field(alias="commission_bps")]]
+    coupon_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="coupon_id")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     currency: NotRequired[Annotated[str, Field(alias="currency")]]
     description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
     details: NotRequired[Annotated[JsonValue, Field(alias="details")]]
     discount_cents: NotRequired[Annotated[int, Field(alias="discount_cents")]]
+    gift_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="gift_id")]]
+    gift_to_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="gift_to_id")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_booked: NotRequired[Annotated[Optional[bool], Field(alias="is_booked")]]
     is_counted: NotRequired[Annotated[bool, Field(alias="is_counted")]]
     is_held: NotRequired[Annotated[bool, Field(alias="is_held")]]
     is_owned_once: NotRequired[Annotated[bool, Field(alias="is_owned_once")]]
@@ -1449,7 +1863,9 @@ class PublicOrderItemsUpdate(TypedDict):
     line_no: NotRequired[Annotated[int, Field(alias="line_no")]]
     option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
     order_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_id")]]
+    owner_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="owner_id")]]
     payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
+    promoted_cents: NotRequired[Annotated[int, Field(alias="promoted_cents")]]
     quantity: NotRequired[Annotated[int, Field(alias="quantity")]]
     seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
     seller_tier: NotRequired[Annotated[str, Field(alias="seller_tier")]]
@@ -1948,6 +2364,36 @@ class PublicPollVotesUpdate(TypedDict):
     post_id: NotRequired[Annotated[uuid.UUID, Field(alias="post_id")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
 
+class PublicPortfolioPieces(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    id: uuid.UUID = Field(alias="id")
+    image_media_id: Optional[uuid.UUID] = Field(alias="image_media_id")
+    position: int = Field(alias="position")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    service_id: uuid.UUID = Field(alias="service_id")
+    title: Optional[str] = Field(alias="title")
+    url: Optional[str] = Field(alias="url")
+
+class PublicPortfolioPiecesInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    service_id: Annotated[uuid.UUID, Field(alias="service_id")]
+    title: NotRequired[Annotated[Optional[str], Field(alias="title")]]
+    url: NotRequired[Annotated[Optional[str], Field(alias="url")]]
+
+class PublicPortfolioPiecesUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    service_id: NotRequired[Annotated[uuid.UUID, Field(alias="service_id")]]
+    title: NotRequired[Annotated[Optional[str], Field(alias="title")]]
+    url: NotRequired[Annotated[Optional[str], Field(alias="url")]]
+
 class PublicPostLikes(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
     post_id: uuid.UUID = Field(alias="post_id")
@@ -2083,6 +2529,7 @@ class PublicProductFiles(BaseModel):
     size_bytes: int = Field(alias="size_bytes")
     taken_down_at: Optional[datetime.datetime] = Field(alias="taken_down_at")
     updated_at: datetime.datetime = Field(alias="updated_at")
+    version_id: Optional[uuid.UUID] = Field(alias="version_id")
 
 class PublicProductFilesInsert(TypedDict):
     artwork_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="artwork_id")]]
@@ -2099,6 +2546,7 @@ class PublicProductFilesInsert(TypedDict):
     size_bytes: NotRequired[Annotated[int, Field(alias="size_bytes")]]
     taken_down_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="taken_down_at")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    version_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="version_id")]]
 
 class PublicProductFilesUpdate(TypedDict):
     artwork_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="artwork_id")]]
@@ -2115,6 +2563,7 @@ class PublicProductFilesUpdate(TypedDict):
     size_bytes: NotRequired[Annotated[int, Field(alias="size_bytes")]]
     taken_down_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="taken_down_at")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    version_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="version_id")]]
 
 class PublicProductPictures(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
@@ -2137,6 +2586,36 @@ class PublicProductPicturesUpdate(TypedDict):
     position: NotRequired[Annotated[int, Field(alias="position")]]
     product_id: NotRequired[Annotated[uuid.UUID, Field(alias="product_id")]]
 
+class PublicProductVersions(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    id: uuid.UUID = Field(alias="id")
+    name: Optional[str] = Field(alias="name")
+    notes: str = Field(alias="notes")
+    number: int = Field(alias="number")
+    product_id: uuid.UUID = Field(alias="product_id")
+    told_at: Optional[datetime.datetime] = Field(alias="told_at")
+    told_up_to: Optional[uuid.UUID] = Field(alias="told_up_to")
+
+class PublicProductVersionsInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    name: NotRequired[Annotated[Optional[str], Field(alias="name")]]
+    notes: Annotated[str, Field(alias="notes")]
+    number: Annotated[int, Field(alias="number")]
+    product_id: Annotated[uuid.UUID, Field(alias="product_id")]
+    told_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="told_at")]]
+    told_up_to: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="told_up_to")]]
+
+class PublicProductVersionsUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    name: NotRequired[Annotated[Optional[str], Field(alias="name")]]
+    notes: NotRequired[Annotated[str, Field(alias="notes")]]
+    number: NotRequired[Annotated[int, Field(alias="number")]]
+    product_id: NotRequired[Annotated[uuid.UUID, Field(alias="product_id")]]
+    told_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="told_at")]]
+    told_up_to: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="told_up_to")]]
+
 class PublicProducts(BaseModel):
     allow_name_your_price: bool = Field(alias="allow_name_your_price")
     category_id: Optional[uuid.UUID] = Field(alias="category_id")
@@ -2152,6 +2631,7 @@ class PublicProducts(BaseModel):
     is_approved: bool = Field(alias="is_approved")
     is_featured: bool = Field(alias="is_featured")
     is_free: bool = Field(alias="is_free")
+    license_seats: Optional[int] = Field(alias="license_seats")
     license_text: Optional[str] = Field(alias="license_text")
     license_type: PublicLicenseType = Field(alias="license_type")
     license_version: int = Field(alias="license_version")
@@ -2186,6 +2666,7 @@ class PublicProductsInsert(TypedDict):
     is_approved: NotRequired[Annotated[bool, Field(alias="is_approved")]]
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_free: NotRequired[Annotated[bool, Field(alias="is_free")]]
+    license_seats: NotRequired[Annotated[Optional[int], Field(alias="license_seats")]]
     license_text: NotRequired[Annotated[Optional[str], Field(alias="license_text")]]
     license_type: NotRequired[Annotated[PublicLicenseType, Field(alias="license_type")]]
     license_version: NotRequired[Annotated[int, Field(alias="license_version")]]
@@ -2220,6 +2701,7 @@ class PublicProductsUpdate(TypedDict):
     is_approved: NotRequired[Annotated[bool, Field(alias="is_approved")]]
     is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
     is_free: NotRequired[Annotated[bool, Field(alias="is_free")]]
+    license_seats: NotRequired[Annotated[Optional[int], Field(alias="license_seats")]]
     license_text: NotRequired[Annotated[Optional[str], Field(alias="license_text")]]
     license_type: NotRequired[Annotated[PublicLicenseType, Field(alias="license_type")]]
     license_version: NotRequired[Annotated[int, Field(alias="license_version")]]
@@ -2466,6 +2948,7 @@ class PublicRefundLines(BaseModel):
     commission_cents: int = Field(alias="commission_cents")
     credits_cents: int = Field(alias="credits_cents")
     fee_cents: int = Field(alias="fee_cents")
+    promotions_cents: int = Field(alias="promotions_cents")
     refund_id: uuid.UUID = Field(alias="refund_id")
     seller_cents: int = Field(alias="seller_cents")
     tax_cents: int = Field(alias="tax_cents")
@@ -2476,6 +2959,7 @@ class PublicRefundLinesInsert(TypedDict):
     commission_cents: Annotated[int, Field(alias="commission_cents")]
     credits_cents: NotRequired[Annotated[int, Field(alias="credits_cents")]]
     fee_cents: NotRequired[Annotated[int, Field(alias="fee_cents")]]
+    promotions_cents: NotRequired[Annotated[int, Field(alias="promotions_cents")]]
     refund_id: Annotated[uuid.UUID, Field(alias="refund_id")]
     seller_cents: Annotated[int, Field(alias="seller_cents")]
     tax_cents: Annotated[int, Field(alias="tax_cents")]
@@ -2486,6 +2970,7 @@ class PublicRefundLinesUpdate(TypedDict):
     commission_cents: NotRequired[Annotated[int, Field(alias="commission_cents")]]
     credits_cents: NotRequired[Annotated[int, Field(alias="credits_cents")]]
     fee_cents: NotRequired[Annotated[int, Field(alias="fee_cents")]]
+    promotions_cents: NotRequired[Annotated[int, Field(alias="promotions_cents")]]
     refund_id: NotRequired[Annotated[uuid.UUID, Field(alias="refund_id")]]
     seller_cents: NotRequired[Annotated[int, Field(alias="seller_cents")]]
     tax_cents: NotRequired[Annotated[int, Field(alias="tax_cents")]]
@@ -2683,6 +3168,162 @@ class PublicReportsUpdate(TypedDict):
     target_type: NotRequired[Annotated[Kind, Field(alias="target_type")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
+class PublicResolutionRequests(BaseModel):
+    answer_by: datetime.datetime = Field(alias="answer_by")
+    answered_at: Optional[datetime.datetime] = Field(alias="answered_at")
+    asking_side: str = Field(alias="asking_side")
+    created_at: datetime.datetime = Field(alias="created_at")
+    days: Optional[int] = Field(alias="days")
+    id: uuid.UUID = Field(alias="id")
+    kind: PublicResolutionKind = Field(alias="kind")
+    reason: str = Field(alias="reason")
+    refund_cents: Optional[int] = Field(alias="refund_cents")
+    service_order_id: uuid.UUID = Field(alias="service_order_id")
+    status: PublicResolutionStatus = Field(alias="status")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicResolutionRequestsInsert(TypedDict):
+    answer_by: Annotated[datetime.datetime, Field(alias="answer_by")]
+    answered_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="answered_at")]]
+    asking_side: Annotated[str, Field(alias="asking_side")]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    days: NotRequired[Annotated[Optional[int], Field(alias="days")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    kind: Annotated[PublicResolutionKind, Field(alias="kind")]
+    reason: Annotated[str, Field(alias="reason")]
+    refund_cents: NotRequired[Annotated[Optional[int], Field(alias="refund_cents")]]
+    service_order_id: Annotated[uuid.UUID, Field(alias="service_order_id")]
+    status: NotRequired[Annotated[PublicResolutionStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicResolutionRequestsUpdate(TypedDict):
+    answer_by: NotRequired[Annotated[datetime.datetime, Field(alias="answer_by")]]
+    answered_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="answered_at")]]
+    asking_side: NotRequired[Annotated[str, Field(alias="asking_side")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    days: NotRequired[Annotated[Optional[int], Field(alias="days")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    kind: NotRequired[Annotated[PublicResolutionKind, Field(alias="kind")]]
+    reason: NotRequired[Annotated[str, Field(alias="reason")]]
+    refund_cents: NotRequired[Annotated[Optional[int], Field(alias="refund_cents")]]
+    service_order_id: NotRequired[Annotated[uuid.UUID, Field(alias="service_order_id")]]
+    status: NotRequired[Annotated[PublicResolutionStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicReviewVotes(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    is_helpful: bool = Field(alias="is_helpful")
+    review_id: uuid.UUID = Field(alias="review_id")
+    user_id: uuid.UUID = Field(alias="user_id")
+
+class PublicReviewVotesInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    is_helpful: Annotated[bool, Field(alias="is_helpful")]
+    review_id: Annotated[uuid.UUID, Field(alias="review_id")]
+    user_id: Annotated[uuid.UUID, Field(alias="user_id")]
+
+class PublicReviewVotesUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    is_helpful: NotRequired[Annotated[bool, Field(alias="is_helpful")]]
+    review_id: NotRequired[Annotated[uuid.UUID, Field(alias="review_id")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+
+class PublicReviews(BaseModel):
+    audience: PublicAudience = Field(alias="audience")
+    author_audience: PublicAudience = Field(alias="author_audience")
+    buyer_id: uuid.UUID = Field(alias="buyer_id")
+    created_at: datetime.datetime = Field(alias="created_at")
+    edited_at: Optional[datetime.datetime] = Field(alias="edited_at")
+    helpful_count: int = Field(alias="helpful_count")
+    hidden_reason: Optional[str] = Field(alias="hidden_reason")
+    id: uuid.UUID = Field(alias="id")
+    is_counted: bool = Field(alias="is_counted")
+    is_eligible: bool = Field(alias="is_eligible")
+    is_hidden: bool = Field(alias="is_hidden")
+    is_response_outdated: bool = Field(alias="is_response_outdated")
+    is_valid: bool = Field(alias="is_valid")
+    is_verified_purchase: bool = Field(alias="is_verified_purchase")
+    item_id: uuid.UUID = Field(alias="item_id")
+    kind: Kind = Field(alias="kind")
+    order_item_id: uuid.UUID = Field(alias="order_item_id")
+    publish_at: Optional[datetime.datetime] = Field(alias="publish_at")
+    published_at: Optional[datetime.datetime] = Field(alias="published_at")
+    rating: int = Field(alias="rating")
+    response_version: Optional[int] = Field(alias="response_version")
+    review_text: Optional[str] = Field(alias="review_text")
+    reviewer_id: uuid.UUID = Field(alias="reviewer_id")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    seller_responded_at: Optional[datetime.datetime] = Field(alias="seller_responded_at")
+    seller_response: Optional[str] = Field(alias="seller_response")
+    side: PublicReviewSide = Field(alias="side")
+    status: PublicReviewStatus = Field(alias="status")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+    version: int = Field(alias="version")
+
+class PublicReviewsInsert(TypedDict):
+    audience: NotRequired[Annotated[PublicAudience, Field(alias="audience")]]
+    author_audience: Annotated[PublicAudience, Field(alias="author_audience")]
+    buyer_id: Annotated[uuid.UUID, Field(alias="buyer_id")]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    edited_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="edited_at")]]
+    helpful_count: NotRequired[Annotated[int, Field(alias="helpful_count")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_counted: NotRequired[Annotated[bool, Field(alias="is_counted")]]
+    is_eligible: NotRequired[Annotated[bool, Field(alias="is_eligible")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_response_outdated: NotRequired[Annotated[bool, Field(alias="is_response_outdated")]]
+    is_valid: NotRequired[Annotated[bool, Field(alias="is_valid")]]
+    is_verified_purchase: Annotated[bool, Field(alias="is_verified_purchase")]
+    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    kind: Annotated[Kind, Field(alias="kind")]
+    order_item_id: Annotated[uuid.UUID, Field(alias="order_item_id")]
+    publish_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="publish_at")]]
+    published_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="published_at")]]
+    rating: Annotated[int, Field(alias="rating")]
+    response_version: NotRequired[Annotated[Optional[int], Field(alias="response_version")]]
+    review_text: NotRequired[Annotated[Optional[str], Field(alias="review_text")]]
+    reviewer_id: Annotated[uuid.UUID, Field(alias="reviewer_id")]
+    seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
+    seller_responded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="seller_responded_at")]]
+    seller_response: NotRequired[Annotated[Optional[str], Field(alias="seller_response")]]
+    side: NotRequired[Annotated[PublicReviewSide, Field(alias="side")]]
+    status: NotRequired[Annotated[PublicReviewStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    version: NotRequired[Annotated[int, Field(alias="version")]]
+
+class PublicReviewsUpdate(TypedDict):
+    audience: NotRequired[Annotated[PublicAudience, Field(alias="audience")]]
+    author_audience: NotRequired[Annotated[PublicAudience, Field(alias="author_audience")]]
+    buyer_id: NotRequired[Annotated[uuid.UUID, Field(alias="buyer_id")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    edited_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="edited_at")]]
+    helpful_count: NotRequired[Annotated[int, Field(alias="helpful_count")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_counted: NotRequired[Annotated[bool, Field(alias="is_counted")]]
+    is_eligible: NotRequired[Annotated[bool, Field(alias="is_eligible")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_response_outdated: NotRequired[Annotated[bool, Field(alias="is_response_outdated")]]
+    is_valid: NotRequired[Annotated[bool, Field(alias="is_valid")]]
+    is_verified_purchase: NotRequired[Annotated[bool, Field(alias="is_verified_purchase")]]
+    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    kind: NotRequired[Annotated[Kind, Field(alias="kind")]]
+    order_item_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_item_id")]]
+    publish_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="publish_at")]]
+    published_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="published_at")]]
+    rating: NotRequired[Annotated[int, Field(alias="rating")]]
+    response_version: NotRequired[Annotated[Optional[int], Field(alias="response_version")]]
+    review_text: NotRequired[Annotated[Optional[str], Field(alias="review_text")]]
+    reviewer_id: NotRequired[Annotated[uuid.UUID, Field(alias="reviewer_id")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    seller_responded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="seller_responded_at")]]
+    seller_response: NotRequired[Annotated[Optional[str], Field(alias="seller_response")]]
+    side: NotRequired[Annotated[PublicReviewSide, Field(alias="side")]]
+    status: NotRequired[Annotated[PublicReviewStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    version: NotRequired[Annotated[int, Field(alias="version")]]
+
 class PublicSaleReviews(BaseModel):
     created_at: datetime.datetime = Field(alias="created_at")
     released_at: Optional[datetime.datetime] = Field(alias="released_at")
@@ -2700,6 +3341,339 @@ class PublicSaleReviewsUpdate(TypedDict):
     released_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="released_at")]]
     seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
     transaction_id: NotRequired[Annotated[uuid.UUID, Field(alias="transaction_id")]]
+
+class PublicServiceDeliveries(BaseModel):
+    delivered_at: datetime.datetime = Field(alias="delivered_at")
+    files: List[str] = Field(alias="files")
+    id: uuid.UUID = Field(alias="id")
+    notes: Optional[str] = Field(alias="notes")
+    number: int = Field(alias="number")
+    reminded_at: Optional[datetime.datetime] = Field(alias="reminded_at")
+    service_order_id: uuid.UUID = Field(alias="service_order_id")
+
+class PublicServiceDeliveriesInsert(TypedDict):
+    delivered_at: NotRequired[Annotated[datetime.datetime, Field(alias="delivered_at")]]
+    files: NotRequired[Annotated[List[str], Field(alias="files")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    notes: NotRequired[Annotated[Optional[str], Field(alias="notes")]]
+    number: Annotated[int, Field(alias="number")]
+    reminded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="reminded_at")]]
+    service_order_id: Annotated[uuid.UUID, Field(alias="service_order_id")]
+
+class PublicServiceDeliveriesUpdate(TypedDict):
+    delivered_at: NotRequired[Annotated[datetime.datetime, Field(alias="delivered_at")]]
+    files: NotRequired[Annotated[List[str], Field(alias="files")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    notes: NotRequired[Annotated[Optional[str], Field(alias="notes")]]
+    number: NotRequired[Annotated[int, Field(alias="number")]]
+    reminded_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="reminded_at")]]
+    service_order_id: NotRequired[Annotated[uuid.UUID, Field(alias="service_order_id")]]
+
+class PublicServiceExtras(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    delivery_days: int = Field(alias="delivery_days")
+    description: Optional[str] = Field(alias="description")
+    id: uuid.UUID = Field(alias="id")
+    is_active: bool = Field(alias="is_active")
+    position: int = Field(alias="position")
+    price_cents: int = Field(alias="price_cents")
+    service_id: uuid.UUID = Field(alias="service_id")
+    title: str = Field(alias="title")
+
+class PublicServiceExtrasInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivery_days: NotRequired[Annotated[int, Field(alias="delivery_days")]]
+    description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_active: NotRequired[Annotated[bool, Field(alias="is_active")]]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    price_cents: Annotated[int, Field(alias="price_cents")]
+    service_id: Annotated[uuid.UUID, Field(alias="service_id")]
+    title: Annotated[str, Field(alias="title")]
+
+class PublicServiceExtrasUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivery_days: NotRequired[Annotated[int, Field(alias="delivery_days")]]
+    description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_active: NotRequired[Annotated[bool, Field(alias="is_active")]]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    service_id: NotRequired[Annotated[uuid.UUID, Field(alias="service_id")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+
+class PublicServiceOrderEvents(BaseModel):
+    act: str = Field(alias="act")
+    actor: str = Field(alias="actor")
+    actor_id: Optional[uuid.UUID] = Field(alias="actor_id")
+    amount_cents: Optional[int] = Field(alias="amount_cents")
+    created_at: datetime.datetime = Field(alias="created_at")
+    from_state: Optional[str] = Field(alias="from_state")
+    id: int = Field(alias="id")
+    note: Optional[str] = Field(alias="note")
+    service_order_id: uuid.UUID = Field(alias="service_order_id")
+    to_state: str = Field(alias="to_state")
+
+class PublicServiceOrderEventsInsert(TypedDict):
+    act: Annotated[str, Field(alias="act")]
+    actor: Annotated[str, Field(alias="actor")]
+    actor_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="actor_id")]]
+    amount_cents: NotRequired[Annotated[Optional[int], Field(alias="amount_cents")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    from_state: NotRequired[Annotated[Optional[str], Field(alias="from_state")]]
+    id: NotRequired[Annotated[int, Field(alias="id")]]
+    note: NotRequired[Annotated[Optional[str], Field(alias="note")]]
+    service_order_id: Annotated[uuid.UUID, Field(alias="service_order_id")]
+    to_state: Annotated[str, Field(alias="to_state")]
+
+class PublicServiceOrderEventsUpdate(TypedDict):
+    act: NotRequired[Annotated[str, Field(alias="act")]]
+    actor: NotRequired[Annotated[str, Field(alias="actor")]]
+    actor_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="actor_id")]]
+    amount_cents: NotRequired[Annotated[Optional[int], Field(alias="amount_cents")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    from_state: NotRequired[Annotated[Optional[str], Field(alias="from_state")]]
+    id: NotRequired[Annotated[int, Field(alias="id")]]
+    note: NotRequired[Annotated[Optional[str], Field(alias="note")]]
+    service_order_id: NotRequired[Annotated[uuid.UUID, Field(alias="service_order_id")]]
+    to_state: NotRequired[Annotated[str, Field(alias="to_state")]]
+
+class PublicServiceOrderExtras(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    delivery_days: int = Field(alias="delivery_days")
+    id: uuid.UUID = Field(alias="id")
+    order_item_id: Optional[uuid.UUID] = Field(alias="order_item_id")
+    payable_id: Optional[uuid.UUID] = Field(alias="payable_id")
+    price_cents: int = Field(alias="price_cents")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    service_order_id: uuid.UUID = Field(alias="service_order_id")
+    status: PublicServiceExtraStatus = Field(alias="status")
+    title: str = Field(alias="title")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicServiceOrderExtrasInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivery_days: Annotated[int, Field(alias="delivery_days")]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    order_item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="order_item_id")]]
+    payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
+    price_cents: Annotated[int, Field(alias="price_cents")]
+    seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
+    service_order_id: Annotated[uuid.UUID, Field(alias="service_order_id")]
+    status: NotRequired[Annotated[PublicServiceExtraStatus, Field(alias="status")]]
+    title: Annotated[str, Field(alias="title")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicServiceOrderExtrasUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivery_days: NotRequired[Annotated[int, Field(alias="delivery_days")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    order_item_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="order_item_id")]]
+    payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    service_order_id: NotRequired[Annotated[uuid.UUID, Field(alias="service_order_id")]]
+    status: NotRequired[Annotated[PublicServiceExtraStatus, Field(alias="status")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicServiceOrders(BaseModel):
+    auto_approve_at: Optional[datetime.datetime] = Field(alias="auto_approve_at")
+    buyer_approved: bool = Field(alias="buyer_approved")
+    buyer_id: uuid.UUID = Field(alias="buyer_id")
+    cancel_after: Optional[datetime.datetime] = Field(alias="cancel_after")
+    cancellation_reason: Optional[str] = Field(alias="cancellation_reason")
+    cancelled_at: Optional[datetime.datetime] = Field(alias="cancelled_at")
+    completed_at: Optional[datetime.datetime] = Field(alias="completed_at")
+    created_at: datetime.datetime = Field(alias="created_at")
+    delivered_at: Optional[datetime.datetime] = Field(alias="delivered_at")
+    delivery_days: int = Field(alias="delivery_days")
+    delivery_files: List[str] = Field(alias="delivery_files")
+    delivery_notes: Optional[str] = Field(alias="delivery_notes")
+    disputing_side: Optional[str] = Field(alias="disputing_side")
+    due_at: Optional[datetime.datetime] = Field(alias="due_at")
+    extras: JsonValue = Field(alias="extras")
+    frozen_at: Optional[datetime.datetime] = Field(alias="frozen_at")
+    id: uuid.UUID = Field(alias="id")
+    is_open: bool = Field(alias="is_open")
+    is_rated: bool = Field(alias="is_rated")
+    offer_id: Optional[uuid.UUID] = Field(alias="offer_id")
+    order_item_id: uuid.UUID = Field(alias="order_item_id")
+    package_name: str = Field(alias="package_name")
+    package_price_cents: int = Field(alias="package_price_cents")
+    remaining: Optional[str] = Field(alias="remaining")
+    requirement_files: List[str] = Field(alias="requirement_files")
+    requirements: Optional[str] = Field(alias="requirements")
+    requirements_asked: Optional[str] = Field(alias="requirements_asked")
+    requirements_at: Optional[datetime.datetime] = Field(alias="requirements_at")
+    resumes_as: Optional[str] = Field(alias="resumes_as")
+    revise_until: datetime.datetime = Field(alias="revise_until")
+    revisions_included: int = Field(alias="revisions_included")
+    revisions_used: int = Field(alias="revisions_used")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    service_id: Optional[uuid.UUID] = Field(alias="service_id")
+    session_ends_at: Optional[datetime.datetime] = Field(alias="session_ends_at")
+    session_starts_at: Optional[datetime.datetime] = Field(alias="session_starts_at")
+    status: PublicServiceOrderStatus = Field(alias="status")
+    title: str = Field(alias="title")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicServiceOrdersInsert(TypedDict):
+    auto_approve_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="auto_approve_at")]]
+    buyer_approved: NotRequired[Annotated[bool, Field(alias="buyer_approved")]]
+    buyer_id: Annotated[uuid.UUID, Field(alias="buyer_id")]
+    cancel_after: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="cancel_after")]]
+    cancellation_reason: NotRequired[Annotated[Optional[str], Field(alias="cancellation_reason")]]
+    cancelled_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="cancelled_at")]]
+    completed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="completed_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivered_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="delivered_at")]]
+    delivery_days: Annotated[int, Field(alias="delivery_days")]
+    delivery_files: NotRequired[Annotated[List[str], Field(alias="delivery_files")]]
+    delivery_notes: NotRequired[Annotated[Optional[str], Field(alias="delivery_notes")]]
+    disputing_side: NotRequired[Annotated[Optional[str], Field(alias="disputing_side")]]
+    due_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="due_at")]]
+    extras: NotRequired[Annotated[JsonValue, Field(alias="extras")]]
+    frozen_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="frozen_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
+    is_rated: NotRequired[Annotated[bool, Field(alias="is_rated")]]
+    offer_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="offer_id")]]
+    order_item_id: Annotated[uuid.UUID, Field(alias="order_item_id")]
+    package_name: Annotated[str, Field(alias="package_name")]
+    package_price_cents: Annotated[int, Field(alias="package_price_cents")]
+    remaining: NotRequired[Annotated[Optional[str], Field(alias="remaining")]]
+    requirement_files: NotRequired[Annotated[List[str], Field(alias="requirement_files")]]
+    requirements: NotRequired[Annotated[Optional[str], Field(alias="requirements")]]
+    requirements_asked: NotRequired[Annotated[Optional[str], Field(alias="requirements_asked")]]
+    requirements_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="requirements_at")]]
+    resumes_as: NotRequired[Annotated[Optional[str], Field(alias="resumes_as")]]
+    revise_until: Annotated[datetime.datetime, Field(alias="revise_until")]
+    revisions_included: Annotated[int, Field(alias="revisions_included")]
+    revisions_used: NotRequired[Annotated[int, Field(alias="revisions_used")]]
+    seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
+    service_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="service_id")]]
+    session_ends_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="session_ends_at")]]
+    session_starts_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="session_starts_at")]]
+    status: Annotated[PublicServiceOrderStatus, Field(alias="status")]
+    title: Annotated[str, Field(alias="title")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicServiceOrdersUpdate(TypedDict):
+    auto_approve_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="auto_approve_at")]]
+    buyer_approved: NotRequired[Annotated[bool, Field(alias="buyer_approved")]]
+    buyer_id: NotRequired[Annotated[uuid.UUID, Field(alias="buyer_id")]]
+    cancel_after: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="cancel_after")]]
+    cancellation_reason: NotRequired[Annotated[Optional[str], Field(alias="cancellation_reason")]]
+    cancelled_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="cancelled_at")]]
+    completed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="completed_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    delivered_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="delivered_at")]]
+    delivery_days: NotRequired[Annotated[int, Field(alias="delivery_days")]]
+    delivery_files: NotRequired[Annotated[List[str], Field(alias="delivery_files")]]
+    delivery_notes: NotRequired[Annotated[Optional[str], Field(alias="delivery_notes")]]
+    disputing_side: NotRequired[Annotated[Optional[str], Field(alias="disputing_side")]]
+    due_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="due_at")]]
+    extras: NotRequired[Annotated[JsonValue, Field(alias="extras")]]
+    frozen_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="frozen_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
+    is_rated: NotRequired[Annotated[bool, Field(alias="is_rated")]]
+    offer_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="offer_id")]]
+    order_item_id: NotRequired[Annotated[uuid.UUID, Field(alias="order_item_id")]]
+    package_name: NotRequired[Annotated[str, Field(alias="package_name")]]
+    package_price_cents: NotRequired[Annotated[int, Field(alias="package_price_cents")]]
+    remaining: NotRequired[Annotated[Optional[str], Field(alias="remaining")]]
+    requirement_files: NotRequired[Annotated[List[str], Field(alias="requirement_files")]]
+    requirements: NotRequired[Annotated[Optional[str], Field(alias="requirements")]]
+    requirements_asked: NotRequired[Annotated[Optional[str], Field(alias="requirements_asked")]]
+    requirements_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="requirements_at")]]
+    resumes_as: NotRequired[Annotated[Optional[str], Field(alias="resumes_as")]]
+    revise_until: NotRequired[Annotated[datetime.datetime, Field(alias="revise_until")]]
+    revisions_included: NotRequired[Annotated[int, Field(alias="revisions_included")]]
+    revisions_used: NotRequired[Annotated[int, Field(alias="revisions_used")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    service_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="service_id")]]
+    session_ends_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="session_ends_at")]]
+    session_starts_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="session_starts_at")]]
+    status: NotRequired[Annotated[PublicServiceOrderStatus, Field(alias="status")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicServices(BaseModel):
+    buyer_requirements: Optional[str] = Field(alias="buyer_requirements")
+    category_id: Optional[uuid.UUID] = Field(alias="category_id")
+    completion_rate: Optional[float] = Field(alias="completion_rate")
+    created_at: datetime.datetime = Field(alias="created_at")
+    currency: str = Field(alias="currency")
+    description: Optional[str] = Field(alias="description")
+    genre_tags: List[str] = Field(alias="genre_tags")
+    hidden_reason: Optional[str] = Field(alias="hidden_reason")
+    id: uuid.UUID = Field(alias="id")
+    image_media_id: Optional[uuid.UUID] = Field(alias="image_media_id")
+    is_featured: bool = Field(alias="is_featured")
+    is_hidden: bool = Field(alias="is_hidden")
+    is_mentoring: bool = Field(alias="is_mentoring")
+    response_time_hours: Optional[int] = Field(alias="response_time_hours")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    service_type: PublicServiceType = Field(alias="service_type")
+    session_minutes: Optional[int] = Field(alias="session_minutes")
+    slug: str = Field(alias="slug")
+    status: PublicServiceStatus = Field(alias="status")
+    tags: List[str] = Field(alias="tags")
+    thumbnail_url: Optional[str] = Field(alias="thumbnail_url")
+    title: str = Field(alias="title")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicServicesInsert(TypedDict):
+    buyer_requirements: NotRequired[Annotated[Optional[str], Field(alias="buyer_requirements")]]
+    category_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="category_id")]]
+    completion_rate: NotRequired[Annotated[Optional[float], Field(alias="completion_rate")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
+    genre_tags: NotRequired[Annotated[List[str], Field(alias="genre_tags")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_mentoring: NotRequired[Annotated[bool, Field(alias="is_mentoring")]]
+    response_time_hours: NotRequired[Annotated[Optional[int], Field(alias="response_time_hours")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    service_type: Annotated[PublicServiceType, Field(alias="service_type")]
+    session_minutes: NotRequired[Annotated[Optional[int], Field(alias="session_minutes")]]
+    slug: NotRequired[Annotated[str, Field(alias="slug")]]
+    status: NotRequired[Annotated[PublicServiceStatus, Field(alias="status")]]
+    tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
+    title: Annotated[str, Field(alias="title")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicServicesUpdate(TypedDict):
+    buyer_requirements: NotRequired[Annotated[Optional[str], Field(alias="buyer_requirements")]]
+    category_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="category_id")]]
+    completion_rate: NotRequired[Annotated[Optional[float], Field(alias="completion_rate")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
+    genre_tags: NotRequired[Annotated[List[str], Field(alias="genre_tags")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_mentoring: NotRequired[Annotated[bool, Field(alias="is_mentoring")]]
+    response_time_hours: NotRequired[Annotated[Optional[int], Field(alias="response_time_hours")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    service_type: NotRequired[Annotated[PublicServiceType, Field(alias="service_type")]]
+    session_minutes: NotRequired[Annotated[Optional[int], Field(alias="session_minutes")]]
+    slug: NotRequired[Annotated[str, Field(alias="slug")]]
+    status: NotRequired[Annotated[PublicServiceStatus, Field(alias="status")]]
+    tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicShipments(BaseModel):
     carrier: Optional[str] = Field(alias="carrier")
@@ -2990,6 +3964,7 @@ class PublicTransactions(BaseModel):
     amount_commission_cents: int = Field(alias="amount_commission_cents")
     amount_credits_cents: int = Field(alias="amount_credits_cents")
     amount_fees_cents: int = Field(alias="amount_fees_cents")
+    amount_promotions_cents: int = Field(alias="amount_promotions_cents")
     amount_seller_cents: int = Field(alias="amount_seller_cents")
     amount_tax_cents: int = Field(alias="amount_tax_cents")
     amount_total_cents: int = Field(alias="amount_total_cents")
@@ -3014,6 +3989,7 @@ class PublicTransactions(BaseModel):
     refunded_commission_cents: int = Field(alias="refunded_commission_cents")
     refunded_credits_cents: int = Field(alias="refunded_credits_cents")
     refunded_fee_cents: int = Field(alias="refunded_fee_cents")
+    refunded_promotions_cents: int = Field(alias="refunded_promotions_cents")
     refunded_seller_cents: int = Field(alias="refunded_seller_cents")
     refunded_tax_cents: int = Field(alias="refunded_tax_cents")
     related_id: Optional[uuid.UUID] = Field(alias="related_id")
@@ -3032,6 +4008,7 @@ class PublicTransactionsInsert(TypedDict):
     amount_commission_cents: Annotated[int, Field(alias="amount_commission_cents")]
     amount_credits_cents: NotRequired[Annotated[int, Field(alias="amount_credits_cents")]]
     amount_fees_cents: Annotated[int, Field(alias="amount_fees_cents")]
+    amount_promotions_cents: NotRequired[Annotated[int, Field(alias="amount_promotions_cents")]]
     amount_seller_cents: Annotated[int, Field(alias="amount_seller_cents")]
     amount_tax_cents: NotRequired[Annotated[int, Field(alias="amount_tax_cents")]]
     amount_total_cents: Annotated[int, Field(alias="amount_total_cents")]
@@ -3056,6 +4033,7 @@ class PublicTransactionsInsert(TypedDict):
     refunded_commission_cents: NotRequired[Annotated[int, Field(alias="refunded_commission_cents")]]
     refunded_credits_cents: NotRequired[Annotated[int, Field(alias="refunded_credits_cents")]]
     refunded_fee_cents: NotRequired[Annotated[int, Field(alias="refunded_fee_cents")]]
+    refunded_promotions_cents: NotRequired[Annotated[int, Field(alias="refunded_promotions_cents")]]
     refunded_seller_cents: NotRequired[Annotated[int, Field(alias="refunded_seller_cents")]]
     refunded_tax_cents: NotRequired[Annotated[int, Field(alias="refunded_tax_cents")]]
     related_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="related_id")]]
@@ -3074,6 +4052,7 @@ class PublicTransactionsUpdate(TypedDict):
     amount_commission_cents: NotRequired[Annotated[int, Field(alias="amount_commission_cents")]]
     amount_credits_cents: NotRequired[Annotated[int, Field(alias="amount_credits_cents")]]
     amount_fees_cents: NotRequired[Annotated[int, Field(alias="amount_fees_cents")]]
+    amount_promotions_cents: NotRequired[Annotated[int, Field(alias="amount_promotions_cents")]]
     amount_seller_cents: NotRequired[Annotated[int, Field(alias="amount_seller_cents")]]
     amount_tax_cents: NotRequired[Annotated[int, Field(alias="amount_tax_cents")]]
     amount_total_cents: NotRequired[Annotated[int, Field(alias="amount_total_cents")]]
@@ -3098,6 +4077,7 @@ class PublicTransactionsUpdate(TypedDict):
     refunded_commission_cents: NotRequired[Annotated[int, Field(alias="refunded_commission_cents")]]
     refunded_credits_cents: NotRequired[Annotated[int, Field(alias="refunded_credits_cents")]]
     refunded_fee_cents: NotRequired[Annotated[int, Field(alias="refunded_fee_cents")]]
+    refunded_promotions_cents: NotRequired[Annotated[int, Field(alias="refunded_promotions_cents")]]
     refunded_seller_cents: NotRequired[Annotated[int, Field(alias="refunded_seller_cents")]]
     refunded_tax_cents: NotRequired[Annotated[int, Field(alias="refunded_tax_cents")]]
     related_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="related_id")]]
@@ -3110,6 +4090,27 @@ class PublicTransactionsUpdate(TypedDict):
     status: NotRequired[Annotated[PublicTransactionStatus, Field(alias="status")]]
     stripe_charge_id: NotRequired[Annotated[Optional[str], Field(alias="stripe_charge_id")]]
     stripe_payment_intent_id: NotRequired[Annotated[Optional[str], Field(alias="stripe_payment_intent_id")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicTrendingItems(BaseModel):
+    category: Optional[str] = Field(alias="category")
+    item_id: uuid.UUID = Field(alias="item_id")
+    kind: Kind = Field(alias="kind")
+    score: float = Field(alias="score")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicTrendingItemsInsert(TypedDict):
+    category: NotRequired[Annotated[Optional[str], Field(alias="category")]]
+    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    kind: Annotated[Kind, Field(alias="kind")]
+    score: Annotated[float, Field(alias="score")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicTrendingItemsUpdate(TypedDict):
+    category: NotRequired[Annotated[Optional[str], Field(alias="category")]]
+    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    kind: NotRequired[Annotated[Kind, Field(alias="kind")]]
+    score: NotRequired[Annotated[float, Field(alias="score")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicUserBlocks(BaseModel):
@@ -3244,6 +4245,249 @@ class PublicWalletsUpdate(TypedDict):
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
     user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
 
+class PublicWebinarCoHosts(BaseModel):
+    accepted_at: Optional[datetime.datetime] = Field(alias="accepted_at")
+    created_at: datetime.datetime = Field(alias="created_at")
+    user_id: uuid.UUID = Field(alias="user_id")
+    webinar_id: uuid.UUID = Field(alias="webinar_id")
+
+class PublicWebinarCoHostsInsert(TypedDict):
+    accepted_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="accepted_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    user_id: Annotated[uuid.UUID, Field(alias="user_id")]
+    webinar_id: Annotated[uuid.UUID, Field(alias="webinar_id")]
+
+class PublicWebinarCoHostsUpdate(TypedDict):
+    accepted_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="accepted_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+    webinar_id: NotRequired[Annotated[uuid.UUID, Field(alias="webinar_id")]]
+
+class PublicWebinarCounts(BaseModel):
+    registrations_count: int = Field(alias="registrations_count")
+    webinar_id: uuid.UUID = Field(alias="webinar_id")
+
+class PublicWebinarCountsInsert(TypedDict):
+    registrations_count: NotRequired[Annotated[int, Field(alias="registrations_count")]]
+    webinar_id: Annotated[uuid.UUID, Field(alias="webinar_id")]
+
+class PublicWebinarCountsUpdate(TypedDict):
+    registrations_count: NotRequired[Annotated[int, Field(alias="registrations_count")]]
+    webinar_id: NotRequired[Annotated[uuid.UUID, Field(alias="webinar_id")]]
+
+class PublicWebinarRecordings(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    recording_url: str = Field(alias="recording_url")
+    webinar_id: uuid.UUID = Field(alias="webinar_id")
+
+class PublicWebinarRecordingsInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    recording_url: Annotated[str, Field(alias="recording_url")]
+    webinar_id: Annotated[uuid.UUID, Field(alias="webinar_id")]
+
+class PublicWebinarRecordingsUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    recording_url: NotRequired[Annotated[str, Field(alias="recording_url")]]
+    webinar_id: NotRequired[Annotated[uuid.UUID, Field(alias="webinar_id")]]
+
+class PublicWebinarRegistrations(BaseModel):
+    attended: bool = Field(alias="attended")
+    attended_at: Optional[datetime.datetime] = Field(alias="attended_at")
+    confirmed_at: Optional[datetime.datetime] = Field(alias="confirmed_at")
+    created_at: datetime.datetime = Field(alias="created_at")
+    id: uuid.UUID = Field(alias="id")
+    offer_expires_at: Optional[datetime.datetime] = Field(alias="offer_expires_at")
+    offers_count: int = Field(alias="offers_count")
+    payable_id: Optional[uuid.UUID] = Field(alias="payable_id")
+    payment_status: Optional[PublicRegistrationPayment] = Field(alias="payment_status")
+    purchase_id: Optional[uuid.UUID] = Field(alias="purchase_id")
+    queue_no: Optional[int] = Field(alias="queue_no")
+    status: PublicRegistrationStatus = Field(alias="status")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+    user_id: uuid.UUID = Field(alias="user_id")
+    was_removed: bool = Field(alias="was_removed")
+    webinar_id: uuid.UUID = Field(alias="webinar_id")
+
+class PublicWebinarRegistrationsInsert(TypedDict):
+    attended: NotRequired[Annotated[bool, Field(alias="attended")]]
+    attended_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="attended_at")]]
+    confirmed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="confirmed_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    offer_expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="offer_expires_at")]]
+    offers_count: NotRequired[Annotated[int, Field(alias="offers_count")]]
+    payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
+    payment_status: NotRequired[Annotated[Optional[PublicRegistrationPayment], Field(alias="payment_status")]]
+    purchase_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="purchase_id")]]
+    queue_no: NotRequired[Annotated[Optional[int], Field(alias="queue_no")]]
+    status: Annotated[PublicRegistrationStatus, Field(alias="status")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    user_id: Annotated[uuid.UUID, Field(alias="user_id")]
+    was_removed: NotRequired[Annotated[bool, Field(alias="was_removed")]]
+    webinar_id: Annotated[uuid.UUID, Field(alias="webinar_id")]
+
+class PublicWebinarRegistrationsUpdate(TypedDict):
+    attended: NotRequired[Annotated[bool, Field(alias="attended")]]
+    attended_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="attended_at")]]
+    confirmed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="confirmed_at")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    offer_expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="offer_expires_at")]]
+    offers_count: NotRequired[Annotated[int, Field(alias="offers_count")]]
+    payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
+    payment_status: NotRequired[Annotated[Optional[PublicRegistrationPayment], Field(alias="payment_status")]]
+    purchase_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="purchase_id")]]
+    queue_no: NotRequired[Annotated[Optional[int], Field(alias="queue_no")]]
+    status: NotRequired[Annotated[PublicRegistrationStatus, Field(alias="status")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+    was_removed: NotRequired[Annotated[bool, Field(alias="was_removed")]]
+    webinar_id: NotRequired[Annotated[uuid.UUID, Field(alias="webinar_id")]]
+
+class PublicWebinars(BaseModel):
+    attendees_count: int = Field(alias="attendees_count")
+    cancel_before_hours: int = Field(alias="cancel_before_hours")
+    cancelled_reason: Optional[str] = Field(alias="cancelled_reason")
+    category_id: Optional[uuid.UUID] = Field(alias="category_id")
+    cover_image_url: Optional[str] = Field(alias="cover_image_url")
+    created_at: datetime.datetime = Field(alias="created_at")
+    currency: str = Field(alias="currency")
+    description: Optional[str] = Field(alias="description")
+    duration_minutes: int = Field(alias="duration_minutes")
+    ends_at: datetime.datetime = Field(alias="ends_at")
+    hidden_reason: Optional[str] = Field(alias="hidden_reason")
+    host_id: uuid.UUID = Field(alias="host_id")
+    id: uuid.UUID = Field(alias="id")
+    image_media_id: Optional[uuid.UUID] = Field(alias="image_media_id")
+    is_hidden: bool = Field(alias="is_hidden")
+    is_recorded: bool = Field(alias="is_recorded")
+    is_second_hour: Optional[bool] = Field(alias="is_second_hour")
+    max_attendees: Optional[int] = Field(alias="max_attendees")
+    moved_at: Optional[datetime.datetime] = Field(alias="moved_at")
+    moves_count: int = Field(alias="moves_count")
+    price_cents: int = Field(alias="price_cents")
+    recording_available: bool = Field(alias="recording_available")
+    slug: str = Field(alias="slug")
+    starts_at: datetime.datetime = Field(alias="starts_at")
+    starts_local: datetime.datetime = Field(alias="starts_local")
+    status: PublicWebinarStatus = Field(alias="status")
+    tags: List[str] = Field(alias="tags")
+    thumbnail_url: Optional[str] = Field(alias="thumbnail_url")
+    time_zone: str = Field(alias="time_zone")
+    title: str = Field(alias="title")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicWebinarsInsert(TypedDict):
+    attendees_count: NotRequired[Annotated[int, Field(alias="attendees_count")]]
+    cancel_before_hours: NotRequired[Annotated[int, Field(alias="cancel_before_hours")]]
+    cancelled_reason: NotRequired[Annotated[Optional[str], Field(alias="cancelled_reason")]]
+    category_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="category_id")]]
+    cover_image_url: NotRequired[Annotated[Optional[str], Field(alias="cover_image_url")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
+    duration_minutes: NotRequired[Annotated[int, Field(alias="duration_minutes")]]
+    ends_at: NotRequired[Annotated[datetime.datetime, Field(alias="ends_at")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    host_id: NotRequired[Annotated[uuid.UUID, Field(alias="host_id")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_recorded: NotRequired[Annotated[bool, Field(alias="is_recorded")]]
+    is_second_hour: NotRequired[Annotated[Optional[bool], Field(alias="is_second_hour")]]
+    max_attendees: NotRequired[Annotated[Optional[int], Field(alias="max_attendees")]]
+    moved_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="moved_at")]]
+    moves_count: NotRequired[Annotated[int, Field(alias="moves_count")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    recording_available: NotRequired[Annotated[bool, Field(alias="recording_available")]]
+    slug: NotRequired[Annotated[str, Field(alias="slug")]]
+    starts_at: NotRequired[Annotated[datetime.datetime, Field(alias="starts_at")]]
+    starts_local: Annotated[datetime.datetime, Field(alias="starts_local")]
+    status: NotRequired[Annotated[PublicWebinarStatus, Field(alias="status")]]
+    tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
+    time_zone: Annotated[str, Field(alias="time_zone")]
+    title: Annotated[str, Field(alias="title")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicWebinarsUpdate(TypedDict):
+    attendees_count: NotRequired[Annotated[int, Field(alias="attendees_count")]]
+    cancel_before_hours: NotRequired[Annotated[int, Field(alias="cancel_before_hours")]]
+    cancelled_reason: NotRequired[Annotated[Optional[str], Field(alias="cancelled_reason")]]
+    category_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="category_id")]]
+    cover_image_url: NotRequired[Annotated[Optional[str], Field(alias="cover_image_url")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
+    duration_minutes: NotRequired[Annotated[int, Field(alias="duration_minutes")]]
+    ends_at: NotRequired[Annotated[datetime.datetime, Field(alias="ends_at")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    host_id: NotRequired[Annotated[uuid.UUID, Field(alias="host_id")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    is_recorded: NotRequired[Annotated[bool, Field(alias="is_recorded")]]
+    is_second_hour: NotRequired[Annotated[Optional[bool], Field(alias="is_second_hour")]]
+    max_attendees: NotRequired[Annotated[Optional[int], Field(alias="max_attendees")]]
+    moved_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="moved_at")]]
+    moves_count: NotRequired[Annotated[int, Field(alias="moves_count")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    recording_available: NotRequired[Annotated[bool, Field(alias="recording_available")]]
+    slug: NotRequired[Annotated[str, Field(alias="slug")]]
+    starts_at: NotRequired[Annotated[datetime.datetime, Field(alias="starts_at")]]
+    starts_local: NotRequired[Annotated[datetime.datetime, Field(alias="starts_local")]]
+    status: NotRequired[Annotated[PublicWebinarStatus, Field(alias="status")]]
+    tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
+    time_zone: NotRequired[Annotated[str, Field(alias="time_zone")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicWishListItems(BaseModel):
+    added_at: datetime.datetime = Field(alias="added_at")
+    is_awaited: bool = Field(alias="is_awaited")
+    item_id: uuid.UUID = Field(alias="item_id")
+    list_id: uuid.UUID = Field(alias="list_id")
+    lowest_cents: int = Field(alias="lowest_cents")
+
+class PublicWishListItemsInsert(TypedDict):
+    added_at: NotRequired[Annotated[datetime.datetime, Field(alias="added_at")]]
+    is_awaited: NotRequired[Annotated[bool, Field(alias="is_awaited")]]
+    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    list_id: Annotated[uuid.UUID, Field(alias="list_id")]
+    lowest_cents: NotRequired[Annotated[int, Field(alias="lowest_cents")]]
+
+class PublicWishListItemsUpdate(TypedDict):
+    added_at: NotRequired[Annotated[datetime.datetime, Field(alias="added_at")]]
+    is_awaited: NotRequired[Annotated[bool, Field(alias="is_awaited")]]
+    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    list_id: NotRequired[Annotated[uuid.UUID, Field(alias="list_id")]]
+    lowest_cents: NotRequired[Annotated[int, Field(alias="lowest_cents")]]
+
+class PublicWishLists(BaseModel):
+    created_at: datetime.datetime = Field(alias="created_at")
+    id: uuid.UUID = Field(alias="id")
+    name: str = Field(alias="name")
+    shared_at: Optional[datetime.datetime] = Field(alias="shared_at")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+    user_id: uuid.UUID = Field(alias="user_id")
+
+class PublicWishListsInsert(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    name: Annotated[str, Field(alias="name")]
+    shared_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="shared_at")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+
+class PublicWishListsUpdate(TypedDict):
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    name: NotRequired[Annotated[str, Field(alias="name")]]
+    shared_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="shared_at")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+    user_id: NotRequired[Annotated[uuid.UUID, Field(alias="user_id")]]
+
 
 
 
@@ -3254,12 +4498,26 @@ class PublicActivityLimit(BaseModel):
     used: Optional[int] = Field(alias="used")
     resets_at: Optional[datetime.datetime] = Field(alias="resets_at")
 
+class PublicCatalogFacet(BaseModel):
+    facet: Optional[str] = Field(alias="facet")
+    value: Optional[str] = Field(alias="value")
+    items_count: Optional[int] = Field(alias="items_count")
+    is_capped: Optional[bool] = Field(alias="is_capped")
+
 class PublicCreditTotals(BaseModel):
     available_cents: Optional[int] = Field(alias="available_cents")
     held_cents: Optional[int] = Field(alias="held_cents")
     debt_cents: Optional[int] = Field(alias="debt_cents")
     next_expiry: Optional[datetime.datetime] = Field(alias="next_expiry")
     expiring_cents: Optional[int] = Field(alias="expiring_cents")
+
+class PublicDisputeMessage(BaseModel):
+    id: Optional[uuid.UUID] = Field(alias="id")
+    number: Optional[int] = Field(alias="number")
+    sender_id: Optional[uuid.UUID] = Field(alias="sender_id")
+    content: Optional[str] = Field(alias="content")
+    attachments: Optional[List[str]] = Field(alias="attachments")
+    created_at: Optional[datetime.datetime] = Field(alias="created_at")
 
 class PublicErrorEntry(BaseModel):
     name: Optional[str] = Field(alias="name")
@@ -3268,10 +4526,73 @@ class PublicErrorEntry(BaseModel):
     message: Optional[str] = Field(alias="message")
     advice: Optional[str] = Field(alias="advice")
 
+class PublicFoundItem(BaseModel):
+    id: Optional[uuid.UUID] = Field(alias="id")
+    kind: Optional[str] = Field(alias="kind")
+    seller_id: Optional[uuid.UUID] = Field(alias="seller_id")
+    title: Optional[str] = Field(alias="title")
+    slug: Optional[str] = Field(alias="slug")
+    thumbnail_url: Optional[str] = Field(alias="thumbnail_url")
+    price_cents: Optional[int] = Field(alias="price_cents")
+    minimum_price_cents: Optional[int] = Field(alias="minimum_price_cents")
+    currency: Optional[str] = Field(alias="currency")
+    category: Optional[str] = Field(alias="category")
+    tags: Optional[List[str]] = Field(alias="tags")
+    is_unique: Optional[bool] = Field(alias="is_unique")
+    requires_shipping: Optional[bool] = Field(alias="requires_shipping")
+    is_featured: Optional[bool] = Field(alias="is_featured")
+    views_count: Optional[int] = Field(alias="views_count")
+    favorites_count: Optional[int] = Field(alias="favorites_count")
+    comments_count: Optional[int] = Field(alias="comments_count")
+    popularity: Optional[int] = Field(alias="popularity")
+    rating_average: Optional[float] = Field(alias="rating_average")
+    reviews_count: Optional[int] = Field(alias="reviews_count")
+    published_at: Optional[datetime.datetime] = Field(alias="published_at")
+    cursor: Optional[str] = Field(alias="cursor")
+
+class PublicLicenseCheck(BaseModel):
+    is_valid: Optional[bool] = Field(alias="is_valid")
+    state: Optional[PublicLicenseState] = Field(alias="state")
+
 class PublicPhotoQuote(BaseModel):
     cost_cents: Optional[int] = Field(alias="cost_cents")
     parts: Optional[List[int]] = Field(alias="parts")
 
+class PublicRatingHistogram(BaseModel):
+    item_id: Optional[uuid.UUID] = Field(alias="item_id")
+    reviews_count: Optional[int] = Field(alias="reviews_count")
+    rating_average: Optional[float] = Field(alias="rating_average")
+    counts: Optional[List[int]] = Field(alias="counts")
+    percentages: Optional[List[int]] = Field(alias="percentages")
+
+class PublicSharedWish(BaseModel):
+    item_id: Optional[uuid.UUID] = Field(alias="item_id")
+    kind: Optional[str] = Field(alias="kind")
+    title: Optional[str] = Field(alias="title")
+    slug: Optional[str] = Field(alias="slug")
+    thumbnail_url: Optional[str] = Field(alias="thumbnail_url")
+    price_cents: Optional[int] = Field(alias="price_cents")
+    currency: Optional[str] = Field(alias="currency")
+    is_buyable: Optional[bool] = Field(alias="is_buyable")
+    added_at: Optional[datetime.datetime] = Field(alias="added_at")
+
+class PublicSharedWishList(BaseModel):
+    name: Optional[str] = Field(alias="name")
+    owner_name: Optional[str] = Field(alias="owner_name")
+    items: Optional[List[PublicSharedWish]] = Field(alias="items")
+
 class PublicUnreadCounts(BaseModel):
     notifications: Optional[int] = Field(alias="notifications")
     messages: Optional[int] = Field(alias="messages")
+
+class PublicWebinarCancellation(BaseModel):
+    registrations_count: Optional[int] = Field(alias="registrations_count")
+    refunds_count: Optional[int] = Field(alias="refunds_count")
+    refund_cents: Optional[int] = Field(alias="refund_cents")
+    host_cost_cents: Optional[int] = Field(alias="host_cost_cents")
+
+class PublicWebinarPass(BaseModel):
+    url: Optional[str] = Field(alias="url")
+    opens_at: Optional[datetime.datetime] = Field(alias="opens_at")
+    ends_at: Optional[datetime.datetime] = Field(alias="ends_at")
+    is_host: Optional[bool] = Field(alias="is_host")

@@ -8,11 +8,14 @@ export type Kind =
   | "category"
   | "comment"
   | "conversation"
+  | "coupon"
   | "credit_pack"
   | "custom_field_request"
   | "genre"
+  | "gift"
   | "group"
   | "message"
+  | "offer"
   | "order"
   | "order_item"
   | "payable"
@@ -25,15 +28,22 @@ export type Kind =
   | "refund"
   | "refund_request"
   | "report"
+  | "resolution_request"
+  | "review"
+  | "service"
+  | "service_extra"
+  | "service_order"
   | "skill"
   | "tip"
   | "tip_jar"
   | "transaction"
   | "wallet"
-  | "webhook_event";
+  | "webhook_event"
+  | "webinar";
 export type NotificationType =
   | "account_banned"
   | "account_restored"
+  | "back_in_stock"
   | "bid"
   | "comment"
   | "commission"
@@ -48,6 +58,9 @@ export type NotificationType =
   | "field_approved"
   | "field_rejected"
   | "follow"
+  | "gift"
+  | "gift_claimed"
+  | "gift_refused"
   | "group_approved"
   | "group_banned"
   | "group_invitation"
@@ -61,6 +74,9 @@ export type NotificationType =
   | "livestream"
   | "mention"
   | "message"
+  | "offer"
+  | "offer_accepted"
+  | "offer_declined"
   | "order"
   | "payout"
   | "payout_account"
@@ -69,6 +85,7 @@ export type NotificationType =
   | "photo_job_completed"
   | "photo_job_expiring"
   | "photo_job_failed"
+  | "price_drop"
   | "purchase"
   | "refund"
   | "refund_request"
@@ -79,11 +96,35 @@ export type NotificationType =
   | "report_resolved"
   | "report_warning"
   | "review"
+  | "review_response"
   | "role_changed"
+  | "service_answer"
+  | "service_cancelled"
+  | "service_completed"
+  | "service_delivered"
+  | "service_dispute_withdrawn"
+  | "service_disputed"
+  | "service_frozen"
+  | "service_order"
+  | "service_proposal"
+  | "service_reminder"
+  | "service_requirements"
+  | "service_requirements_wanted"
+  | "service_revision"
+  | "service_thawed"
   | "share"
   | "shipped"
   | "system"
-  | "tip";
+  | "tip"
+  | "updated"
+  | "webinar_cancelled"
+  | "webinar_co_host"
+  | "webinar_moved"
+  | "webinar_offer"
+  | "webinar_recording"
+  | "webinar_reminder"
+  | "webinar_removed"
+  | "webinar_seat";
 
 
 export type Json = string | number | boolean | null | { [key: string]: Json | undefined } | Json[]
@@ -432,6 +473,114 @@ isOneToOne: false
 
                   ]
                 },
+                "availability": {
+                  Row: {
+                    "buffer_after_minutes": number,
+                    "buffer_before_minutes": number,
+                    "notice_minutes": number,
+                    "slot_minutes": number,
+                    "time_zone": string,
+                    "updated_at": string,
+                    "user_id": string,
+                    "window_days": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "buffer_after_minutes"?: number,
+                    "buffer_before_minutes"?: number,
+                    "notice_minutes"?: number,
+                    "slot_minutes"?: number,
+                    "time_zone": string,
+                    "updated_at"?: string,
+                    "user_id"?: string,
+                    "window_days"?: number
+                  }
+                  Update: {
+                    "buffer_after_minutes"?: number,
+                    "buffer_before_minutes"?: number,
+                    "notice_minutes"?: number,
+                    "slot_minutes"?: number,
+                    "time_zone"?: string,
+                    "updated_at"?: string,
+                    "user_id"?: string,
+                    "window_days"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "availability_user_id_fkey"
+      columns: ["user_id"]
+isOneToOne: true
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "availability_hours": {
+                  Row: {
+                    "from_time": string,
+                    "id": string,
+                    "until_time": string,
+                    "user_id": string,
+                    "weekday": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "from_time": string,
+                    "id"?: string,
+                    "until_time": string,
+                    "user_id"?: string,
+                    "weekday": number
+                  }
+                  Update: {
+                    "from_time"?: string,
+                    "id"?: string,
+                    "until_time"?: string,
+                    "user_id"?: string,
+                    "weekday"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "availability_hours_user_id_fkey"
+      columns: ["user_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "availability_overrides": {
+                  Row: {
+                    "day": string,
+                    "from_time": string | null,
+                    "id": string,
+                    "until_time": string | null,
+                    "user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "day": string,
+                    "from_time"?: string | null,
+                    "id"?: string,
+                    "until_time"?: string | null,
+                    "user_id"?: string
+                  }
+                  Update: {
+                    "day"?: string,
+                    "from_time"?: string | null,
+                    "id"?: string,
+                    "until_time"?: string | null,
+                    "user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "availability_overrides_user_id_fkey"
+      columns: ["user_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "bans": {
                   Row: {
                     "created_at": string,
@@ -576,6 +725,7 @@ isOneToOne: false
                     "created_at": string,
                     "currency": string,
                     "favorites_count": number,
+                    "has_seats": boolean,
                     "id": string,
                     "image_media_id": string | null,
                     "is_browsable": boolean,
@@ -596,7 +746,7 @@ isOneToOne: false
                     "price_cents": number,
                     "published_at": string | null,
                     "purchases_count": number,
-                    "rating_average": number,
+                    "rating_average": number | null,
                     "requires_shipping": boolean,
                     "reviews_count": number,
                     "search": unknown,
@@ -618,6 +768,7 @@ isOneToOne: false
                     "created_at"?: string,
                     "currency": string,
                     "favorites_count"?: number,
+                    "has_seats"?: boolean,
                     "id": string,
                     "image_media_id"?: string | null,
                     "is_browsable": boolean,
@@ -638,7 +789,7 @@ isOneToOne: false
                     "price_cents": number,
                     "published_at"?: string | null,
                     "purchases_count"?: number,
-                    "rating_average"?: number,
+                    "rating_average"?: number | null,
                     "requires_shipping": boolean,
                     "reviews_count"?: number,
                     "search": unknown,
@@ -659,6 +810,7 @@ isOneToOne: false
                     "created_at"?: string,
                     "currency"?: string,
                     "favorites_count"?: number,
+                    "has_seats"?: boolean,
                     "id"?: string,
                     "image_media_id"?: string | null,
                     "is_browsable"?: boolean,
@@ -679,7 +831,7 @@ isOneToOne: false
                     "price_cents"?: number,
                     "published_at"?: string | null,
                     "purchases_count"?: number,
-                    "rating_average"?: number,
+                    "rating_average"?: number | null,
                     "requires_shipping"?: boolean,
                     "reviews_count"?: number,
                     "search"?: unknown,
@@ -978,6 +1130,7 @@ isOneToOne: false
                     "last_message_at": string | null,
                     "last_number": number,
                     "low_id": string | null,
+                    "service_order_id": string | null,
                     "updated_at": string
                   }
                   ComputedFields: never
@@ -992,6 +1145,7 @@ isOneToOne: false
                     "last_message_at"?: string | null,
                     "last_number"?: number,
                     "low_id"?: string | null,
+                    "service_order_id"?: string | null,
                     "updated_at"?: string
                   }
                   Update: {
@@ -1005,12 +1159,92 @@ isOneToOne: false
                     "last_message_at"?: string | null,
                     "last_number"?: number,
                     "low_id"?: string | null,
+                    "service_order_id"?: string | null,
                     "updated_at"?: string
                   }
                   Relationships: [
                     {
       foreignKeyName: "conversations_created_by_fkey"
       columns: ["created_by"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "conversations_service_order_id_fkey"
+      columns: ["service_order_id"]
+isOneToOne: true
+      referencedRelation: "service_orders"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "coupons": {
+                  Row: {
+                    "amount_cents": number | null,
+                    "budget_cents": number | null,
+                    "code": string,
+                    "code_key": string,
+                    "created_at": string,
+                    "ends_at": string | null,
+                    "id": string,
+                    "is_active": boolean,
+                    "item_ids": (string)[],
+                    "kinds": (string)[],
+                    "minimum_cents": number,
+                    "option_ids": (string)[],
+                    "percent_bps": number | null,
+                    "seller_id": string,
+                    "starts_at": string,
+                    "updated_at": string,
+                    "usage_limit": number | null,
+                    "usage_limit_per_customer": number | null,
+                    "uses_count": number | null
+                  }
+                  ComputedFields: "uses_count"
+                  Insert: {
+                    "amount_cents"?: number | null,
+                    "budget_cents"?: number | null,
+                    "code": string,
+                    "code_key"?: never,
+                    "created_at"?: string,
+                    "ends_at"?: string | null,
+                    "id"?: string,
+                    "is_active"?: boolean,
+                    "item_ids"?: (string)[],
+                    "kinds"?: (string)[],
+                    "minimum_cents"?: number,
+                    "option_ids"?: (string)[],
+                    "percent_bps"?: number | null,
+                    "seller_id"?: string,
+                    "starts_at"?: string,
+                    "updated_at"?: string,
+                    "usage_limit"?: number | null,
+                    "usage_limit_per_customer"?: number | null
+                  }
+                  Update: {
+                    "amount_cents"?: number | null,
+                    "budget_cents"?: number | null,
+                    "code"?: string,
+                    "code_key"?: never,
+                    "created_at"?: string,
+                    "ends_at"?: string | null,
+                    "id"?: string,
+                    "is_active"?: boolean,
+                    "item_ids"?: (string)[],
+                    "kinds"?: (string)[],
+                    "minimum_cents"?: number,
+                    "option_ids"?: (string)[],
+                    "percent_bps"?: number | null,
+                    "seller_id"?: string,
+                    "starts_at"?: string,
+                    "updated_at"?: string,
+                    "usage_limit"?: number | null,
+                    "usage_limit_per_customer"?: number | null
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "coupons_seller_id_fkey"
+      columns: ["seller_id"]
 isOneToOne: false
       referencedRelation: "profiles"
       referencedColumns: ["id"]
@@ -1377,6 +1611,63 @@ isOneToOne: false
     }
                   ]
                 },
+                "gifts": {
+                  Row: {
+                    "claimed_at": string | null,
+                    "created_at": string,
+                    "given_at": string | null,
+                    "id": string,
+                    "item_id": string,
+                    "payer_id": string,
+                    "receiver_id": string | null,
+                    "status": Database["public"]['Enums']["gift_status"],
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "claimed_at"?: string | null,
+                    "created_at"?: string,
+                    "given_at"?: string | null,
+                    "id": string,
+                    "item_id": string,
+                    "payer_id": string,
+                    "receiver_id"?: string | null,
+                    "status"?: Database["public"]['Enums']["gift_status"],
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "claimed_at"?: string | null,
+                    "created_at"?: string,
+                    "given_at"?: string | null,
+                    "id"?: string,
+                    "item_id"?: string,
+                    "payer_id"?: string,
+                    "receiver_id"?: string | null,
+                    "status"?: Database["public"]['Enums']["gift_status"],
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "gifts_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "gifts_payer_id_fkey"
+      columns: ["payer_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "gifts_receiver_id_fkey"
+      columns: ["receiver_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "group_invitations": {
                   Row: {
                     "created_at": string,
@@ -1623,6 +1914,183 @@ isOneToOne: true
       referencedRelation: "conversation_participants"
       referencedColumns: ["user_id",
       "conversation_id"]
+    }
+                  ]
+                },
+                "item_ratings": {
+                  Row: {
+                    "item_id": string,
+                    "rating_average": number | null,
+                    "rating_total": number,
+                    "reviews_count": number,
+                    "stars_1": number,
+                    "stars_2": number,
+                    "stars_3": number,
+                    "stars_4": number,
+                    "stars_5": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "item_id": string,
+                    "rating_average"?: never,
+                    "rating_total"?: never,
+                    "reviews_count"?: never,
+                    "stars_1"?: number,
+                    "stars_2"?: number,
+                    "stars_3"?: number,
+                    "stars_4"?: number,
+                    "stars_5"?: number
+                  }
+                  Update: {
+                    "item_id"?: string,
+                    "rating_average"?: never,
+                    "rating_total"?: never,
+                    "reviews_count"?: never,
+                    "stars_1"?: number,
+                    "stars_2"?: number,
+                    "stars_3"?: number,
+                    "stars_4"?: number,
+                    "stars_5"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "item_ratings_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: true
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "item_statistics": {
+                  Row: {
+                    "carts": number,
+                    "conversion": number | null,
+                    "day": string,
+                    "favorites": number,
+                    "item_id": string,
+                    "sales": number,
+                    "views": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "carts"?: number,
+                    "conversion"?: never,
+                    "day": string,
+                    "favorites"?: number,
+                    "item_id": string,
+                    "sales"?: number,
+                    "views"?: number
+                  }
+                  Update: {
+                    "carts"?: number,
+                    "conversion"?: never,
+                    "day"?: string,
+                    "favorites"?: number,
+                    "item_id"?: string,
+                    "sales"?: number,
+                    "views"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "item_statistics_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "license_activations": {
+                  Row: {
+                    "activated_at": string,
+                    "device_id": string,
+                    "device_name": string | null,
+                    "id": string,
+                    "license_key_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "activated_at"?: string,
+                    "device_id": string,
+                    "device_name"?: string | null,
+                    "id"?: string,
+                    "license_key_id": string
+                  }
+                  Update: {
+                    "activated_at"?: string,
+                    "device_id"?: string,
+                    "device_name"?: string | null,
+                    "id"?: string,
+                    "license_key_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "license_activations_license_key_id_fkey"
+      columns: ["license_key_id"]
+isOneToOne: false
+      referencedRelation: "license_keys"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "license_keys": {
+                  Row: {
+                    "activations_count": number,
+                    "created_at": string,
+                    "disabled_by_refund_at": string | null,
+                    "disabled_by_seller_at": string | null,
+                    "id": string,
+                    "is_valid": boolean,
+                    "order_item_id": string,
+                    "owner_id": string,
+                    "product_id": string,
+                    "seats": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "activations_count"?: number,
+                    "created_at"?: string,
+                    "disabled_by_refund_at"?: string | null,
+                    "disabled_by_seller_at"?: string | null,
+                    "id"?: string,
+                    "is_valid"?: never,
+                    "order_item_id": string,
+                    "owner_id": string,
+                    "product_id": string,
+                    "seats": number
+                  }
+                  Update: {
+                    "activations_count"?: number,
+                    "created_at"?: string,
+                    "disabled_by_refund_at"?: string | null,
+                    "disabled_by_seller_at"?: string | null,
+                    "id"?: string,
+                    "is_valid"?: never,
+                    "order_item_id"?: string,
+                    "owner_id"?: string,
+                    "product_id"?: string,
+                    "seats"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "license_keys_order_item_id_fkey"
+      columns: ["order_item_id"]
+isOneToOne: false
+      referencedRelation: "order_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "license_keys_owner_id_fkey"
+      columns: ["owner_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "license_keys_product_id_fkey"
+      columns: ["product_id"]
+isOneToOne: false
+      referencedRelation: "products"
+      referencedColumns: ["id"]
     }
                   ]
                 },
@@ -1879,17 +2347,148 @@ isOneToOne: false
     }
                   ]
                 },
+                "offer_versions": {
+                  Row: {
+                    "created_at": string,
+                    "delivery_days": number,
+                    "offer_id": string,
+                    "price_cents": number,
+                    "requirements_asked": string | null,
+                    "revisions": number,
+                    "terms": string,
+                    "title": string,
+                    "valid_until": string,
+                    "version": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "delivery_days": number,
+                    "offer_id": string,
+                    "price_cents": number,
+                    "requirements_asked"?: string | null,
+                    "revisions": number,
+                    "terms": string,
+                    "title": string,
+                    "valid_until": string,
+                    "version": number
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "delivery_days"?: number,
+                    "offer_id"?: string,
+                    "price_cents"?: number,
+                    "requirements_asked"?: string | null,
+                    "revisions"?: number,
+                    "terms"?: string,
+                    "title"?: string,
+                    "valid_until"?: string,
+                    "version"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "offer_versions_offer_id_fkey"
+      columns: ["offer_id"]
+isOneToOne: false
+      referencedRelation: "offers"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "offers": {
+                  Row: {
+                    "accepted_version": number | null,
+                    "buyer_id": string,
+                    "conversation_id": string | null,
+                    "created_at": string,
+                    "id": string,
+                    "payable_id": string | null,
+                    "seller_id": string,
+                    "service_id": string | null,
+                    "status": Database["public"]['Enums']["offer_status"],
+                    "updated_at": string,
+                    "valid_until": string,
+                    "version": number,
+                    "effective_status": Database["public"]['Enums']["offer_status"] | null
+                  }
+                  ComputedFields: "effective_status"
+                  Insert: {
+                    "accepted_version"?: number | null,
+                    "buyer_id": string,
+                    "conversation_id"?: string | null,
+                    "created_at"?: string,
+                    "id"?: string,
+                    "payable_id"?: string | null,
+                    "seller_id": string,
+                    "service_id"?: string | null,
+                    "status"?: Database["public"]['Enums']["offer_status"],
+                    "updated_at"?: string,
+                    "valid_until": string,
+                    "version"?: number
+                  }
+                  Update: {
+                    "accepted_version"?: number | null,
+                    "buyer_id"?: string,
+                    "conversation_id"?: string | null,
+                    "created_at"?: string,
+                    "id"?: string,
+                    "payable_id"?: string | null,
+                    "seller_id"?: string,
+                    "service_id"?: string | null,
+                    "status"?: Database["public"]['Enums']["offer_status"],
+                    "updated_at"?: string,
+                    "valid_until"?: string,
+                    "version"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "offers_buyer_id_fkey"
+      columns: ["buyer_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "offers_conversation_id_fkey"
+      columns: ["conversation_id"]
+isOneToOne: false
+      referencedRelation: "conversations"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "offers_payable_id_fkey"
+      columns: ["payable_id"]
+isOneToOne: true
+      referencedRelation: "payables"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "offers_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "offers_service_id_fkey"
+      columns: ["service_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "order_items": {
                   Row: {
                     "buyer_id": string,
                     "charged_cents": number,
                     "commission_bps": number,
+                    "coupon_id": string | null,
                     "created_at": string,
                     "currency": string,
                     "description": string | null,
                     "details": NonNullable<Json>,
                     "discount_cents": number,
+                    "gift_id": string | null,
+                    "gift_to_id": string | null,
                     "id": string,
+                    "is_booked": boolean | null,
                     "is_counted": boolean,
                     "is_held": boolean,
                     "is_owned_once": boolean,
@@ -1902,7 +2501,9 @@ isOneToOne: false
                     "line_no": number,
                     "option_id": string | null,
                     "order_id": string,
+                    "owner_id": string | null,
                     "payable_id": string | null,
+                    "promoted_cents": number,
                     "quantity": number,
                     "seller_id": string,
                     "seller_tier": string,
@@ -1919,12 +2520,16 @@ isOneToOne: false
                     "buyer_id": string,
                     "charged_cents"?: never,
                     "commission_bps": number,
+                    "coupon_id"?: string | null,
                     "created_at"?: string,
                     "currency"?: string,
                     "description"?: string | null,
                     "details"?: NonNullable<Json>,
                     "discount_cents"?: number,
+                    "gift_id"?: string | null,
+                    "gift_to_id"?: string | null,
                     "id"?: string,
+                    "is_booked"?: boolean | null,
                     "is_counted"?: boolean,
                     "is_held"?: boolean,
                     "is_owned_once"?: boolean,
@@ -1937,7 +2542,9 @@ isOneToOne: false
                     "line_no": number,
                     "option_id"?: string | null,
                     "order_id": string,
+                    "owner_id"?: never,
                     "payable_id"?: string | null,
+                    "promoted_cents"?: number,
                     "quantity"?: number,
                     "seller_id": string,
                     "seller_tier": string,
@@ -1951,12 +2558,16 @@ isOneToOne: false
                     "buyer_id"?: string,
                     "charged_cents"?: never,
                     "commission_bps"?: number,
+                    "coupon_id"?: string | null,
                     "created_at"?: string,
                     "currency"?: string,
                     "description"?: string | null,
                     "details"?: NonNullable<Json>,
                     "discount_cents"?: number,
+                    "gift_id"?: string | null,
+                    "gift_to_id"?: string | null,
                     "id"?: string,
+                    "is_booked"?: boolean | null,
                     "is_counted"?: boolean,
                     "is_held"?: boolean,
                     "is_owned_once"?: boolean,
@@ -1969,7 +2580,9 @@ isOneToOne: false
                     "line_no"?: number,
                     "option_id"?: string | null,
                     "order_id"?: string,
+                    "owner_id"?: never,
                     "payable_id"?: string | null,
+                    "promoted_cents"?: number,
                     "quantity"?: number,
                     "seller_id"?: string,
                     "seller_tier"?: string,
@@ -1983,6 +2596,24 @@ isOneToOne: false
                     {
       foreignKeyName: "order_items_buyer_id_fkey"
       columns: ["buyer_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "order_items_coupon_id_fkey"
+      columns: ["coupon_id"]
+isOneToOne: false
+      referencedRelation: "coupons"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "order_items_gift_id_fkey"
+      columns: ["gift_id"]
+isOneToOne: false
+      referencedRelation: "gifts"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "order_items_gift_to_id_fkey"
+      columns: ["gift_to_id"]
 isOneToOne: false
       referencedRelation: "profiles"
       referencedColumns: ["id"]
@@ -2656,6 +3287,60 @@ isOneToOne: false
     }
                   ]
                 },
+                "portfolio_pieces": {
+                  Row: {
+                    "created_at": string,
+                    "id": string,
+                    "image_media_id": string | null,
+                    "position": number,
+                    "seller_id": string,
+                    "service_id": string,
+                    "title": string | null,
+                    "url": string | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "id"?: string,
+                    "image_media_id"?: string | null,
+                    "position"?: number,
+                    "seller_id"?: string,
+                    "service_id": string,
+                    "title"?: string | null,
+                    "url"?: string | null
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "id"?: string,
+                    "image_media_id"?: string | null,
+                    "position"?: number,
+                    "seller_id"?: string,
+                    "service_id"?: string,
+                    "title"?: string | null,
+                    "url"?: string | null
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "portfolio_pieces_image_media_id_fkey"
+      columns: ["image_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "portfolio_pieces_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "portfolio_pieces_service_id_fkey"
+      columns: ["service_id"]
+isOneToOne: false
+      referencedRelation: "services"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "post_likes": {
                   Row: {
                     "created_at": string,
@@ -2860,7 +3545,8 @@ isOneToOne: true
                     "removed_at": string | null,
                     "size_bytes": number,
                     "taken_down_at": string | null,
-                    "updated_at": string
+                    "updated_at": string,
+                    "version_id": string | null
                   }
                   ComputedFields: never
                   Insert: {
@@ -2877,7 +3563,8 @@ isOneToOne: true
                     "removed_at"?: string | null,
                     "size_bytes"?: number,
                     "taken_down_at"?: string | null,
-                    "updated_at"?: string
+                    "updated_at"?: string,
+                    "version_id"?: string | null
                   }
                   Update: {
                     "artwork_id"?: string | null,
@@ -2893,7 +3580,8 @@ isOneToOne: true
                     "removed_at"?: string | null,
                     "size_bytes"?: number,
                     "taken_down_at"?: string | null,
-                    "updated_at"?: string
+                    "updated_at"?: string,
+                    "version_id"?: string | null
                   }
                   Relationships: [
                     {
@@ -2907,6 +3595,12 @@ isOneToOne: false
       columns: ["product_id"]
 isOneToOne: false
       referencedRelation: "products"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "product_files_version_id_fkey"
+      columns: ["version_id"]
+isOneToOne: false
+      referencedRelation: "product_versions"
       referencedColumns: ["id"]
     }
                   ]
@@ -2950,6 +3644,48 @@ isOneToOne: false
     }
                   ]
                 },
+                "product_versions": {
+                  Row: {
+                    "created_at": string,
+                    "id": string,
+                    "name": string | null,
+                    "notes": string,
+                    "number": number,
+                    "product_id": string,
+                    "told_at": string | null,
+                    "told_up_to": string | null
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "id"?: string,
+                    "name"?: string | null,
+                    "notes": string,
+                    "number": number,
+                    "product_id": string,
+                    "told_at"?: string | null,
+                    "told_up_to"?: string | null
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "id"?: string,
+                    "name"?: string | null,
+                    "notes"?: string,
+                    "number"?: number,
+                    "product_id"?: string,
+                    "told_at"?: string | null,
+                    "told_up_to"?: string | null
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "product_versions_product_id_fkey"
+      columns: ["product_id"]
+isOneToOne: false
+      referencedRelation: "products"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "products": {
                   Row: {
                     "allow_name_your_price": boolean,
@@ -2966,6 +3702,7 @@ isOneToOne: false
                     "is_approved": boolean,
                     "is_featured": boolean,
                     "is_free": boolean,
+                    "license_seats": number | null,
                     "license_text": string | null,
                     "license_type": Database["public"]['Enums']["license_type"],
                     "license_version": number,
@@ -3001,6 +3738,7 @@ isOneToOne: false
                     "is_approved"?: boolean,
                     "is_featured"?: boolean,
                     "is_free"?: never,
+                    "license_seats"?: number | null,
                     "license_text"?: string | null,
                     "license_type"?: Database["public"]['Enums']["license_type"],
                     "license_version"?: number,
@@ -3035,6 +3773,7 @@ isOneToOne: false
                     "is_approved"?: boolean,
                     "is_featured"?: boolean,
                     "is_free"?: never,
+                    "license_seats"?: number | null,
                     "license_text"?: string | null,
                     "license_type"?: Database["public"]['Enums']["license_type"],
                     "license_version"?: number,
@@ -3078,6 +3817,12 @@ isOneToOne: false
       columns: ["seller_id"]
 isOneToOne: false
       referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "products_source_webinar_id_fkey"
+      columns: ["source_webinar_id"]
+isOneToOne: false
+      referencedRelation: "webinars"
       referencedColumns: ["id"]
     }
                   ]
@@ -3406,6 +4151,7 @@ isOneToOne: false
                     "commission_cents": number,
                     "credits_cents": number,
                     "fee_cents": number,
+                    "promotions_cents": number,
                     "refund_id": string,
                     "seller_cents": number,
                     "tax_cents": number,
@@ -3417,6 +4163,7 @@ isOneToOne: false
                     "commission_cents": number,
                     "credits_cents"?: number,
                     "fee_cents"?: number,
+                    "promotions_cents"?: number,
                     "refund_id": string,
                     "seller_cents": number,
                     "tax_cents": number,
@@ -3427,6 +4174,7 @@ isOneToOne: false
                     "commission_cents"?: number,
                     "credits_cents"?: number,
                     "fee_cents"?: number,
+                    "promotions_cents"?: number,
                     "refund_id"?: string,
                     "seller_cents"?: number,
                     "tax_cents"?: number,
@@ -3731,6 +4479,229 @@ isOneToOne: false
     }
                   ]
                 },
+                "resolution_requests": {
+                  Row: {
+                    "answer_by": string,
+                    "answered_at": string | null,
+                    "asking_side": string,
+                    "created_at": string,
+                    "days": number | null,
+                    "id": string,
+                    "kind": Database["public"]['Enums']["resolution_kind"],
+                    "reason": string,
+                    "refund_cents": number | null,
+                    "service_order_id": string,
+                    "status": Database["public"]['Enums']["resolution_status"],
+                    "updated_at": string,
+                    "effective_status": Database["public"]['Enums']["resolution_status"] | null
+                  }
+                  ComputedFields: "effective_status"
+                  Insert: {
+                    "answer_by": string,
+                    "answered_at"?: string | null,
+                    "asking_side": string,
+                    "created_at"?: string,
+                    "days"?: number | null,
+                    "id"?: string,
+                    "kind": Database["public"]['Enums']["resolution_kind"],
+                    "reason": string,
+                    "refund_cents"?: number | null,
+                    "service_order_id": string,
+                    "status"?: Database["public"]['Enums']["resolution_status"],
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "answer_by"?: string,
+                    "answered_at"?: string | null,
+                    "asking_side"?: string,
+                    "created_at"?: string,
+                    "days"?: number | null,
+                    "id"?: string,
+                    "kind"?: Database["public"]['Enums']["resolution_kind"],
+                    "reason"?: string,
+                    "refund_cents"?: number | null,
+                    "service_order_id"?: string,
+                    "status"?: Database["public"]['Enums']["resolution_status"],
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "resolution_requests_service_order_id_fkey"
+      columns: ["service_order_id"]
+isOneToOne: false
+      referencedRelation: "service_orders"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "review_votes": {
+                  Row: {
+                    "created_at": string,
+                    "is_helpful": boolean,
+                    "review_id": string,
+                    "user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "is_helpful": boolean,
+                    "review_id": string,
+                    "user_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "is_helpful"?: boolean,
+                    "review_id"?: string,
+                    "user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "review_votes_review_id_fkey"
+      columns: ["review_id"]
+isOneToOne: false
+      referencedRelation: "reviews"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "review_votes_user_id_fkey"
+      columns: ["user_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "reviews": {
+                  Row: {
+                    "audience": Database["public"]['Enums']["audience"],
+                    "author_audience": Database["public"]['Enums']["audience"],
+                    "buyer_id": string,
+                    "created_at": string,
+                    "edited_at": string | null,
+                    "helpful_count": number,
+                    "hidden_reason": string | null,
+                    "id": string,
+                    "is_counted": boolean,
+                    "is_eligible": boolean,
+                    "is_hidden": boolean,
+                    "is_response_outdated": boolean,
+                    "is_valid": boolean,
+                    "is_verified_purchase": boolean,
+                    "item_id": string,
+                    "kind": Kind,
+                    "order_item_id": string,
+                    "publish_at": string | null,
+                    "published_at": string | null,
+                    "rating": number,
+                    "response_version": number | null,
+                    "review_text": string | null,
+                    "reviewer_id": string,
+                    "seller_id": string,
+                    "seller_responded_at": string | null,
+                    "seller_response": string | null,
+                    "side": Database["public"]['Enums']["review_side"],
+                    "status": Database["public"]['Enums']["review_status"],
+                    "updated_at": string,
+                    "version": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "audience"?: never,
+                    "author_audience": Database["public"]['Enums']["audience"],
+                    "buyer_id": string,
+                    "created_at"?: string,
+                    "edited_at"?: string | null,
+                    "helpful_count"?: number,
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "is_counted"?: boolean,
+                    "is_eligible"?: never,
+                    "is_hidden"?: boolean,
+                    "is_response_outdated"?: never,
+                    "is_valid"?: boolean,
+                    "is_verified_purchase": boolean,
+                    "item_id": string,
+                    "kind": Kind,
+                    "order_item_id": string,
+                    "publish_at"?: string | null,
+                    "published_at"?: string | null,
+                    "rating": number,
+                    "response_version"?: number | null,
+                    "review_text"?: string | null,
+                    "reviewer_id": string,
+                    "seller_id": string,
+                    "seller_responded_at"?: string | null,
+                    "seller_response"?: string | null,
+                    "side"?: Database["public"]['Enums']["review_side"],
+                    "status"?: Database["public"]['Enums']["review_status"],
+                    "updated_at"?: string,
+                    "version"?: number
+                  }
+                  Update: {
+                    "audience"?: never,
+                    "author_audience"?: Database["public"]['Enums']["audience"],
+                    "buyer_id"?: string,
+                    "created_at"?: string,
+                    "edited_at"?: string | null,
+                    "helpful_count"?: number,
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "is_counted"?: boolean,
+                    "is_eligible"?: never,
+                    "is_hidden"?: boolean,
+                    "is_response_outdated"?: never,
+                    "is_valid"?: boolean,
+                    "is_verified_purchase"?: boolean,
+                    "item_id"?: string,
+                    "kind"?: Kind,
+                    "order_item_id"?: string,
+                    "publish_at"?: string | null,
+                    "published_at"?: string | null,
+                    "rating"?: number,
+                    "response_version"?: number | null,
+                    "review_text"?: string | null,
+                    "reviewer_id"?: string,
+                    "seller_id"?: string,
+                    "seller_responded_at"?: string | null,
+                    "seller_response"?: string | null,
+                    "side"?: Database["public"]['Enums']["review_side"],
+                    "status"?: Database["public"]['Enums']["review_status"],
+                    "updated_at"?: string,
+                    "version"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "reviews_buyer_id_fkey"
+      columns: ["buyer_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "reviews_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "reviews_order_item_id_fkey"
+      columns: ["order_item_id"]
+isOneToOne: false
+      referencedRelation: "order_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "reviews_reviewer_id_fkey"
+      columns: ["reviewer_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "reviews_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
                 "sale_reviews": {
                   Row: {
                     "created_at": string,
@@ -3763,6 +4734,479 @@ isOneToOne: false
       columns: ["transaction_id"]
 isOneToOne: true
       referencedRelation: "transactions"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "service_deliveries": {
+                  Row: {
+                    "delivered_at": string,
+                    "files": (string)[],
+                    "id": string,
+                    "notes": string | null,
+                    "number": number,
+                    "reminded_at": string | null,
+                    "service_order_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "delivered_at"?: string,
+                    "files"?: (string)[],
+                    "id"?: string,
+                    "notes"?: string | null,
+                    "number": number,
+                    "reminded_at"?: string | null,
+                    "service_order_id": string
+                  }
+                  Update: {
+                    "delivered_at"?: string,
+                    "files"?: (string)[],
+                    "id"?: string,
+                    "notes"?: string | null,
+                    "number"?: number,
+                    "reminded_at"?: string | null,
+                    "service_order_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "service_deliveries_service_order_id_fkey"
+      columns: ["service_order_id"]
+isOneToOne: false
+      referencedRelation: "service_orders"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "service_extras": {
+                  Row: {
+                    "created_at": string,
+                    "delivery_days": number,
+                    "description": string | null,
+                    "id": string,
+                    "is_active": boolean,
+                    "position": number,
+                    "price_cents": number,
+                    "service_id": string,
+                    "title": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "delivery_days"?: number,
+                    "description"?: string | null,
+                    "id"?: string,
+                    "is_active"?: boolean,
+                    "position"?: number,
+                    "price_cents": number,
+                    "service_id": string,
+                    "title": string
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "delivery_days"?: number,
+                    "description"?: string | null,
+                    "id"?: string,
+                    "is_active"?: boolean,
+                    "position"?: number,
+                    "price_cents"?: number,
+                    "service_id"?: string,
+                    "title"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "service_extras_service_id_fkey"
+      columns: ["service_id"]
+isOneToOne: false
+      referencedRelation: "services"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "service_order_events": {
+                  Row: {
+                    "act": string,
+                    "actor": string,
+                    "actor_id": string | null,
+                    "amount_cents": number | null,
+                    "created_at": string,
+                    "from_state": string | null,
+                    "id": number,
+                    "note": string | null,
+                    "service_order_id": string,
+                    "to_state": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "act": string,
+                    "actor": string,
+                    "actor_id"?: string | null,
+                    "amount_cents"?: number | null,
+                    "created_at"?: string,
+                    "from_state"?: string | null,
+                    "id"?: never,
+                    "note"?: string | null,
+                    "service_order_id": string,
+                    "to_state": string
+                  }
+                  Update: {
+                    "act"?: string,
+                    "actor"?: string,
+                    "actor_id"?: string | null,
+                    "amount_cents"?: number | null,
+                    "created_at"?: string,
+                    "from_state"?: string | null,
+                    "id"?: never,
+                    "note"?: string | null,
+                    "service_order_id"?: string,
+                    "to_state"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "service_order_events_actor_id_fkey"
+      columns: ["actor_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "service_order_events_service_order_id_fkey"
+      columns: ["service_order_id"]
+isOneToOne: false
+      referencedRelation: "service_orders"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "service_order_extras": {
+                  Row: {
+                    "created_at": string,
+                    "delivery_days": number,
+                    "id": string,
+                    "order_item_id": string | null,
+                    "payable_id": string | null,
+                    "price_cents": number,
+                    "seller_id": string,
+                    "service_order_id": string,
+                    "status": Database["public"]['Enums']["service_extra_status"],
+                    "title": string,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "delivery_days": number,
+                    "id"?: string,
+                    "order_item_id"?: string | null,
+                    "payable_id"?: string | null,
+                    "price_cents": number,
+                    "seller_id": string,
+                    "service_order_id": string,
+                    "status"?: Database["public"]['Enums']["service_extra_status"],
+                    "title": string,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "delivery_days"?: number,
+                    "id"?: string,
+                    "order_item_id"?: string | null,
+                    "payable_id"?: string | null,
+                    "price_cents"?: number,
+                    "seller_id"?: string,
+                    "service_order_id"?: string,
+                    "status"?: Database["public"]['Enums']["service_extra_status"],
+                    "title"?: string,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "service_order_extras_order_item_id_fkey"
+      columns: ["order_item_id"]
+isOneToOne: true
+      referencedRelation: "order_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "service_order_extras_payable_id_fkey"
+      columns: ["payable_id"]
+isOneToOne: true
+      referencedRelation: "payables"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "service_order_extras_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "service_order_extras_service_order_id_fkey"
+      columns: ["service_order_id"]
+isOneToOne: false
+      referencedRelation: "service_orders"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "service_orders": {
+                  Row: {
+                    "auto_approve_at": string | null,
+                    "buyer_approved": boolean,
+                    "buyer_id": string,
+                    "cancel_after": string | null,
+                    "cancellation_reason": string | null,
+                    "cancelled_at": string | null,
+                    "completed_at": string | null,
+                    "created_at": string,
+                    "delivered_at": string | null,
+                    "delivery_days": number,
+                    "delivery_files": (string)[],
+                    "delivery_notes": string | null,
+                    "disputing_side": string | null,
+                    "due_at": string | null,
+                    "extras": NonNullable<Json>,
+                    "frozen_at": string | null,
+                    "id": string,
+                    "is_open": boolean,
+                    "is_rated": boolean,
+                    "offer_id": string | null,
+                    "order_item_id": string,
+                    "package_name": string,
+                    "package_price_cents": number,
+                    "remaining": string | null,
+                    "requirement_files": (string)[],
+                    "requirements": string | null,
+                    "requirements_asked": string | null,
+                    "requirements_at": string | null,
+                    "resumes_as": string | null,
+                    "revise_until": string,
+                    "revisions_included": number,
+                    "revisions_used": number,
+                    "seller_id": string,
+                    "service_id": string | null,
+                    "session_ends_at": string | null,
+                    "session_starts_at": string | null,
+                    "status": Database["public"]['Enums']["service_order_status"],
+                    "title": string,
+                    "updated_at": string,
+                    "effective_status": Database["public"]['Enums']["service_order_status"] | null,
+                    "is_late": boolean | null
+                  }
+                  ComputedFields: "effective_status" | "is_late"
+                  Insert: {
+                    "auto_approve_at"?: string | null,
+                    "buyer_approved"?: boolean,
+                    "buyer_id": string,
+                    "cancel_after"?: string | null,
+                    "cancellation_reason"?: string | null,
+                    "cancelled_at"?: string | null,
+                    "completed_at"?: string | null,
+                    "created_at"?: string,
+                    "delivered_at"?: string | null,
+                    "delivery_days": number,
+                    "delivery_files"?: (string)[],
+                    "delivery_notes"?: string | null,
+                    "disputing_side"?: string | null,
+                    "due_at"?: string | null,
+                    "extras"?: NonNullable<Json>,
+                    "frozen_at"?: string | null,
+                    "id"?: string,
+                    "is_open"?: never,
+                    "is_rated"?: boolean,
+                    "offer_id"?: string | null,
+                    "order_item_id": string,
+                    "package_name": string,
+                    "package_price_cents": number,
+                    "remaining"?: string | null,
+                    "requirement_files"?: (string)[],
+                    "requirements"?: string | null,
+                    "requirements_asked"?: string | null,
+                    "requirements_at"?: string | null,
+                    "resumes_as"?: string | null,
+                    "revise_until": string,
+                    "revisions_included": number,
+                    "revisions_used"?: number,
+                    "seller_id": string,
+                    "service_id"?: string | null,
+                    "session_ends_at"?: string | null,
+                    "session_starts_at"?: string | null,
+                    "status": Database["public"]['Enums']["service_order_status"],
+                    "title": string,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "auto_approve_at"?: string | null,
+                    "buyer_approved"?: boolean,
+                    "buyer_id"?: string,
+                    "cancel_after"?: string | null,
+                    "cancellation_reason"?: string | null,
+                    "cancelled_at"?: string | null,
+                    "completed_at"?: string | null,
+                    "created_at"?: string,
+                    "delivered_at"?: string | null,
+                    "delivery_days"?: number,
+                    "delivery_files"?: (string)[],
+                    "delivery_notes"?: string | null,
+                    "disputing_side"?: string | null,
+                    "due_at"?: string | null,
+                    "extras"?: NonNullable<Json>,
+                    "frozen_at"?: string | null,
+                    "id"?: string,
+                    "is_open"?: never,
+                    "is_rated"?: boolean,
+                    "offer_id"?: string | null,
+                    "order_item_id"?: string,
+                    "package_name"?: string,
+                    "package_price_cents"?: number,
+                    "remaining"?: string | null,
+                    "requirement_files"?: (string)[],
+                    "requirements"?: string | null,
+                    "requirements_asked"?: string | null,
+                    "requirements_at"?: string | null,
+                    "resumes_as"?: string | null,
+                    "revise_until"?: string,
+                    "revisions_included"?: number,
+                    "revisions_used"?: number,
+                    "seller_id"?: string,
+                    "service_id"?: string | null,
+                    "session_ends_at"?: string | null,
+                    "session_starts_at"?: string | null,
+                    "status"?: Database["public"]['Enums']["service_order_status"],
+                    "title"?: string,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "service_orders_buyer_id_fkey"
+      columns: ["buyer_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "service_orders_offer_id_fkey"
+      columns: ["offer_id"]
+isOneToOne: true
+      referencedRelation: "offers"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "service_orders_order_item_id_fkey"
+      columns: ["order_item_id"]
+isOneToOne: true
+      referencedRelation: "order_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "service_orders_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "service_orders_service_id_fkey"
+      columns: ["service_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "services": {
+                  Row: {
+                    "buyer_requirements": string | null,
+                    "category_id": string | null,
+                    "completion_rate": number | null,
+                    "created_at": string,
+                    "currency": string,
+                    "description": string | null,
+                    "genre_tags": (string)[],
+                    "hidden_reason": string | null,
+                    "id": string,
+                    "image_media_id": string | null,
+                    "is_featured": boolean,
+                    "is_hidden": boolean,
+                    "is_mentoring": boolean,
+                    "response_time_hours": number | null,
+                    "seller_id": string,
+                    "service_type": Database["public"]['Enums']["service_type"],
+                    "session_minutes": number | null,
+                    "slug": string,
+                    "status": Database["public"]['Enums']["service_status"],
+                    "tags": (string)[],
+                    "thumbnail_url": string | null,
+                    "title": string,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "buyer_requirements"?: string | null,
+                    "category_id"?: string | null,
+                    "completion_rate"?: number | null,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "description"?: string | null,
+                    "genre_tags"?: (string)[],
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "image_media_id"?: string | null,
+                    "is_featured"?: boolean,
+                    "is_hidden"?: boolean,
+                    "is_mentoring"?: boolean,
+                    "response_time_hours"?: number | null,
+                    "seller_id"?: string,
+                    "service_type": Database["public"]['Enums']["service_type"],
+                    "session_minutes"?: number | null,
+                    "slug"?: string,
+                    "status"?: Database["public"]['Enums']["service_status"],
+                    "tags"?: (string)[],
+                    "thumbnail_url"?: string | null,
+                    "title": string,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "buyer_requirements"?: string | null,
+                    "category_id"?: string | null,
+                    "completion_rate"?: number | null,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "description"?: string | null,
+                    "genre_tags"?: (string)[],
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "image_media_id"?: string | null,
+                    "is_featured"?: boolean,
+                    "is_hidden"?: boolean,
+                    "is_mentoring"?: boolean,
+                    "response_time_hours"?: number | null,
+                    "seller_id"?: string,
+                    "service_type"?: Database["public"]['Enums']["service_type"],
+                    "session_minutes"?: number | null,
+                    "slug"?: string,
+                    "status"?: Database["public"]['Enums']["service_status"],
+                    "tags"?: (string)[],
+                    "thumbnail_url"?: string | null,
+                    "title"?: string,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "services_category_id_fkey"
+      columns: ["category_id"]
+isOneToOne: false
+      referencedRelation: "categories"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "services_id_fkey"
+      columns: ["id"]
+isOneToOne: true
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "services_image_media_id_fkey"
+      columns: ["image_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "services_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
       referencedColumns: ["id"]
     }
                   ]
@@ -4185,6 +5629,7 @@ isOneToOne: false
                     "amount_commission_cents": number,
                     "amount_credits_cents": number,
                     "amount_fees_cents": number,
+                    "amount_promotions_cents": number,
                     "amount_seller_cents": number,
                     "amount_tax_cents": number,
                     "amount_total_cents": number,
@@ -4209,6 +5654,7 @@ isOneToOne: false
                     "refunded_commission_cents": number,
                     "refunded_credits_cents": number,
                     "refunded_fee_cents": number,
+                    "refunded_promotions_cents": number,
                     "refunded_seller_cents": number,
                     "refunded_tax_cents": number,
                     "related_id": string | null,
@@ -4228,6 +5674,7 @@ isOneToOne: false
                     "amount_commission_cents": number,
                     "amount_credits_cents"?: number,
                     "amount_fees_cents": number,
+                    "amount_promotions_cents"?: number,
                     "amount_seller_cents": number,
                     "amount_tax_cents"?: number,
                     "amount_total_cents": number,
@@ -4252,6 +5699,7 @@ isOneToOne: false
                     "refunded_commission_cents"?: number,
                     "refunded_credits_cents"?: number,
                     "refunded_fee_cents"?: number,
+                    "refunded_promotions_cents"?: number,
                     "refunded_seller_cents"?: number,
                     "refunded_tax_cents"?: number,
                     "related_id"?: string | null,
@@ -4270,6 +5718,7 @@ isOneToOne: false
                     "amount_commission_cents"?: number,
                     "amount_credits_cents"?: number,
                     "amount_fees_cents"?: number,
+                    "amount_promotions_cents"?: number,
                     "amount_seller_cents"?: number,
                     "amount_tax_cents"?: number,
                     "amount_total_cents"?: number,
@@ -4294,6 +5743,7 @@ isOneToOne: false
                     "refunded_commission_cents"?: number,
                     "refunded_credits_cents"?: number,
                     "refunded_fee_cents"?: number,
+                    "refunded_promotions_cents"?: number,
                     "refunded_seller_cents"?: number,
                     "refunded_tax_cents"?: number,
                     "related_id"?: string | null,
@@ -4332,6 +5782,39 @@ isOneToOne: false
       columns: ["seller_id"]
 isOneToOne: false
       referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "trending_items": {
+                  Row: {
+                    "category": string | null,
+                    "item_id": string,
+                    "kind": Kind,
+                    "score": number,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "category"?: string | null,
+                    "item_id": string,
+                    "kind": Kind,
+                    "score": number,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "category"?: string | null,
+                    "item_id"?: string,
+                    "kind"?: Kind,
+                    "score"?: number,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "trending_items_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: true
+      referencedRelation: "catalog_items"
       referencedColumns: ["id"]
     }
                   ]
@@ -4551,6 +6034,384 @@ isOneToOne: true
       referencedColumns: ["id"]
     }
                   ]
+                },
+                "webinar_co_hosts": {
+                  Row: {
+                    "accepted_at": string | null,
+                    "created_at": string,
+                    "user_id": string,
+                    "webinar_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "accepted_at"?: string | null,
+                    "created_at"?: string,
+                    "user_id": string,
+                    "webinar_id": string
+                  }
+                  Update: {
+                    "accepted_at"?: string | null,
+                    "created_at"?: string,
+                    "user_id"?: string,
+                    "webinar_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "webinar_co_hosts_user_id_fkey"
+      columns: ["user_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "webinar_co_hosts_webinar_id_fkey"
+      columns: ["webinar_id"]
+isOneToOne: false
+      referencedRelation: "webinars"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "webinar_counts": {
+                  Row: {
+                    "registrations_count": number,
+                    "webinar_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "registrations_count"?: number,
+                    "webinar_id": string
+                  }
+                  Update: {
+                    "registrations_count"?: number,
+                    "webinar_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "webinar_counts_webinar_id_fkey"
+      columns: ["webinar_id"]
+isOneToOne: true
+      referencedRelation: "webinars"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "webinar_recordings": {
+                  Row: {
+                    "created_at": string,
+                    "recording_url": string,
+                    "webinar_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "recording_url": string,
+                    "webinar_id": string
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "recording_url"?: string,
+                    "webinar_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "webinar_recordings_webinar_id_fkey"
+      columns: ["webinar_id"]
+isOneToOne: true
+      referencedRelation: "webinars"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "webinar_registrations": {
+                  Row: {
+                    "attended": boolean,
+                    "attended_at": string | null,
+                    "confirmed_at": string | null,
+                    "created_at": string,
+                    "id": string,
+                    "offer_expires_at": string | null,
+                    "offers_count": number,
+                    "payable_id": string | null,
+                    "payment_status": Database["public"]['Enums']["registration_payment"] | null,
+                    "purchase_id": string | null,
+                    "queue_no": number | null,
+                    "status": Database["public"]['Enums']["registration_status"],
+                    "updated_at": string,
+                    "user_id": string,
+                    "was_removed": boolean,
+                    "webinar_id": string,
+                    "status_now": Database["public"]['Enums']["registration_status"] | null
+                  }
+                  ComputedFields: "status_now"
+                  Insert: {
+                    "attended"?: never,
+                    "attended_at"?: string | null,
+                    "confirmed_at"?: string | null,
+                    "created_at"?: string,
+                    "id"?: string,
+                    "offer_expires_at"?: string | null,
+                    "offers_count"?: number,
+                    "payable_id"?: string | null,
+                    "payment_status"?: never,
+                    "purchase_id"?: string | null,
+                    "queue_no"?: number | null,
+                    "status": Database["public"]['Enums']["registration_status"],
+                    "updated_at"?: string,
+                    "user_id": string,
+                    "was_removed"?: boolean,
+                    "webinar_id": string
+                  }
+                  Update: {
+                    "attended"?: never,
+                    "attended_at"?: string | null,
+                    "confirmed_at"?: string | null,
+                    "created_at"?: string,
+                    "id"?: string,
+                    "offer_expires_at"?: string | null,
+                    "offers_count"?: number,
+                    "payable_id"?: string | null,
+                    "payment_status"?: never,
+                    "purchase_id"?: string | null,
+                    "queue_no"?: number | null,
+                    "status"?: Database["public"]['Enums']["registration_status"],
+                    "updated_at"?: string,
+                    "user_id"?: string,
+                    "was_removed"?: boolean,
+                    "webinar_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "webinar_registrations_payable_id_fkey"
+      columns: ["payable_id"]
+isOneToOne: false
+      referencedRelation: "payables"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "webinar_registrations_purchase_id_fkey"
+      columns: ["purchase_id"]
+isOneToOne: false
+      referencedRelation: "purchases"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "webinar_registrations_user_id_fkey"
+      columns: ["user_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "webinar_registrations_webinar_id_fkey"
+      columns: ["webinar_id"]
+isOneToOne: false
+      referencedRelation: "webinars"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "webinars": {
+                  Row: {
+                    "attendees_count": number,
+                    "cancel_before_hours": number,
+                    "cancelled_reason": string | null,
+                    "category_id": string | null,
+                    "cover_image_url": string | null,
+                    "created_at": string,
+                    "currency": string,
+                    "description": string | null,
+                    "duration_minutes": number,
+                    "ends_at": string,
+                    "hidden_reason": string | null,
+                    "host_id": string,
+                    "id": string,
+                    "image_media_id": string | null,
+                    "is_hidden": boolean,
+                    "is_recorded": boolean,
+                    "is_second_hour": boolean | null,
+                    "max_attendees": number | null,
+                    "moved_at": string | null,
+                    "moves_count": number,
+                    "price_cents": number,
+                    "recording_available": boolean,
+                    "slug": string,
+                    "starts_at": string,
+                    "starts_local": string,
+                    "status": Database["public"]['Enums']["webinar_status"],
+                    "tags": (string)[],
+                    "thumbnail_url": string | null,
+                    "time_zone": string,
+                    "title": string,
+                    "updated_at": string,
+                    "registrations_count": number | null,
+                    "status_now": Database["public"]['Enums']["webinar_status"] | null
+                  }
+                  ComputedFields: "registrations_count" | "status_now"
+                  Insert: {
+                    "attendees_count"?: number,
+                    "cancel_before_hours"?: number,
+                    "cancelled_reason"?: string | null,
+                    "category_id"?: string | null,
+                    "cover_image_url"?: string | null,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "description"?: string | null,
+                    "duration_minutes"?: number,
+                    "ends_at"?: string,
+                    "hidden_reason"?: string | null,
+                    "host_id"?: string,
+                    "id"?: string,
+                    "image_media_id"?: string | null,
+                    "is_hidden"?: boolean,
+                    "is_recorded"?: boolean,
+                    "is_second_hour"?: boolean | null,
+                    "max_attendees"?: number | null,
+                    "moved_at"?: string | null,
+                    "moves_count"?: number,
+                    "price_cents"?: number,
+                    "recording_available"?: boolean,
+                    "slug"?: string,
+                    "starts_at"?: string,
+                    "starts_local": string,
+                    "status"?: Database["public"]['Enums']["webinar_status"],
+                    "tags"?: (string)[],
+                    "thumbnail_url"?: string | null,
+                    "time_zone": string,
+                    "title": string,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "attendees_count"?: number,
+                    "cancel_before_hours"?: number,
+                    "cancelled_reason"?: string | null,
+                    "category_id"?: string | null,
+                    "cover_image_url"?: string | null,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "description"?: string | null,
+                    "duration_minutes"?: number,
+                    "ends_at"?: string,
+                    "hidden_reason"?: string | null,
+                    "host_id"?: string,
+                    "id"?: string,
+                    "image_media_id"?: string | null,
+                    "is_hidden"?: boolean,
+                    "is_recorded"?: boolean,
+                    "is_second_hour"?: boolean | null,
+                    "max_attendees"?: number | null,
+                    "moved_at"?: string | null,
+                    "moves_count"?: number,
+                    "price_cents"?: number,
+                    "recording_available"?: boolean,
+                    "slug"?: string,
+                    "starts_at"?: string,
+                    "starts_local"?: string,
+                    "status"?: Database["public"]['Enums']["webinar_status"],
+                    "tags"?: (string)[],
+                    "thumbnail_url"?: string | null,
+                    "time_zone"?: string,
+                    "title"?: string,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "webinars_category_id_fkey"
+      columns: ["category_id"]
+isOneToOne: false
+      referencedRelation: "categories"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "webinars_host_id_fkey"
+      columns: ["host_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "webinars_id_fkey"
+      columns: ["id"]
+isOneToOne: true
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "webinars_image_media_id_fkey"
+      columns: ["image_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "wish_list_items": {
+                  Row: {
+                    "added_at": string,
+                    "is_awaited": boolean,
+                    "item_id": string,
+                    "list_id": string,
+                    "lowest_cents": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "added_at"?: string,
+                    "is_awaited"?: boolean,
+                    "item_id": string,
+                    "list_id": string,
+                    "lowest_cents"?: number
+                  }
+                  Update: {
+                    "added_at"?: string,
+                    "is_awaited"?: boolean,
+                    "item_id"?: string,
+                    "list_id"?: string,
+                    "lowest_cents"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "wish_list_items_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "wish_list_items_list_id_fkey"
+      columns: ["list_id"]
+isOneToOne: false
+      referencedRelation: "wish_lists"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "wish_lists": {
+                  Row: {
+                    "created_at": string,
+                    "id": string,
+                    "name": string,
+                    "shared_at": string | null,
+                    "updated_at": string,
+                    "user_id": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "created_at"?: string,
+                    "id"?: string,
+                    "name": string,
+                    "shared_at"?: string | null,
+                    "updated_at"?: string,
+                    "user_id"?: string
+                  }
+                  Update: {
+                    "created_at"?: string,
+                    "id"?: string,
+                    "name"?: string,
+                    "shared_at"?: string | null,
+                    "updated_at"?: string,
+                    "user_id"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "wish_lists_user_id_fkey"
+      columns: ["user_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
                 }
           }
           Views: {
@@ -4560,6 +6421,45 @@ isOneToOne: true
             "accept_message_request":
 { Args: { "conversation_id": string }; Returns: undefined
                            },
+"accept_offer":
+{ Args: { "offer_id": string,
+"version": number }; Returns: {
+              "accepted_version": number | null,
+"buyer_id": string,
+"conversation_id": string | null,
+"created_at": string,
+"id": string,
+"payable_id": string | null,
+"seller_id": string,
+"service_id": string | null,
+"status": Database["public"]['Enums']["offer_status"],
+"updated_at": string,
+"valid_until": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "offers"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"activate_license":
+{ Args: { "device_id": string,
+"device_name"?: string,
+"key": string,
+"product_id": string }; Returns: {
+              "activated_at": string,
+"device_id": string,
+"device_name": string | null,
+"id": string,
+"license_key_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "license_activations"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "actors_count":
 { Args: { "notification": Omit<Database["public"]['Tables']["notifications"]['Row'], Database["public"]['Tables']["notifications"]['ComputedFields']> }; Returns: number
                            },
@@ -4572,6 +6472,10 @@ isOneToOne: true
 "idempotency_key": string,
 "reason": string,
 "user_id": string }; Returns: number
+                           },
+"answer_co_hosting":
+{ Args: { "accept": boolean,
+"webinar_id": string }; Returns: boolean
                            },
 "answer_refund_request":
 { Args: { "accept": boolean,
@@ -4593,6 +6497,28 @@ isOneToOne: true
                           SetofOptions: {
         from: "*"
         to: "refund_requests"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"answer_resolution":
+{ Args: { "accept": boolean,
+"request_id": string }; Returns: {
+              "answer_by": string,
+"answered_at": string | null,
+"asking_side": string,
+"created_at": string,
+"days": number | null,
+"id": string,
+"kind": Database["public"]['Enums']["resolution_kind"],
+"reason": string,
+"refund_cents": number | null,
+"service_order_id": string,
+"status": Database["public"]['Enums']["resolution_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "resolution_requests"
         isOneToOne: true
         isSetofReturn: false
       } },
@@ -4652,6 +6578,65 @@ isOneToOne: true
       } },
 "approve_post":
 { Args: { "post_id": string }; Returns: undefined
+                           },
+"approve_service_order":
+{ Args: { "service_order_id": string }; Returns: {
+              "auto_approve_at": string | null,
+"buyer_approved": boolean,
+"buyer_id": string,
+"cancel_after": string | null,
+"cancellation_reason": string | null,
+"cancelled_at": string | null,
+"completed_at": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"delivery_days": number,
+"delivery_files": (string)[],
+"delivery_notes": string | null,
+"disputing_side": string | null,
+"due_at": string | null,
+"extras": NonNullable<Json>,
+"frozen_at": string | null,
+"id": string,
+"is_open": boolean,
+"is_rated": boolean,
+"offer_id": string | null,
+"order_item_id": string,
+"package_name": string,
+"package_price_cents": number,
+"remaining": string | null,
+"requirement_files": (string)[],
+"requirements": string | null,
+"requirements_asked": string | null,
+"requirements_at": string | null,
+"resumes_as": string | null,
+"revise_until": string,
+"revisions_included": number,
+"revisions_used": number,
+"seller_id": string,
+"service_id": string | null,
+"session_ends_at": string | null,
+"session_starts_at": string | null,
+"status": Database["public"]['Enums']["service_order_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"available_slots":
+{ Args: { "from_at"?: string,
+"service_id": string,
+"time_zone"?: string,
+"until_at"?: string }; Returns: {
+              "ends_at": string,
+              "starts_at": string,
+              "starts_local": string,
+              "time_zone_shown": string
+            }[]
                            },
 "ban_member":
 { Args: { "group_id": string,
@@ -4765,8 +6750,116 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"cancel_registration":
+{ Args: { "webinar_id": string }; Returns: {
+              "attended": boolean,
+"attended_at": string | null,
+"confirmed_at": string | null,
+"created_at": string,
+"id": string,
+"offer_expires_at": string | null,
+"offers_count": number,
+"payable_id": string | null,
+"payment_status": Database["public"]['Enums']["registration_payment"] | null,
+"purchase_id": string | null,
+"queue_no": number | null,
+"status": Database["public"]['Enums']["registration_status"],
+"updated_at": string,
+"user_id": string,
+"was_removed": boolean,
+"webinar_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "webinar_registrations"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"cancel_service_order":
+{ Args: { "reason": string,
+"service_order_id": string }; Returns: {
+              "auto_approve_at": string | null,
+"buyer_approved": boolean,
+"buyer_id": string,
+"cancel_after": string | null,
+"cancellation_reason": string | null,
+"cancelled_at": string | null,
+"completed_at": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"delivery_days": number,
+"delivery_files": (string)[],
+"delivery_notes": string | null,
+"disputing_side": string | null,
+"due_at": string | null,
+"extras": NonNullable<Json>,
+"frozen_at": string | null,
+"id": string,
+"is_open": boolean,
+"is_rated": boolean,
+"offer_id": string | null,
+"order_item_id": string,
+"package_name": string,
+"package_price_cents": number,
+"remaining": string | null,
+"requirement_files": (string)[],
+"requirements": string | null,
+"requirements_asked": string | null,
+"requirements_at": string | null,
+"resumes_as": string | null,
+"revise_until": string,
+"revisions_included": number,
+"revisions_used": number,
+"seller_id": string,
+"service_id": string | null,
+"session_ends_at": string | null,
+"session_starts_at": string | null,
+"status": Database["public"]['Enums']["service_order_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"cancel_webinar":
+{ Args: { "agreed_cost_cents": number,
+"reason": string,
+"webinar_id": string }; Returns: Database["public"]['CompositeTypes']["webinar_cancellation"]
+                          SetofOptions: {
+        from: "*"
+        to: "webinar_cancellation"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"catalog_facets":
+{ Args: { "category"?: string,
+"kinds"?: (string)[],
+"max_price_cents"?: number,
+"min_price_cents"?: number,
+"min_rating"?: number,
+"query"?: string,
+"tags"?: (string)[] }; Returns: Database["public"]['CompositeTypes']["catalog_facet"][]
+                          SetofOptions: {
+        from: "*"
+        to: "catalog_facet"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"check_license":
+{ Args: { "key": string,
+"product_id": string }; Returns: Database["public"]['CompositeTypes']["license_check"]
+                          SetofOptions: {
+        from: "*"
+        to: "license_check"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "checkout":
-{ Args: { "idempotency_key"?: string,
+{ Args: { "coupon_codes"?: (string)[],
+"idempotency_key"?: string,
 "items"?: Json,
 "notes"?: string,
 "provider"?: Database["public"]['Enums']["payment_provider"],
@@ -4779,6 +6872,24 @@ isOneToOne: true
 "provider"?: Database["public"]['Enums']["payment_provider"],
 "shipping_address"?: Json }; Returns: Json
                            },
+"claim_gift":
+{ Args: { "code": string }; Returns: {
+              "claimed_at": string | null,
+"created_at": string,
+"given_at": string | null,
+"id": string,
+"item_id": string,
+"payer_id": string,
+"receiver_id": string | null,
+"status": Database["public"]['Enums']["gift_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "gifts"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "claim_trial":
 { Args: Record<PropertyKey, never>; Returns: {
               "amount_cents": number,
@@ -4832,6 +6943,50 @@ isOneToOne: true
               "username": string
             }[]
                            },
+"convert_recording":
+{ Args: { "price_cents"?: number,
+"title"?: string,
+"webinar_id": string }; Returns: {
+              "allow_name_your_price": boolean,
+"category_id": string | null,
+"created_at": string,
+"currency": string,
+"description": string | null,
+"featured_at": string | null,
+"file_size_bytes": number,
+"file_types": (string)[],
+"genre_tags": (string)[],
+"id": string,
+"image_media_id": string | null,
+"is_approved": boolean,
+"is_featured": boolean,
+"is_free": boolean,
+"license_seats": number | null,
+"license_text": string | null,
+"license_type": Database["public"]['Enums']["license_type"],
+"license_version": number,
+"minimum_price_cents": number | null,
+"preview_audio_url": string | null,
+"preview_images": (string)[],
+"preview_video_url": string | null,
+"price_cents": number,
+"product_type": Database["public"]['Enums']["product_type"],
+"seller_id": string,
+"slug": string,
+"source_webinar_id": string | null,
+"status": Database["public"]['Enums']["product_status"],
+"tags": (string)[],
+"technical_details": NonNullable<Json>,
+"thumbnail_url": string | null,
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "products"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "create_demo_job":
 { Args: { "group_name"?: string,
 "media_ids": (string)[],
@@ -4979,6 +7134,11 @@ isOneToOne: true
               "source_id": string
             }[]
                            },
+"deactivate_license":
+{ Args: { "device_id": string,
+"key": string,
+"product_id": string }; Returns: undefined
+                           },
 "decide_correction":
 { Args: { "approve": boolean,
 "correction_id": string }; Returns: {
@@ -5001,12 +7161,143 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"decide_dispute":
+{ Args: { "note": string,
+"refund_cents": number,
+"service_order_id": string }; Returns: {
+              "auto_approve_at": string | null,
+"buyer_approved": boolean,
+"buyer_id": string,
+"cancel_after": string | null,
+"cancellation_reason": string | null,
+"cancelled_at": string | null,
+"completed_at": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"delivery_days": number,
+"delivery_files": (string)[],
+"delivery_notes": string | null,
+"disputing_side": string | null,
+"due_at": string | null,
+"extras": NonNullable<Json>,
+"frozen_at": string | null,
+"id": string,
+"is_open": boolean,
+"is_rated": boolean,
+"offer_id": string | null,
+"order_item_id": string,
+"package_name": string,
+"package_price_cents": number,
+"remaining": string | null,
+"requirement_files": (string)[],
+"requirements": string | null,
+"requirements_asked": string | null,
+"requirements_at": string | null,
+"resumes_as": string | null,
+"revise_until": string,
+"revisions_included": number,
+"revisions_used": number,
+"seller_id": string,
+"service_id": string | null,
+"session_ends_at": string | null,
+"session_starts_at": string | null,
+"status": Database["public"]['Enums']["service_order_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"decide_review":
+{ Args: { "approve": boolean,
+"review_id": string }; Returns: {
+              "audience": Database["public"]['Enums']["audience"],
+"author_audience": Database["public"]['Enums']["audience"],
+"buyer_id": string,
+"created_at": string,
+"edited_at": string | null,
+"helpful_count": number,
+"hidden_reason": string | null,
+"id": string,
+"is_counted": boolean,
+"is_eligible": boolean,
+"is_hidden": boolean,
+"is_response_outdated": boolean,
+"is_valid": boolean,
+"is_verified_purchase": boolean,
+"item_id": string,
+"kind": string,
+"order_item_id": string,
+"publish_at": string | null,
+"published_at": string | null,
+"rating": number,
+"response_version": number | null,
+"review_text": string | null,
+"reviewer_id": string,
+"seller_id": string,
+"seller_responded_at": string | null,
+"seller_response": string | null,
+"side": Database["public"]['Enums']["review_side"],
+"status": Database["public"]['Enums']["review_status"],
+"updated_at": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "reviews"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "decline_invitation":
 { Args: { "group_id": string }; Returns: undefined
                            },
 "decline_message_request":
 { Args: { "conversation_id": string }; Returns: undefined
                            },
+"decline_offer":
+{ Args: { "offer_id": string }; Returns: {
+              "accepted_version": number | null,
+"buyer_id": string,
+"conversation_id": string | null,
+"created_at": string,
+"id": string,
+"payable_id": string | null,
+"seller_id": string,
+"service_id": string | null,
+"status": Database["public"]['Enums']["offer_status"],
+"updated_at": string,
+"valid_until": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "offers"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"decline_order_extra":
+{ Args: { "extra_id": string }; Returns: {
+              "created_at": string,
+"delivery_days": number,
+"id": string,
+"order_item_id": string | null,
+"payable_id": string | null,
+"price_cents": number,
+"seller_id": string,
+"service_order_id": string,
+"status": Database["public"]['Enums']["service_extra_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_order_extras"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "delete_group":
 { Args: { "group_id": string }; Returns: undefined
                            },
@@ -5020,8 +7311,119 @@ isOneToOne: true
 "delete_my_account":
 { Args: { "forfeit_cents"?: number }; Returns: undefined
                            },
+"delete_review":
+{ Args: { "review_id": string }; Returns: undefined
+                           },
+"deliver_service_order":
+{ Args: { "files"?: (string)[],
+"notes"?: string,
+"service_order_id": string }; Returns: {
+              "auto_approve_at": string | null,
+"buyer_approved": boolean,
+"buyer_id": string,
+"cancel_after": string | null,
+"cancellation_reason": string | null,
+"cancelled_at": string | null,
+"completed_at": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"delivery_days": number,
+"delivery_files": (string)[],
+"delivery_notes": string | null,
+"disputing_side": string | null,
+"due_at": string | null,
+"extras": NonNullable<Json>,
+"frozen_at": string | null,
+"id": string,
+"is_open": boolean,
+"is_rated": boolean,
+"offer_id": string | null,
+"order_item_id": string,
+"package_name": string,
+"package_price_cents": number,
+"remaining": string | null,
+"requirement_files": (string)[],
+"requirements": string | null,
+"requirements_asked": string | null,
+"requirements_at": string | null,
+"resumes_as": string | null,
+"revise_until": string,
+"revisions_included": number,
+"revisions_used": number,
+"seller_id": string,
+"service_id": string | null,
+"session_ends_at": string | null,
+"session_starts_at": string | null,
+"status": Database["public"]['Enums']["service_order_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "delivery":
 { Args: { "line": Omit<Database["public"]['Tables']["order_items"]['Row'], Database["public"]['Tables']["order_items"]['ComputedFields']> }; Returns: Json
+                           },
+"dispute_messages":
+{ Args: { "after"?: number,
+"max_rows"?: number,
+"service_order_id": string }; Returns: Database["public"]['CompositeTypes']["dispute_message"][]
+                          SetofOptions: {
+        from: "*"
+        to: "dispute_message"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
+"edit_review":
+{ Args: { "rating": number,
+"review_id": string,
+"review_text"?: string }; Returns: {
+              "audience": Database["public"]['Enums']["audience"],
+"author_audience": Database["public"]['Enums']["audience"],
+"buyer_id": string,
+"created_at": string,
+"edited_at": string | null,
+"helpful_count": number,
+"hidden_reason": string | null,
+"id": string,
+"is_counted": boolean,
+"is_eligible": boolean,
+"is_hidden": boolean,
+"is_response_outdated": boolean,
+"is_valid": boolean,
+"is_verified_purchase": boolean,
+"item_id": string,
+"kind": string,
+"order_item_id": string,
+"publish_at": string | null,
+"published_at": string | null,
+"rating": number,
+"response_version": number | null,
+"review_text": string | null,
+"reviewer_id": string,
+"seller_id": string,
+"seller_responded_at": string | null,
+"seller_response": string | null,
+"side": Database["public"]['Enums']["review_side"],
+"status": Database["public"]['Enums']["review_status"],
+"updated_at": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "reviews"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"effective_status":
+{ Args: { "offer": Omit<Database["public"]['Tables']["offers"]['Row'], Database["public"]['Tables']["offers"]['ComputedFields']> }; Returns: Database["public"]['Enums']["offer_status"]
+                           } |
+{ Args: { "request": Omit<Database["public"]['Tables']["resolution_requests"]['Row'], Database["public"]['Tables']["resolution_requests"]['ComputedFields']> }; Returns: Database["public"]['Enums']["resolution_status"]
+                           } |
+{ Args: { "service_order": Omit<Database["public"]['Tables']["service_orders"]['Row'], Database["public"]['Tables']["service_orders"]['ComputedFields']> }; Returns: Database["public"]['Enums']["service_order_status"]
                            },
 "error_catalog":
 { Args: Record<PropertyKey, never>; Returns: Database["public"]['CompositeTypes']["error_entry"][]
@@ -5091,6 +7493,20 @@ isOneToOne: true
               "unread_count": number
             }[]
                            },
+"invite_co_host":
+{ Args: { "user_id": string,
+"webinar_id": string }; Returns: {
+              "accepted_at": string | null,
+"created_at": string,
+"user_id": string,
+"webinar_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "webinar_co_hosts"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "invite_to_group":
 { Args: { "group_id": string,
 "user_id": string }; Returns: undefined
@@ -5098,12 +7514,93 @@ isOneToOne: true
 "is_followed":
 { Args: { "profile": Omit<Database["public"]['Tables']["profiles"]['Row'], Database["public"]['Tables']["profiles"]['ComputedFields']> }; Returns: boolean
                            },
+"is_late":
+{ Args: { "service_order": Omit<Database["public"]['Tables']["service_orders"]['Row'], Database["public"]['Tables']["service_orders"]['ComputedFields']> }; Returns: boolean
+                           },
 "is_report_banned":
 { Args: { "tracking": Omit<Database["public"]['Tables']["report_abuse_tracking"]['Row'], Database["public"]['Tables']["report_abuse_tracking"]['ComputedFields']> }; Returns: boolean
                            },
+"item_reviews":
+{ Args: { "after_created_at"?: string,
+"after_helpful_count"?: number,
+"after_id"?: string,
+"item_id": string,
+"max_rows"?: number,
+"rating"?: number,
+"sort"?: string }; Returns: {
+              "audience": Database["public"]['Enums']["audience"],
+"author_audience": Database["public"]['Enums']["audience"],
+"buyer_id": string,
+"created_at": string,
+"edited_at": string | null,
+"helpful_count": number,
+"hidden_reason": string | null,
+"id": string,
+"is_counted": boolean,
+"is_eligible": boolean,
+"is_hidden": boolean,
+"is_response_outdated": boolean,
+"is_valid": boolean,
+"is_verified_purchase": boolean,
+"item_id": string,
+"kind": string,
+"order_item_id": string,
+"publish_at": string | null,
+"published_at": string | null,
+"rating": number,
+"response_version": number | null,
+"review_text": string | null,
+"reviewer_id": string,
+"seller_id": string,
+"seller_responded_at": string | null,
+"seller_response": string | null,
+"side": Database["public"]['Enums']["review_side"],
+"status": Database["public"]['Enums']["review_status"],
+"updated_at": string,
+"version": number
+            }[]
+                          SetofOptions: {
+        from: "*"
+        to: "reviews"
+        isOneToOne: false
+        isSetofReturn: true
+      } },
 "join_group":
 { Args: { "group_id": string }; Returns: Database["public"]['Enums']["group_member_status"]
                            },
+"join_waiting_list":
+{ Args: { "webinar_id": string }; Returns: {
+              "attended": boolean,
+"attended_at": string | null,
+"confirmed_at": string | null,
+"created_at": string,
+"id": string,
+"offer_expires_at": string | null,
+"offers_count": number,
+"payable_id": string | null,
+"payment_status": Database["public"]['Enums']["registration_payment"] | null,
+"purchase_id": string | null,
+"queue_no": number | null,
+"status": Database["public"]['Enums']["registration_status"],
+"updated_at": string,
+"user_id": string,
+"was_removed": boolean,
+"webinar_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "webinar_registrations"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"join_webinar":
+{ Args: { "webinar_id": string }; Returns: Database["public"]['CompositeTypes']["webinar_pass"]
+                          SetofOptions: {
+        from: "*"
+        to: "webinar_pass"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "leave_conversation":
 { Args: { "conversation_id": string }; Returns: undefined
                            },
@@ -5140,8 +7637,16 @@ isOneToOne: true
 "location":
 { Args: { "profile": Omit<Database["public"]['Tables']["profiles"]['Row'], Database["public"]['Tables']["profiles"]['ComputedFields']> }; Returns: Json
                            },
+"mail_gift":
+{ Args: { "email"?: string,
+"gift_id": string }; Returns: undefined
+                           },
 "mark_all_notifications_read":
 { Args: { "up_to"?: string }; Returns: number
+                           },
+"mark_attendance":
+{ Args: { "user_ids": (string)[],
+"webinar_id": string }; Returns: number
                            },
 "mark_conversation_read":
 { Args: { "conversation_id": string,
@@ -5195,6 +7700,78 @@ isOneToOne: true
               "username": string
             }[]
                            },
+"offer_order_extra":
+{ Args: { "delivery_days": number,
+"price_cents": number,
+"service_order_id": string,
+"title": string }; Returns: {
+              "created_at": string,
+"delivery_days": number,
+"id": string,
+"order_item_id": string | null,
+"payable_id": string | null,
+"price_cents": number,
+"seller_id": string,
+"service_order_id": string,
+"status": Database["public"]['Enums']["service_extra_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_order_extras"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"open_dispute":
+{ Args: { "reason": string,
+"service_order_id": string }; Returns: {
+              "auto_approve_at": string | null,
+"buyer_approved": boolean,
+"buyer_id": string,
+"cancel_after": string | null,
+"cancellation_reason": string | null,
+"cancelled_at": string | null,
+"completed_at": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"delivery_days": number,
+"delivery_files": (string)[],
+"delivery_notes": string | null,
+"disputing_side": string | null,
+"due_at": string | null,
+"extras": NonNullable<Json>,
+"frozen_at": string | null,
+"id": string,
+"is_open": boolean,
+"is_rated": boolean,
+"offer_id": string | null,
+"order_item_id": string,
+"package_name": string,
+"package_price_cents": number,
+"remaining": string | null,
+"requirement_files": (string)[],
+"requirements": string | null,
+"requirements_asked": string | null,
+"requirements_at": string | null,
+"resumes_as": string | null,
+"revise_until": string,
+"revisions_included": number,
+"revisions_used": number,
+"seller_id": string,
+"service_id": string | null,
+"session_ends_at": string | null,
+"session_starts_at": string | null,
+"status": Database["public"]['Enums']["service_order_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "order_number":
 { Args: { "line": Omit<Database["public"]['Tables']["order_items"]['Row'], Database["public"]['Tables']["order_items"]['ComputedFields']> }; Returns: string
                            },
@@ -5307,6 +7884,34 @@ isOneToOne: true
 "pin_post":
 { Args: { "post_id": string }; Returns: undefined
                            },
+"preview_checkout":
+{ Args: { "coupon_codes"?: (string)[],
+"items"?: Json,
+"shipping_address"?: Json }; Returns: Json
+                           },
+"propose_cancellation":
+{ Args: { "reason": string,
+"refund_cents": number,
+"service_order_id": string }; Returns: {
+              "answer_by": string,
+"answered_at": string | null,
+"asking_side": string,
+"created_at": string,
+"days": number | null,
+"id": string,
+"kind": Database["public"]['Enums']["resolution_kind"],
+"reason": string,
+"refund_cents": number | null,
+"service_order_id": string,
+"status": Database["public"]['Enums']["resolution_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "resolution_requests"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "propose_correction":
 { Args: { "account": string,
 "change_cents": number,
@@ -5332,6 +7937,40 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"propose_extension":
+{ Args: { "days": number,
+"reason": string,
+"service_order_id": string }; Returns: {
+              "answer_by": string,
+"answered_at": string | null,
+"asking_side": string,
+"created_at": string,
+"days": number | null,
+"id": string,
+"kind": Database["public"]['Enums']["resolution_kind"],
+"reason": string,
+"refund_cents": number | null,
+"service_order_id": string,
+"status": Database["public"]['Enums']["resolution_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "resolution_requests"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"rating_histogram":
+{ Args: { "item_id": string }; Returns: Database["public"]['CompositeTypes']["rating_histogram"]
+                          SetofOptions: {
+        from: "*"
+        to: "rating_histogram"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"record_view":
+{ Args: { "item_id": string }; Returns: number
+                           },
 "refund_credits":
 { Args: { "idempotency_key"?: string,
 "order_item_id": string }; Returns: {
@@ -5394,6 +8033,52 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"refuse_gift":
+{ Args: { "gift_id": string }; Returns: {
+              "claimed_at": string | null,
+"created_at": string,
+"given_at": string | null,
+"id": string,
+"item_id": string,
+"payer_id": string,
+"receiver_id": string | null,
+"status": Database["public"]['Enums']["gift_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "gifts"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"register_for_webinar":
+{ Args: { "webinar_id": string }; Returns: {
+              "attended": boolean,
+"attended_at": string | null,
+"confirmed_at": string | null,
+"created_at": string,
+"id": string,
+"offer_expires_at": string | null,
+"offers_count": number,
+"payable_id": string | null,
+"payment_status": Database["public"]['Enums']["registration_payment"] | null,
+"purchase_id": string | null,
+"queue_no": number | null,
+"status": Database["public"]['Enums']["registration_status"],
+"updated_at": string,
+"user_id": string,
+"was_removed": boolean,
+"webinar_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "webinar_registrations"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"registrations_count":
+{ Args: { "webinar": Omit<Database["public"]['Tables']["webinars"]['Row'], Database["public"]['Tables']["webinars"]['ComputedFields']> }; Returns: number
+                           },
 "reject_custom_field":
 { Args: { "reason": string,
 "request_id": string }; Returns: {
@@ -5441,6 +8126,31 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"release_version":
+{ Args: { "files": Json,
+"name"?: string,
+"notes": string,
+"product_id": string,
+"replaces"?: (string)[] }; Returns: {
+              "created_at": string,
+"id": string,
+"name": string | null,
+"notes": string,
+"number": number,
+"product_id": string,
+"told_at": string | null,
+"told_up_to": string | null
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "product_versions"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"remove_co_host":
+{ Args: { "user_id": string,
+"webinar_id": string }; Returns: undefined
+                           },
 "remove_member":
 { Args: { "group_id": string,
 "user_id": string }; Returns: undefined
@@ -5449,6 +8159,33 @@ isOneToOne: true
 { Args: { "conversation_id": string,
 "user_id": string }; Returns: undefined
                            },
+"remove_registration":
+{ Args: { "reason": string,
+"user_id": string,
+"webinar_id": string }; Returns: {
+              "attended": boolean,
+"attended_at": string | null,
+"confirmed_at": string | null,
+"created_at": string,
+"id": string,
+"offer_expires_at": string | null,
+"offers_count": number,
+"payable_id": string | null,
+"payment_status": Database["public"]['Enums']["registration_payment"] | null,
+"purchase_id": string | null,
+"queue_no": number | null,
+"status": Database["public"]['Enums']["registration_status"],
+"updated_at": string,
+"user_id": string,
+"was_removed": boolean,
+"webinar_id": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "webinar_registrations"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "reopen_custom_field":
 { Args: { "request_id": string }; Returns: {
               "category_id": string | null,
@@ -5569,12 +8306,145 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"request_revision":
+{ Args: { "note": string,
+"service_order_id": string }; Returns: {
+              "auto_approve_at": string | null,
+"buyer_approved": boolean,
+"buyer_id": string,
+"cancel_after": string | null,
+"cancellation_reason": string | null,
+"cancelled_at": string | null,
+"completed_at": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"delivery_days": number,
+"delivery_files": (string)[],
+"delivery_notes": string | null,
+"disputing_side": string | null,
+"due_at": string | null,
+"extras": NonNullable<Json>,
+"frozen_at": string | null,
+"id": string,
+"is_open": boolean,
+"is_rated": boolean,
+"offer_id": string | null,
+"order_item_id": string,
+"package_name": string,
+"package_price_cents": number,
+"remaining": string | null,
+"requirement_files": (string)[],
+"requirements": string | null,
+"requirements_asked": string | null,
+"requirements_at": string | null,
+"resumes_as": string | null,
+"revise_until": string,
+"revisions_included": number,
+"revisions_used": number,
+"seller_id": string,
+"service_id": string | null,
+"session_ends_at": string | null,
+"session_starts_at": string | null,
+"status": Database["public"]['Enums']["service_order_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"reschedule_webinar":
+{ Args: { "duration_minutes"?: number,
+"is_second_hour"?: boolean,
+"starts_local": string,
+"time_zone"?: string,
+"webinar_id": string }; Returns: {
+              "attendees_count": number,
+"cancel_before_hours": number,
+"cancelled_reason": string | null,
+"category_id": string | null,
+"cover_image_url": string | null,
+"created_at": string,
+"currency": string,
+"description": string | null,
+"duration_minutes": number,
+"ends_at": string,
+"hidden_reason": string | null,
+"host_id": string,
+"id": string,
+"image_media_id": string | null,
+"is_hidden": boolean,
+"is_recorded": boolean,
+"is_second_hour": boolean | null,
+"max_attendees": number | null,
+"moved_at": string | null,
+"moves_count": number,
+"price_cents": number,
+"recording_available": boolean,
+"slug": string,
+"starts_at": string,
+"starts_local": string,
+"status": Database["public"]['Enums']["webinar_status"],
+"tags": (string)[],
+"thumbnail_url": string | null,
+"time_zone": string,
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "webinars"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "resolve_report":
 { Args: { "note"?: string,
 "only_this"?: boolean,
 "report_id": string,
 "verdict": Database["public"]['Enums']["report_state"] }; Returns: number
                            },
+"respond_to_review":
+{ Args: { "response": string,
+"review_id": string }; Returns: {
+              "audience": Database["public"]['Enums']["audience"],
+"author_audience": Database["public"]['Enums']["audience"],
+"buyer_id": string,
+"created_at": string,
+"edited_at": string | null,
+"helpful_count": number,
+"hidden_reason": string | null,
+"id": string,
+"is_counted": boolean,
+"is_eligible": boolean,
+"is_hidden": boolean,
+"is_response_outdated": boolean,
+"is_valid": boolean,
+"is_verified_purchase": boolean,
+"item_id": string,
+"kind": string,
+"order_item_id": string,
+"publish_at": string | null,
+"published_at": string | null,
+"rating": number,
+"response_version": number | null,
+"review_text": string | null,
+"reviewer_id": string,
+"seller_id": string,
+"seller_responded_at": string | null,
+"seller_response": string | null,
+"side": Database["public"]['Enums']["review_side"],
+"status": Database["public"]['Enums']["review_status"],
+"updated_at": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "reviews"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "restore_content":
 { Args: { "target_id": string,
 "target_type": Kind }; Returns: undefined
@@ -5640,11 +8510,122 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"review_buyer":
+{ Args: { "order_item_id": string,
+"rating": number,
+"review_text"?: string }; Returns: {
+              "audience": Database["public"]['Enums']["audience"],
+"author_audience": Database["public"]['Enums']["audience"],
+"buyer_id": string,
+"created_at": string,
+"edited_at": string | null,
+"helpful_count": number,
+"hidden_reason": string | null,
+"id": string,
+"is_counted": boolean,
+"is_eligible": boolean,
+"is_hidden": boolean,
+"is_response_outdated": boolean,
+"is_valid": boolean,
+"is_verified_purchase": boolean,
+"item_id": string,
+"kind": string,
+"order_item_id": string,
+"publish_at": string | null,
+"published_at": string | null,
+"rating": number,
+"response_version": number | null,
+"review_text": string | null,
+"reviewer_id": string,
+"seller_id": string,
+"seller_responded_at": string | null,
+"seller_response": string | null,
+"side": Database["public"]['Enums']["review_side"],
+"status": Database["public"]['Enums']["review_status"],
+"updated_at": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "reviews"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"review_item":
+{ Args: { "item_id": string,
+"order_item_id"?: string,
+"rating": number,
+"review_text"?: string }; Returns: {
+              "audience": Database["public"]['Enums']["audience"],
+"author_audience": Database["public"]['Enums']["audience"],
+"buyer_id": string,
+"created_at": string,
+"edited_at": string | null,
+"helpful_count": number,
+"hidden_reason": string | null,
+"id": string,
+"is_counted": boolean,
+"is_eligible": boolean,
+"is_hidden": boolean,
+"is_response_outdated": boolean,
+"is_valid": boolean,
+"is_verified_purchase": boolean,
+"item_id": string,
+"kind": string,
+"order_item_id": string,
+"publish_at": string | null,
+"published_at": string | null,
+"rating": number,
+"response_version": number | null,
+"review_text": string | null,
+"reviewer_id": string,
+"seller_id": string,
+"seller_responded_at": string | null,
+"seller_response": string | null,
+"side": Database["public"]['Enums']["review_side"],
+"status": Database["public"]['Enums']["review_status"],
+"updated_at": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "reviews"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "review_product":
 { Args: { "approved": boolean,
 "notes"?: string,
 "product_id": string }; Returns: undefined
                            },
+"revise_offer":
+{ Args: { "delivery_days": number,
+"offer_id": string,
+"price_cents": number,
+"requirements_asked"?: string,
+"revisions": number,
+"terms": string,
+"title": string,
+"valid_until": string }; Returns: {
+              "accepted_version": number | null,
+"buyer_id": string,
+"conversation_id": string | null,
+"created_at": string,
+"id": string,
+"payable_id": string | null,
+"seller_id": string,
+"service_id": string | null,
+"status": Database["public"]['Enums']["offer_status"],
+"updated_at": string,
+"valid_until": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "offers"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "search_articles":
 { Args: { "before_id"?: string,
 "before_published_at"?: string,
@@ -5680,58 +8661,19 @@ isOneToOne: true
         isSetofReturn: true
       } },
 "search_catalog":
-{ Args: { "before_id"?: string,
-"before_published_at"?: string,
-"category"?: string,
-"kind"?: string,
+{ Args: { "category"?: string,
+"cursor"?: string,
+"kinds"?: (string)[],
 "max_price_cents"?: number,
 "max_rows"?: number,
 "min_price_cents"?: number,
-"query": string,
-"tags"?: (string)[] }; Returns: {
-              "category": string | null,
-"comments_count": number,
-"created_at": string,
-"currency": string,
-"favorites_count": number,
-"id": string,
-"image_media_id": string | null,
-"is_browsable": boolean,
-"is_buyable": boolean,
-"is_exclusively_sold": boolean,
-"is_featured": boolean,
-"is_for_sale": boolean,
-"is_listed": boolean,
-"is_published": boolean,
-"is_repeatable": boolean,
-"is_sold_out": boolean,
-"is_unique": boolean,
-"is_visible": boolean,
-"kind": string,
-"minimum_price_cents": number | null,
-"paid_purchases_count": number,
-"popularity": number,
-"price_cents": number,
-"published_at": string | null,
-"purchases_count": number,
-"rating_average": number,
-"requires_shipping": boolean,
-"reviews_count": number,
-"search": unknown,
-"seller_id": string,
-"seller_is_active": boolean,
-"slug": string,
-"stock": number | null,
-"tags": (string)[],
-"taken": number,
-"thumbnail_url": string | null,
-"title": string,
-"updated_at": string,
-"views_count": number
-            }[]
+"min_rating"?: number,
+"query"?: string,
+"sort"?: Database["public"]['Enums']["search_sort"],
+"tags"?: (string)[] }; Returns: Database["public"]['CompositeTypes']["found_item"][]
                           SetofOptions: {
         from: "*"
-        to: "catalog_items"
+        to: "found_item"
         isOneToOne: false
         isSetofReturn: true
       } },
@@ -5798,6 +8740,86 @@ isOneToOne: true
               "username": string
             }[]
                            },
+"send_offer":
+{ Args: { "conversation_id": string,
+"delivery_days": number,
+"idempotency_key"?: string,
+"price_cents": number,
+"requirements_asked"?: string,
+"revisions": number,
+"service_id"?: string,
+"terms": string,
+"title": string,
+"valid_until": string }; Returns: {
+              "accepted_version": number | null,
+"buyer_id": string,
+"conversation_id": string | null,
+"created_at": string,
+"id": string,
+"payable_id": string | null,
+"seller_id": string,
+"service_id": string | null,
+"status": Database["public"]['Enums']["offer_status"],
+"updated_at": string,
+"valid_until": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "offers"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"send_requirements":
+{ Args: { "files"?: (string)[],
+"requirements"?: string,
+"service_order_id": string }; Returns: {
+              "auto_approve_at": string | null,
+"buyer_approved": boolean,
+"buyer_id": string,
+"cancel_after": string | null,
+"cancellation_reason": string | null,
+"cancelled_at": string | null,
+"completed_at": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"delivery_days": number,
+"delivery_files": (string)[],
+"delivery_notes": string | null,
+"disputing_side": string | null,
+"due_at": string | null,
+"extras": NonNullable<Json>,
+"frozen_at": string | null,
+"id": string,
+"is_open": boolean,
+"is_rated": boolean,
+"offer_id": string | null,
+"order_item_id": string,
+"package_name": string,
+"package_price_cents": number,
+"remaining": string | null,
+"requirement_files": (string)[],
+"requirements": string | null,
+"requirements_asked": string | null,
+"requirements_at": string | null,
+"resumes_as": string | null,
+"revise_until": string,
+"revisions_included": number,
+"revisions_used": number,
+"seller_id": string,
+"service_id": string | null,
+"session_ends_at": string | null,
+"session_starts_at": string | null,
+"status": Database["public"]['Enums']["service_order_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "send_tip":
 { Args: { "amount_cents": number,
 "idempotency_key"?: string,
@@ -5806,10 +8828,51 @@ isOneToOne: true
 "provider"?: Database["public"]['Enums']["payment_provider"],
 "recipient_id": string }; Returns: Json
                            },
+"service_order_conversation":
+{ Args: { "service_order_id": string }; Returns: {
+              "created_at": string,
+"created_by": string | null,
+"group_avatar_url": string | null,
+"group_name": string | null,
+"high_id": string | null,
+"id": string,
+"is_group": boolean,
+"last_message_at": string | null,
+"last_number": number,
+"low_id": string | null,
+"service_order_id": string | null,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "conversations"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "set_hold_limit":
 { Args: { "max_holds"?: number,
 "user_id": string }; Returns: undefined
                            },
+"set_license_disabled":
+{ Args: { "disabled": boolean,
+"license_id": string }; Returns: {
+              "activations_count": number,
+"created_at": string,
+"disabled_by_refund_at": string | null,
+"disabled_by_seller_at": string | null,
+"id": string,
+"is_valid": boolean,
+"order_item_id": string,
+"owner_id": string,
+"product_id": string,
+"seats": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "license_keys"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "set_member_role":
 { Args: { "group_id": string,
 "role": Database["public"]['Enums']["group_role"],
@@ -5932,9 +8995,28 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"set_webinar_recording":
+{ Args: { "recording_url": string,
+"webinar_id": string }; Returns: undefined
+                           },
+"set_webinar_room":
+{ Args: { "link": string,
+"webinar_id": string }; Returns: undefined
+                           },
+"share_wish_list":
+{ Args: { "list_id": string }; Returns: string
+                           },
 "shared_by_me":
 { Args: { "post": Omit<Database["public"]['Tables']["posts"]['Row'], Database["public"]['Tables']["posts"]['ComputedFields']> }; Returns: boolean
                            },
+"shared_wish_list":
+{ Args: { "token": string }; Returns: Database["public"]['CompositeTypes']["shared_wish_list"]
+                          SetofOptions: {
+        from: "*"
+        to: "shared_wish_list"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "ship_line":
 { Args: { "carrier"?: string,
 "order_item_id": string,
@@ -5958,6 +9040,9 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"show_license_key":
+{ Args: { "license_id": string }; Returns: string
+                           },
 "similar_media":
 { Args: { "media_id": string }; Returns: {
               "distance": number,
@@ -5978,6 +9063,7 @@ isOneToOne: true
 "last_message_at": string | null,
 "last_number": number,
 "low_id": string | null,
+"service_order_id": string | null,
 "updated_at": string
             }
                           SetofOptions: {
@@ -5986,6 +9072,11 @@ isOneToOne: true
         isOneToOne: true
         isSetofReturn: false
       } },
+"status_now":
+{ Args: { "registration": Omit<Database["public"]['Tables']["webinar_registrations"]['Row'], Database["public"]['Tables']["webinar_registrations"]['ComputedFields']> }; Returns: Database["public"]['Enums']["registration_status"]
+                           } |
+{ Args: { "webinar": Omit<Database["public"]['Tables']["webinars"]['Row'], Database["public"]['Tables']["webinars"]['ComputedFields']> }; Returns: Database["public"]['Enums']["webinar_status"]
+                           },
 "take_down_file":
 { Args: { "file_id": string,
 "reason": string }; Returns: undefined
@@ -6015,6 +9106,12 @@ isOneToOne: true
 "unread_messages_count":
 { Args: Record<PropertyKey, never>; Returns: number
                            },
+"unshare_wish_list":
+{ Args: { "list_id": string }; Returns: undefined
+                           },
+"uses_count":
+{ Args: { "coupon": Omit<Database["public"]['Tables']["coupons"]['Row'], Database["public"]['Tables']["coupons"]['ComputedFields']> }; Returns: number
+                           },
 "verify_artist":
 { Args: { "user_id": string,
 "verified": boolean }; Returns: undefined
@@ -6022,6 +9119,10 @@ isOneToOne: true
 "verify_group":
 { Args: { "group_id": string,
 "is_verified"?: boolean }; Returns: undefined
+                           },
+"vote_on_review":
+{ Args: { "is_helpful": boolean,
+"review_id": string }; Returns: undefined
                            },
 "wallet_statement":
 { Args: { "before_journal"?: number,
@@ -6035,7 +9136,125 @@ isOneToOne: true
               "pending_cents": number,
               "source_id": string
             }[]
-                           }
+                           },
+"webinar_cancellation_cost":
+{ Args: { "webinar_id": string }; Returns: Database["public"]['CompositeTypes']["webinar_cancellation"]
+                          SetofOptions: {
+        from: "*"
+        to: "webinar_cancellation"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"withdraw_dispute":
+{ Args: { "service_order_id": string }; Returns: {
+              "auto_approve_at": string | null,
+"buyer_approved": boolean,
+"buyer_id": string,
+"cancel_after": string | null,
+"cancellation_reason": string | null,
+"cancelled_at": string | null,
+"completed_at": string | null,
+"created_at": string,
+"delivered_at": string | null,
+"delivery_days": number,
+"delivery_files": (string)[],
+"delivery_notes": string | null,
+"disputing_side": string | null,
+"due_at": string | null,
+"extras": NonNullable<Json>,
+"frozen_at": string | null,
+"id": string,
+"is_open": boolean,
+"is_rated": boolean,
+"offer_id": string | null,
+"order_item_id": string,
+"package_name": string,
+"package_price_cents": number,
+"remaining": string | null,
+"requirement_files": (string)[],
+"requirements": string | null,
+"requirements_asked": string | null,
+"requirements_at": string | null,
+"resumes_as": string | null,
+"revise_until": string,
+"revisions_included": number,
+"revisions_used": number,
+"seller_id": string,
+"service_id": string | null,
+"session_ends_at": string | null,
+"session_starts_at": string | null,
+"status": Database["public"]['Enums']["service_order_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"withdraw_offer":
+{ Args: { "offer_id": string }; Returns: {
+              "accepted_version": number | null,
+"buyer_id": string,
+"conversation_id": string | null,
+"created_at": string,
+"id": string,
+"payable_id": string | null,
+"seller_id": string,
+"service_id": string | null,
+"status": Database["public"]['Enums']["offer_status"],
+"updated_at": string,
+"valid_until": string,
+"version": number
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "offers"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"withdraw_order_extra":
+{ Args: { "extra_id": string }; Returns: {
+              "created_at": string,
+"delivery_days": number,
+"id": string,
+"order_item_id": string | null,
+"payable_id": string | null,
+"price_cents": number,
+"seller_id": string,
+"service_order_id": string,
+"status": Database["public"]['Enums']["service_extra_status"],
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "service_order_extras"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"withdraw_resolution":
+{ Args: { "request_id": string }; Returns: {
+              "answer_by": string,
+"answered_at": string | null,
+"asking_side": string,
+"created_at": string,
+"days": number | null,
+"id": string,
+"kind": Database["public"]['Enums']["resolution_kind"],
+"reason": string,
+"refund_cents": number | null,
+"service_order_id": string,
+"status": Database["public"]['Enums']["resolution_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "resolution_requests"
+        isOneToOne: true
+        isSetofReturn: false
+      } }
           }
           Enums: {
             "artwork_category": "digital"|"painting"|"photography"|"sculpture"|"illustration"|"animation"|"3d"|"traditional"|"mixed_media"|"other",
@@ -6044,19 +9263,23 @@ isOneToOne: true
             "billing_interval": "monthly"|"annual",
             "billing_provider": "stripe"|"paypal",
             "correction_status": "proposed"|"approved"|"rejected",
+            "coupon_use_status": "held"|"redeemed"|"released",
             "custom_field_status": "pending"|"auto_approved"|"approved"|"rejected",
             "custom_field_type": "skill"|"genre"|"category",
             "experience_level": "beginner"|"intermediate"|"professional"|"veteran",
+            "gift_status": "ordered"|"waiting"|"given"|"refused",
             "group_member_status": "pending"|"active"|"banned",
             "group_role": "member"|"moderator"|"admin"|"owner",
             "group_visibility": "public"|"private"|"secret",
             "inbox_state": "accepted"|"requested"|"declined",
+            "license_state": "valid"|"unknown"|"refunded"|"disabled",
             "license_type": "personal"|"commercial"|"exclusive"|"custom",
             "location_source": "ip"|"gps"|"manual",
             "location_visibility": "exact"|"city"|"country"|"hidden",
             "media_failure": "unreadable"|"too_large"|"unsupported_format"|"missing",
             "media_status": "pending"|"ready"|"failed",
             "moderation_level": "group"|"platform",
+            "offer_status": "sent"|"accepted"|"declined"|"withdrawn"|"expired",
             "order_status": "pending"|"processing"|"completed"|"cancelled"|"refunded"|"partially_refunded",
             "payable_status": "open"|"paid"|"lapsed"|"withdrawn"|"returned",
             "payment_provider": "stripe"|"paypal"|"wallet",
@@ -6074,13 +9297,25 @@ isOneToOne: true
             "refund_origin": "seller"|"admin"|"automatic"|"provider",
             "refund_request_status": "open"|"accepted"|"declined"|"expired",
             "refund_status": "requested"|"pending"|"succeeded"|"failed"|"cancelled",
+            "registration_payment": "pending"|"paid"|"refunded"|"free",
+            "registration_status": "waiting"|"offered"|"held"|"confirmed"|"cancelled"|"refunded"|"expired",
             "report_reason": "spam"|"harassment"|"hate"|"violence"|"sexual_content"|"self_harm"|"fraud"|"copyright"|"impersonation"|"privacy"|"other",
             "report_state": "open"|"upheld"|"dismissed"|"false_report",
+            "resolution_kind": "extend"|"cancel",
+            "resolution_status": "open"|"accepted"|"declined"|"withdrawn"|"expired",
+            "review_side": "buyer"|"seller",
+            "review_status": "blind"|"pending"|"rejected"|"published",
+            "search_sort": "relevance"|"newest"|"price_up"|"price_down"|"popular"|"rated",
+            "service_extra_status": "offered"|"paid"|"declined"|"withdrawn"|"returned",
+            "service_order_status": "awaiting_requirements"|"in_progress"|"delivered"|"revision_requested"|"disputed"|"completed"|"cancelled"|"refunded",
+            "service_status": "draft"|"active"|"paused"|"deleted",
+            "service_type": "production"|"mixing"|"mastering"|"recording"|"vocals"|"design"|"video"|"consultation"|"other",
             "shipment_status": "shipped"|"in_transit"|"out_for_delivery"|"available_for_pickup"|"delivered"|"lost"|"returned",
             "subscription_status": "active"|"cancelled"|"past_due"|"unpaid"|"incomplete"|"trialing"|"expired",
             "theme": "light"|"dark",
             "transaction_status": "pending"|"completed"|"refunded"|"partially_refunded"|"failed"|"disputed",
-            "user_role": "member"|"author"|"admin"|"super_admin"
+            "user_role": "member"|"author"|"admin"|"super_admin",
+            "webinar_status": "upcoming"|"live"|"ended"|"cancelled"
           }
           CompositeTypes: {
             "activity_limit": {
@@ -6089,12 +9324,26 @@ isOneToOne: true
                         "used": number | null,
                         "resets_at": string | null
                       },
+                      "catalog_facet": {
+                        "facet": string | null,
+                        "value": string | null,
+                        "items_count": number | null,
+                        "is_capped": boolean | null
+                      },
                       "credit_totals": {
                         "available_cents": number | null,
                         "held_cents": number | null,
                         "debt_cents": number | null,
                         "next_expiry": string | null,
                         "expiring_cents": number | null
+                      },
+                      "dispute_message": {
+                        "id": string | null,
+                        "number": number | null,
+                        "sender_id": string | null,
+                        "content": string | null,
+                        "attachments": (string)[] | null,
+                        "created_at": string | null
                       },
                       "error_entry": {
                         "name": string | null,
@@ -6103,13 +9352,76 @@ isOneToOne: true
                         "message": string | null,
                         "advice": string | null
                       },
+                      "found_item": {
+                        "id": string | null,
+                        "kind": string | null,
+                        "seller_id": string | null,
+                        "title": string | null,
+                        "slug": string | null,
+                        "thumbnail_url": string | null,
+                        "price_cents": number | null,
+                        "minimum_price_cents": number | null,
+                        "currency": string | null,
+                        "category": string | null,
+                        "tags": (string)[] | null,
+                        "is_unique": boolean | null,
+                        "requires_shipping": boolean | null,
+                        "is_featured": boolean | null,
+                        "views_count": number | null,
+                        "favorites_count": number | null,
+                        "comments_count": number | null,
+                        "popularity": number | null,
+                        "rating_average": number | null,
+                        "reviews_count": number | null,
+                        "published_at": string | null,
+                        "cursor": string | null
+                      },
+                      "license_check": {
+                        "is_valid": boolean | null,
+                        "state": Database["public"]['Enums']["license_state"] | null
+                      },
                       "photo_quote": {
                         "cost_cents": number | null,
                         "parts": (number)[] | null
                       },
+                      "rating_histogram": {
+                        "item_id": string | null,
+                        "reviews_count": number | null,
+                        "rating_average": number | null,
+                        "counts": (number)[] | null,
+                        "percentages": (number)[] | null
+                      },
+                      "shared_wish": {
+                        "item_id": string | null,
+                        "kind": string | null,
+                        "title": string | null,
+                        "slug": string | null,
+                        "thumbnail_url": string | null,
+                        "price_cents": number | null,
+                        "currency": string | null,
+                        "is_buyable": boolean | null,
+                        "added_at": string | null
+                      },
+                      "shared_wish_list": {
+                        "name": string | null,
+                        "owner_name": string | null,
+                        "items": (Database["public"]['CompositeTypes']["shared_wish"])[] | null
+                      },
                       "unread_counts": {
                         "notifications": number | null,
                         "messages": number | null
+                      },
+                      "webinar_cancellation": {
+                        "registrations_count": number | null,
+                        "refunds_count": number | null,
+                        "refund_cents": number | null,
+                        "host_cost_cents": number | null
+                      },
+                      "webinar_pass": {
+                        "url": string | null,
+                        "opens_at": string | null,
+                        "ends_at": string | null,
+                        "is_host": boolean | null
                       }
           }
         }
@@ -6229,19 +9541,23 @@ export const Constants = {
             "billing_interval": ["monthly", "annual"],
             "billing_provider": ["stripe", "paypal"],
             "correction_status": ["proposed", "approved", "rejected"],
+            "coupon_use_status": ["held", "redeemed", "released"],
             "custom_field_status": ["pending", "auto_approved", "approved", "rejected"],
             "custom_field_type": ["skill", "genre", "category"],
             "experience_level": ["beginner", "intermediate", "professional", "veteran"],
+            "gift_status": ["ordered", "waiting", "given", "refused"],
             "group_member_status": ["pending", "active", "banned"],
             "group_role": ["member", "moderator", "admin", "owner"],
             "group_visibility": ["public", "private", "secret"],
             "inbox_state": ["accepted", "requested", "declined"],
+            "license_state": ["valid", "unknown", "refunded", "disabled"],
             "license_type": ["personal", "commercial", "exclusive", "custom"],
             "location_source": ["ip", "gps", "manual"],
             "location_visibility": ["exact", "city", "country", "hidden"],
             "media_failure": ["unreadable", "too_large", "unsupported_format", "missing"],
             "media_status": ["pending", "ready", "failed"],
             "moderation_level": ["group", "platform"],
+            "offer_status": ["sent", "accepted", "declined", "withdrawn", "expired"],
             "order_status": ["pending", "processing", "completed", "cancelled", "refunded", "partially_refunded"],
             "payable_status": ["open", "paid", "lapsed", "withdrawn", "returned"],
             "payment_provider": ["stripe", "paypal", "wallet"],
@@ -6259,13 +9575,25 @@ export const Constants = {
             "refund_origin": ["seller", "admin", "automatic", "provider"],
             "refund_request_status": ["open", "accepted", "declined", "expired"],
             "refund_status": ["requested", "pending", "succeeded", "failed", "cancelled"],
+            "registration_payment": ["pending", "paid", "refunded", "free"],
+            "registration_status": ["waiting", "offered", "held", "confirmed", "cancelled", "refunded", "expired"],
             "report_reason": ["spam", "harassment", "hate", "violence", "sexual_content", "self_harm", "fraud", "copyright", "impersonation", "privacy", "other"],
             "report_state": ["open", "upheld", "dismissed", "false_report"],
+            "resolution_kind": ["extend", "cancel"],
+            "resolution_status": ["open", "accepted", "declined", "withdrawn", "expired"],
+            "review_side": ["buyer", "seller"],
+            "review_status": ["blind", "pending", "rejected", "published"],
+            "search_sort": ["relevance", "newest", "price_up", "price_down", "popular", "rated"],
+            "service_extra_status": ["offered", "paid", "declined", "withdrawn", "returned"],
+            "service_order_status": ["awaiting_requirements", "in_progress", "delivered", "revision_requested", "disputed", "completed", "cancelled", "refunded"],
+            "service_status": ["draft", "active", "paused", "deleted"],
+            "service_type": ["production", "mixing", "mastering", "recording", "vocals", "design", "video", "consultation", "other"],
             "shipment_status": ["shipped", "in_transit", "out_for_delivery", "available_for_pickup", "delivered", "lost", "returned"],
             "subscription_status": ["active", "cancelled", "past_due", "unpaid", "incomplete", "trialing", "expired"],
             "theme": ["light", "dark"],
             "transaction_status": ["pending", "completed", "refunded", "partially_refunded", "failed", "disputed"],
-            "user_role": ["member", "author", "admin", "super_admin"]
+            "user_role": ["member", "author", "admin", "super_admin"],
+            "webinar_status": ["upcoming", "live", "ended", "cancelled"]
           }
         }
 } as const

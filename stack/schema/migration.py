@@ -24,8 +24,8 @@ set lock_timeout = '10s';
 """
 # What pg-delta prints and nobody wants: an owner's rights over its own objects, and texts that extensions bring along.
 NOISE = re.compile(
-    r"""revoke\ all\ on\ .*\ from\ postgres$
-      | grant\ .*\ to\ postgres$
+    r"""revoke\s+all\s+on\s.*\sfrom\s+postgres$
+      | grant\s.*\sto\s+postgres$
       | comment\ on\ extension\ .*
       | set\ local\ check_function_bodies\ =\ off$""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,

@@ -13966,10 +13966,10 @@ begin
     return private.place_order(
         new_order, buyer,
         array[row(
-            1, agreed.kind, agreed.item_id, null, agreed.id, null, null, null, agreed.seller_id, agreed.title, null,
-            null, null, null, agreed.details, agreed.amount_cents, 1, 0, null, 0, agreed.shipping_cents,
-            agreed.seller_tier, agreed.commission_bps, false, false, false, coalesce(item.has_seats, false),
-            coalesce(item.requires_shipping, false), null, null, null
+            1, agreed.kind, agreed.item_id, null, agreed.id, agreed.seller_id, agreed.title, null, null, null, null,
+            agreed.details, agreed.amount_cents, 1, 0, agreed.shipping_cents, agreed.seller_tier, agreed.commission_bps,
+            false, false, false, coalesce(item.has_seats, false), coalesce(item.requires_shipping, false), null, null,
+            null, 0, null, null, null, null
         )::private.order_line],
         checkout_payable.provider, wanted_address, checkout_payable.notes, agreed.pay_by
     );
