@@ -7,16 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from bench import archive, community, likes, listing, market_coupons, money, pictures, population, pre_request, studio, webhook
 from bench import (
     archive,
     community,
     likes,
     listing,
-    market_orders,
-    market_webinars,
     market_coupons,
+    market_orders,
     market_search,
+    market_webinars,
     money,
     pictures,
     population,
@@ -163,11 +162,13 @@ class Benchmarks:
                 Services(self.cluster, "coupons", self.root / "coupons").install_jobs()
                 self._coupons = market_coupons.Coupons(self.cluster.url("coupons", "supabase_admin"))
             return self._coupons
+
         def service_orders() -> market_orders.Orders:
             if self._orders is None:
                 with_schema(self.cluster, "orders")
                 self._orders = market_orders.Orders(self.cluster.url("orders", "supabase_admin"))
             return self._orders
+
         def webinars() -> market_webinars.Webinars:
             if self._webinars is None:
                 with_schema(self.cluster, "webinars")

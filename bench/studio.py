@@ -168,9 +168,9 @@ class Studio:
             connection.execute(PAIRS)
             connection.execute("vacuum analyze bench.attempts")
             rate = pgbench(self.url, "-f", self.scripts / "settle.sql", seconds=SECONDS, warm_up=WARM_UP)
-            left = connection.execute(
-                "select count(*) from private.photo_attempts where ended_at is null"
-            ).fetchone()[0]  # type: ignore[index]
+            left = connection.execute("select count(*) from private.photo_attempts where ended_at is null").fetchone()[
+                0
+            ]  # type: ignore[index]
         if left == 0:
             raise SystemExit("photo_settle: ran out of photos")
         return rate

@@ -52,7 +52,8 @@ comment on column private.kinds.free_window is
 'Of what is sold: how long after paying a buyer steps back at the platform''s cost (the provider keeps its fee). Null: '
 'no such right.';
 comment on column private.kinds.reviewing is
-'Of what is sold: none: nobody reviews it; open: shown at once; blind: buyer and seller review each other, unseen until '
+'Of what is sold: none: nobody reviews it; open: shown at once; blind: buyer and seller review each other, unseen '
+'until '
 'both have. Null: blind for what is bought again and again and earned when it is done, none for what is not browsable, '
 'else open.';
 alter table private.kinds enable row level security;

@@ -139,7 +139,8 @@ comment on column public.catalog_items.paid_purchases_count is 'Valid entitlemen
 comment on column public.catalog_items.popularity is
 'paid_purchases_count in steps of about a fifth (4 × log2), to sort by: with the exact count in an index every sale '
 'would rewrite all of the row''s index entries. What was given away does not count: a hundred accounts cost nothing.';
-comment on column public.catalog_items.rating_average is 'Mean of its counted reviews, 1 to 5; null without any. See item_ratings.';
+comment on column public.catalog_items.rating_average is
+'Mean of its counted reviews, 1 to 5; null without any. See item_ratings.';
 comment on column public.catalog_items.reviews_count is 'Its counted reviews: one for each buyer.';
 comment on column public.catalog_items.search is
 'Full-text vector: title (A), tags (B), description (C). For search_catalog().';

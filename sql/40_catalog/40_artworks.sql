@@ -551,7 +551,8 @@ select private.build_moves('public.artworks', 'status');
 
 insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('artwork', 'public.artworks', 'seller_id', '/catalog_items/{id}',
-    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,lock_own,grant,revoke,restore,complete,give}');
+    '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,lock_own,grant,revoke,restore,complete,'
+    'give}');
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('artworks', 'public.artworks',

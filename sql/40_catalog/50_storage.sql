@@ -1,6 +1,6 @@
 -- Stored files. Public buckets are served to everybody by address; writing is for members, in the folder that carries
--- their id. product-files, attachments, deliveries and uploads are private: what an item, a message, a service order or a
--- picture that is being made refers to neither changes nor goes. Copies of pictures are the workers' alone (30_media).
+-- their id. product-files, attachments, deliveries and uploads are private: what an item, a message, a service order
+-- or a picture that is being made refers to neither changes nor goes. Copies of pictures are the workers' alone (30_media).
 -- Policies ask when a request begins; the trigger guard_object asks again when its row is written, which may be much
 -- later (a slow upload, a signed upload link) and by Storage's own role.
 
@@ -284,7 +284,8 @@ begin
 end
 $$;
 comment on function private.is_pinned(text, text) is
-'Whether an item, a message, a service order or a pending picture refers to the stored object, which therefore stays as it is.';
+'Whether an item, a message, a service order or a pending picture refers to the stored object, which therefore stays '
+'as it is.';
 grant execute on function private.is_pinned(text, text) to authenticated;
 
 create function private.reads_or_lists() returns boolean

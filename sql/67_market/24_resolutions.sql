@@ -565,7 +565,7 @@ comment on function public.service_order_conversation(uuid) is
 grant execute on function public.service_order_conversation(uuid) to authenticated;
 
 create type public.dispute_message as (
-    id uuid, number integer, sender_id uuid, content text, attachments text[], created_at timestamptz
+    id uuid, number integer, sender_id uuid, content text, attachments text [], created_at timestamptz
 );
 comment on type public.dispute_message is 'A message of an order''s conversation, as its two sides see it.';
 

@@ -6,7 +6,7 @@
 -- search's among them, which takes as long as all others together: nobody reads or writes items meanwhile. Other new
 -- columns have constant defaults. Constraints that know new parts are checked against all rows while their tables are
 -- locked. Items without reviews had an average of 0 and have none now. Before the workers of this version start.
--- squawk-ignore-file adding-field-with-default, adding-foreign-key-constraint, adding-not-nullable-field, adding-required-field, ban-drop-column, ban-drop-constraint, ban-drop-default, ban-drop-function, ban-drop-not-null, ban-drop-policy, ban-drop-trigger, ban-drop-view, constraint-missing-not-valid, disallowed-unique-constraint, prefer-bigint-over-int, require-concurrent-index-creation, require-concurrent-index-deletion, renaming-column, changing-column-type
+-- squawk-ignore-file adding-field-with-default, adding-foreign-key-constraint, adding-not-nullable-field, adding-required-field, ban-drop-column, ban-drop-constraint, ban-drop-default, ban-drop-function, ban-drop-not-null, ban-drop-policy, ban-drop-trigger, ban-drop-view, constraint-missing-not-valid, disallowed-unique-constraint, prefer-bigint-over-int, prefer-timestamp-tz, require-concurrent-index-creation, require-concurrent-index-deletion, renaming-column, changing-column-type
 
 -- Whoever waits for a lock makes all others wait behind it: give up soon instead, and run again.
 set lock_timeout = '10s';

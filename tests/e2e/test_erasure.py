@@ -15,12 +15,12 @@ from tests.harness.market import (
     buy,
     drain,
     open_hours,
+    order,
     publish_product,
     publish_service,
     start,
     wait_for_order,
 )
-from tests.harness.market import Simulator, buy, drain, order, publish_product, start, wait_for_order
 from tests.harness.people import Person, SignUp, lift_limits
 from tests.harness.server import Database
 from tests.harness.waiting import until
