@@ -68,7 +68,7 @@ create table public.offer_versions (
     constraint offer_versions_offer_id_fkey foreign key (offer_id) references public.offers (id) on delete cascade,
     constraint offer_versions_title_check check (char_length(title) between 1 and 200),
     constraint offer_versions_terms_check check (char_length(terms) between 1 and 5000),
-    constraint offer_versions_price_cents_check check (private.is_price(price_cents) and price_cents <> 0),
+    constraint offer_versions_price_cents_check check (private.is_price(price_cents) and price_cents > 0),
     constraint offer_versions_delivery_days_check check (delivery_days between 1 and 365),
     constraint offer_versions_revisions_check check (revisions between 0 and 20),
     constraint offer_versions_requirements_asked_check check (char_length(requirements_asked) between 1 and 2000),
@@ -574,7 +574,7 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
     '{title, terms, requirements_asked}', 'what was offered: the buyer keeps it as it was accepted');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
-('offer', 'New offer', 'Somebody made you an offer.', null, null, 'immediate', true),
+('offer', 'New offer', 'Somebody made you an offer.', null, null, 'digest', true),
 ('offer_accepted', 'Offer accepted', 'An offer of yours was accepted; work starts when it is paid.', null, null,
     'immediate', false),
 ('offer_declined', 'Offer declined', 'An offer of yours was declined.', null, null, 'digest', true);

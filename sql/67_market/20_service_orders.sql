@@ -325,7 +325,7 @@ create table public.service_order_extras (
     constraint service_order_extras_order_item_id_fkey foreign key (order_item_id) references public.order_items (id),
     constraint service_order_extras_order_item_id_key unique (order_item_id),
     constraint service_order_extras_title_check check (char_length(title) between 1 and 200),
-    constraint service_order_extras_price_cents_check check (private.is_price(price_cents) and price_cents <> 0),
+    constraint service_order_extras_price_cents_check check (private.is_price(price_cents) and price_cents > 0),
     constraint service_order_extras_delivery_days_check check (delivery_days between 0 and 365)
 );
 create index service_order_extras_service_order_id_idx on public.service_order_extras (service_order_id);

@@ -393,7 +393,7 @@ insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('gift', 'public.gifts', 'payer_id', '/gifts/{id}', '{}');
 
 insert into private.notification_types (type, title, message, email, can_switch_off) values
-('gift', 'A gift for you', 'Somebody gave you something. It is yours unless you refuse it.', 'immediate', true),
+('gift', 'A gift for you', 'Somebody gave you something. It is yours unless you refuse it.', 'immediate', false),
 ('gift_claimed', 'Your gift was claimed', 'What you gave has its owner now.', 'digest', true),
 ('gift_refused', 'Your gift was refused', 'You get back what you paid for it.', 'immediate', false);
 

@@ -2290,7 +2290,7 @@ create table public.offer_versions (
     constraint offer_versions_offer_id_fkey foreign key (offer_id) references public.offers (id) on delete cascade,
     constraint offer_versions_title_check check (char_length(title) between 1 and 200),
     constraint offer_versions_terms_check check (char_length(terms) between 1 and 5000),
-    constraint offer_versions_price_cents_check check (private.is_price(price_cents) and price_cents <> 0),
+    constraint offer_versions_price_cents_check check (private.is_price(price_cents) and price_cents > 0),
     constraint offer_versions_delivery_days_check check (delivery_days between 1 and 365),
     constraint offer_versions_revisions_check check (revisions between 0 and 20),
     constraint offer_versions_requirements_asked_check check (char_length(requirements_asked) between 1 and 2000),
@@ -2796,7 +2796,7 @@ insert into private.personal_data (section, relation, condition, stays, reason) 
     '{title, terms, requirements_asked}', 'what was offered: the buyer keeps it as it was accepted');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
-('offer', 'New offer', 'Somebody made you an offer.', null, null, 'immediate', true),
+('offer', 'New offer', 'Somebody made you an offer.', null, null, 'digest', true),
 ('offer_accepted', 'Offer accepted', 'An offer of yours was accepted; work starts when it is paid.', null, null,
     'immediate', false),
 ('offer_declined', 'Offer declined', 'An offer of yours was declined.', null, null, 'digest', true);
@@ -3217,7 +3217,7 @@ create table public.service_order_extras (
     constraint service_order_extras_order_item_id_fkey foreign key (order_item_id) references public.order_items (id),
     constraint service_order_extras_order_item_id_key unique (order_item_id),
     constraint service_order_extras_title_check check (char_length(title) between 1 and 200),
-    constraint service_order_extras_price_cents_check check (private.is_price(price_cents) and price_cents <> 0),
+    constraint service_order_extras_price_cents_check check (private.is_price(price_cents) and price_cents > 0),
     constraint service_order_extras_delivery_days_check check (delivery_days between 0 and 365)
 );
 create index service_order_extras_service_order_id_idx on public.service_order_extras (service_order_id);
@@ -17355,7 +17355,7 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 ('public.webinars', 'status', 'upcoming', 'live', 'its start has come');
 
 insert into private.notification_types (type, title, message, collapse_unread, email, can_switch_off, is_anonymous, outlives_content, reaches_banned) values
-('gift', 'A gift for you', 'Somebody gave you something. It is yours unless you refuse it.', 'false', 'immediate', 'true', 'false', 'false', 'false'),
+('gift', 'A gift for you', 'Somebody gave you something. It is yours unless you refuse it.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
 ('gift_claimed', 'Your gift was claimed', 'What you gave has its owner now.', 'false', 'digest', 'true', 'false', 'false', 'false'),
 ('gift_refused', 'Your gift was refused', 'You get back what you paid for it.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
 ('review_response', 'Answer to your review', 'The seller answered your review.', 'false', 'digest', 'true', 'false', 'false', 'false'),
@@ -17364,7 +17364,7 @@ insert into private.notification_types (type, title, message, collapse_unread, e
 ('webinar_moved', 'A webinar has another time', 'A webinar you are registered for was moved. You can leave it with all your money until it starts.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
 ('webinar_offer', 'A seat is offered to you', 'A seat became free in a webinar you waited for. It is kept for you for a while: pay to confirm it.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
 ('webinar_recording', 'A recording is yours', 'The recording of a webinar you were registered for is in your library.', 'false', 'digest', 'true', 'false', 'false', 'false'),
-('webinar_reminder', 'A webinar starts soon', 'A webinar you are registered for starts soon.', 'false', 'immediate', 'true', 'false', 'false', 'false'),
+('webinar_reminder', 'A webinar starts soon', 'A webinar you are registered for starts soon.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
 ('webinar_removed', 'You were removed', 'You are not registered for a webinar any more. What you paid comes back.', 'false', 'immediate', 'false', 'false', 'false', 'false'),
 ('webinar_seat', 'You have a seat', 'A seat became free in a webinar you waited for: it is yours.', 'false', 'immediate', 'false', 'false', 'false', 'false');
 

@@ -17,14 +17,16 @@ select set_eq(
     ('payees', '', 'setof private.line_payee', 'item_not_available'),
     ('lock_own', '', 'void', 'item_not_available'),
     ('grant', '', 'void', 'item_not_available'), ('revoke', 'reason text', 'void', 'item_not_available'),
+    ('take', 'taker uuid', 'void', 'item_not_available'), ('freed', '', 'void', 'item_not_available'),
+    ('give', '', 'void', 'gift_not_possible'),
     ('restore', '', 'void', 'item_not_available'), ('complete', '', 'void', 'item_not_available')$$,
     'what is asked of what is sold'
 );
 select is_empty(
     $$select k.kind, h.hook from private.kinds as k cross join private.hooks as h
     where k.kind in ('product', 'artwork', 'tip_jar') and h.hook <> all (k.hooks)
-    and h.hook not in ('lock_own', 'hold', 'release')$$,
-    'each kind that is sold names all of them but those for its own rows and for what is no stock'
+    and h.hook not in ('lock_own', 'hold', 'release', 'take', 'freed', 'give')$$,
+    'each kind that is sold names all of them but those for its own rows, for what is no stock, seats and gifts'
 );
 select is(
     array(
@@ -45,7 +47,7 @@ begin
     execute format(
         'insert into private.kinds (kind, relation, owner_column, hooks%s) values (%L, %L, ''seller_id'', %L%s)',
         case when more <> '' then ', proceeds, commission, earned' else '' end, kind, format('public.%s_kind', kind),
-        array(select h.hook from private.hooks as h), more
+        array(select h.hook from private.hooks as h where h.hook not in ('take', 'freed')), more
     );
 end
 $$;
@@ -123,14 +125,14 @@ from unnest(array[1, 4]) as w,
 select is(pg_temp.code_of($$update private.kinds set proceeds = 'friend' where kind = 'thing'$$), '23514', 'who earns');
 select is(pg_temp.code_of($$update private.kinds set commission = 'half' where kind = 'thing'$$), '23514', 'by which rate');
 select is(pg_temp.code_of($$update private.kinds set earned = 'never' where kind = 'thing'$$), '23514', 'and when');
-select pg_temp.add_kind('gift', ', ''seller'', ''none'', ''at_payment''');
+select pg_temp.add_kind('present', ', ''seller'', ''none'', ''at_payment''');
 select pg_temp.add_kind('pack', ', ''platform'', ''plan'', ''at_payment''');
 update public.subscriptions set plan_key = 'creator_standard' where user_id = pg_temp.id(1);
 select results_eq(
     format('select tier, commission_bps from private.sale_terms(%L, pg_temp.id(%s))', kind, seller),
     format('values (%L, %s)', tier, bps), format('%s of %s: %s basis points', kind, seller, bps)
 )
-from (values ('thing', 1, 'standard', 3000), ('thing', 2, 'basic', 4000), ('gift', 1, 'standard', 0),
+from (values ('thing', 1, 'standard', 3000), ('thing', 2, 'basic', 4000), ('present', 1, 'standard', 0),
     ('pack', 1, 'standard', 10000)) as c (kind, seller, tier, bps);
 select is(
     (select commission_bps from private.sale_terms('nothing', pg_temp.id(1))), null, 'what is no kind has no terms'
