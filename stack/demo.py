@@ -1,5 +1,5 @@
 """`make demo`: from nothing to a whole sale, narrated: sign-up, publish, buy, settle, refund, hold, release, pay out;
-then a photo job.
+then a service, a webinar and a photo job.
 
 Everything goes through the doors a real product has: supabase-py for people, the simulator's card form and signed
 webhooks for the provider, the `avenue` command for operators. The database is only touched where no door exists: to
@@ -313,6 +313,80 @@ class Demo:
         say(f"transfers at the provider: {len(transfers)}")
         assert len(transfers) == 1, "exactly one transfer"
 
+    def market(self) -> None:
+        """A service from the search to the review, and a webinar whose last seat somebody waits for."""
+        step("sonja mixes songs: boris finds her, uses a coupon, sends his stems, asks for a revision, approves")
+        sonja, boris = self.producer.client, self.boris.client
+        title = f"Mixing of one song {self.run}"
+        service = (
+            sonja.table("services")
+            .insert({"title": title, "service_type": "mixing", "buyer_requirements": "Your stems, please."})
+            .execute()
+            .data[0]["id"]
+        )
+        package = {
+            "item_id": service,
+            "title": "Basic",
+            "price_cents": 10_000,
+            "details": {"delivery_days": 5, "revisions": 1, "features": ["Stereo WAV"]},
+        }
+        option = sonja.table("catalog_options").insert(package).execute().data[0]["id"]
+        sonja.table("services").update({"status": "active"}).eq("id", service).execute()
+        code = f"first-{self.run}"
+        sonja.table("coupons").insert({"code": code, "percent_bps": 2500, "usage_limit": 1}).execute()
+        found = boris.rpc("search_catalog", {"query": f"mixng song {self.run}", "kinds": ["service"]}).execute().data
+        assert [item["id"] for item in found] == [service], "a typo does not hide it"
+        wanted = {"items": [{"item_id": service, "option_id": option}], "coupon_codes": [code]}
+        order = boris.rpc("checkout", wanted).execute().data
+        started = self.boris.function("POST", order["start_url"]).raise_for_status().json()
+        self.simulator.confirm(started["client_secret"])
+        work = until(
+            "the service order", lambda: boris.table("service_orders").select("id,order_item_id").execute().data
+        )
+        mine = {"service_order_id": work[0]["id"]}
+        say(f"{dollars(10_000)}, with 25% off {dollars(order['total_cents'])}; nothing of it is sonja's to take yet")
+        boris.rpc("send_requirements", {**mine, "requirements": "Warm, please."}).execute()
+        sonja.rpc("deliver_service_order", {**mine, "notes": "First version."}).execute()
+        boris.rpc("request_revision", {**mine, "note": "The voice could be louder."}).execute()
+        sonja.rpc("deliver_service_order", {**mine, "notes": "Louder."}).execute()
+        done = boris.rpc("approve_service_order", mine).execute().data
+        assert done["status"] == "completed", "approved is completed"
+        boris.rpc("review_item", {"item_id": service, "rating": 5, "review_text": "Warm and loud."}).execute()
+        rating = {"order_item_id": work[0]["order_item_id"], "rating": 5}
+        unseen = boris.table("catalog_items").select("rating_average").eq("id", service).execute().data[0]
+        assert unseen["rating_average"] is None, "nobody sees one side's review before the other's"
+        sonja.rpc("review_buyer", rating).execute()
+        shown = boris.table("catalog_items").select("rating_average,reviews_count").eq("id", service).execute().data[0]
+        say(f"completed; once both have reviewed each other the service shows {shown['rating_average']} stars")
+
+        step("sonja hosts a free webinar with two seats; three want to come")
+        webinar = (
+            sonja.table("webinars")
+            .insert(
+                {
+                    "title": "First chords",
+                    "starts_local": "2031-05-01T18:00",
+                    "time_zone": "Europe/Berlin",
+                    "max_attendees": 2,
+                }
+            )
+            .execute()
+            .data[0]
+        )
+        seat = {"webinar_id": webinar["id"]}
+        for guest in (self.bea, self.boris):
+            guest.client.rpc("register_for_webinar", seat).execute()
+        try:
+            self.artist.client.rpc("register_for_webinar", seat).execute()
+            raise StackError("demo: two seats for three")
+        except APIError as error:
+            say(f"marek: {error.message} [dim](hint {error.hint})[/]")
+        self.artist.client.rpc("join_waiting_list", seat).execute()
+        self.bea.client.rpc("cancel_registration", seat).execute()
+        state = self.artist.client.table("webinar_registrations").select("status").execute().data[0]["status"]
+        say(f"he waits; bea gives her seat back, and marek's registration says {state}")
+        assert state == "confirmed", "a freed seat belongs to whoever waits"
+
     def studio(self) -> None:
         """A pack, five photos of which one is lost, the file of the other four."""
         step("bea buys credits and has five photos of her flat made brighter")
@@ -417,7 +491,17 @@ class Demo:
 
     def tell(self) -> bool:
         """All of it, in order; whether the books are right at the end."""
-        chapters = (self.people, self.publish, self.race, self.pay, self.refund, self.week, self.payout, self.studio)
+        chapters = (
+            self.people,
+            self.publish,
+            self.race,
+            self.pay,
+            self.refund,
+            self.week,
+            self.payout,
+            self.market,
+            self.studio,
+        )
         for chapter in chapters:
             chapter()
         return self.books()

@@ -53,6 +53,8 @@ ALLOWED_ANSWERS = {
     ("blocked", "inbox"): "who talked with somebody knows them",
     ("helper", "inbox"): "who talks with somebody knows them, whatever becomes of them",
 }
+# Functions whose rows are those of a relation, so that who may be found there may be found by them.
+ANSWERS_ROWS_OF = {"search_catalog": "catalog_items"}
 # Conversations: who takes part knows the others, whatever becomes of them.
 TALKERS = ("helper", "blocked")
 TALK = {"conversations", "conversation_participants", "inbox_entries", "messages"}
@@ -389,7 +391,10 @@ def test_searches_find_nothing_of_it(town: Town, viewer: str) -> None:
                     got = api.rpc(function.name, **{argument: word})
                     if got.status_code == 404 and "PGRST202" in got.text:
                         got = api.rpc(function.name, **optional | {argument: word})
-                    leaks.look(f"{function.name}({argument})", got.text, sent=word)
+                    rows_of = ANSWERS_ROWS_OF.get(function.name, "")
+                    leaks.look(f"{function.name}({argument})", got.text, sent=word, relation=rows_of)
+                    if (secret.name, rows_of) in ALLOWED_PLACES:
+                        continue
                     if got.is_success and got.json() not in ([], None, 0, False) and word in got.text:
                         leaks.found.add(f"{function.name}({argument}: {word}): {got.text[:200]}")
     assert not leaks.found, "\n".join(sorted(leaks.found))
@@ -417,7 +422,7 @@ def test_lists_without_a_question_do_not_show_it(town: Town, viewer: str) -> Non
                     mine = {section: rows for section, rows in answer.json().items() if section != "inbox"}
                     leaks.look(function.name, json.dumps(mine), own=True)
                 else:
-                    leaks.look(function.name, answer.text)
+                    leaks.look(function.name, answer.text, relation=ANSWERS_ROWS_OF.get(function.name, ""))
     assert not leaks.found, "\n".join(sorted(leaks.found))
 
 

@@ -339,9 +339,9 @@ INSERTED_INTO = {
     "product_files",
     "product_pictures",
     "service_extras",
+    "webinars",
+    "wish_list_items",
 }
-INSERTED_INTO = {"catalog_options", "credit_packs", "product_files", "product_pictures", "messages", "wish_list_items"}
-INSERTED_INTO = {"webinars", "catalog_options", "credit_packs", "product_files", "product_pictures", "messages"}
 # Members insert all of these but what is for some of them.
 INSERTERS = {"articles": {"admin"}}
 

@@ -1,4 +1,5 @@
-"""Every business error of platform, commerce, money and admin is provoked somewhere in pgTAP or in a story of money."""
+"""Every business error of platform, commerce, money and admin is provoked somewhere in pgTAP or in a story of money or
+the market."""
 
 from __future__ import annotations
 
@@ -18,12 +19,13 @@ CODES = sorted(
 )
 TESTS = "\n".join(
     file.read_text()
-    for room in ("platform", "commerce", "money", "admin")
+    for room in ("platform", "commerce", "money", "market", "admin")
     for file in (REPO / "supabase/tests" / room).glob("*.sql")
 )
 PROVOKED = {
     code
-    for file in (REPO / "tests/money").glob("test_*.py")
+    for room in ("money", "market")
+    for file in (REPO / "tests" / room).glob("test_*.py")
     for codes in re.findall(r"with refused\(([^)]*)\)", file.read_text())
     for code in re.findall(r'"([a-z_]+)"', codes)
 }
