@@ -393,7 +393,8 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "activate_license": ({"product_id": "{products}", "key": "x", "device_id": "x"}, "license_not_found"),
     "add_participants": ({"conversation_id": "{chat}", "user_ids": ["{stranger}"]}, "conversation_not_found"),
     "answer_refund_request": ({"request_id": "{refund_requests}", "accept": True}, "refund_request_closed"),
-    "available_slots": ({"service_id": "{services}"}, "ok"),
+    # Not a service; the one that is there is found by test_services.
+    "available_slots": ({"service_id": "{products}"}, "item_not_available"),
     "approve_custom_field": ({"request_id": "{custom_field_requests}"}, "admin_only"),
     "approve_member": ({"group_id": "{group}", "user_id": "{stranger}"}, "group_role_too_low"),
     "approve_member:secret": ({"group_id": "{secret}", "user_id": "{stranger}"}, "group_not_found"),
