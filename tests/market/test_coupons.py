@@ -357,6 +357,20 @@ def test_market_36_a_code_is_unique_among_the_sellers_live_ones(market: Market) 
         market.member(seller, "update public.coupons set is_active = true where id = %s", first)
 
 
+def test_a_seller_has_so_many_live_ones(market: Market) -> None:
+    seller = market.sign_up()
+    market.rows(
+        "insert into public.coupons (seller_id, code, percent_bps) "
+        "select %s, 'many' || n, 1000 from generate_series(1, 999) as n",
+        seller,
+    )
+    last = coupon(market, seller, code="LAST")
+    with refused("too_many_coupons"):
+        coupon(market, seller, code="ONE MORE")
+    market.member(seller, "update public.coupons set is_active = false where id = %s", last)
+    coupon(market, seller, code="ONE MORE")
+
+
 def test_market_36_orders_refer_to_the_coupon_not_to_its_text(market: Market) -> None:
     seller, buyer = market.sign_up(), market.sign_up()
     renamed = coupon(market, seller, code="OLD", usage_limit_per_customer=1)

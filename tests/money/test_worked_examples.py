@@ -93,7 +93,12 @@ def test_shipping_and_tax_carry_no_commission(market: Market) -> None:
 @pytest.mark.parametrize("parts", [[1] * 100 + [2060], [2160], [720, 720, 720], [1, 2158, 1], [2000, -500, 660]])
 def test_12_tax_is_refunded_pro_rata_and_never_more_than_was_paid(market: Market, parts: list[int]) -> None:
     """$20.00 and $1.60 tax, refunded in parts: negative ones are refunds taken back."""
-    sale = {"amount_total_cents": 2160, "amount_tax_cents": 160, "amount_commission_cents": 600, "amount_promotions_cents": 0}
+    sale = {
+        "amount_total_cents": 2160,
+        "amount_tax_cents": 160,
+        "amount_commission_cents": 600,
+        "amount_promotions_cents": 0,
+    }
     back = dict.fromkeys(("cents", "tax", "commission", "fee", "seller", "credits", "promotions"), 0)
     for part in parts:
         so_far = {f"refunded_{name}_cents": cents for name, cents in back.items() if name != "cents"}
@@ -106,7 +111,15 @@ def test_12_tax_is_refunded_pro_rata_and_never_more_than_was_paid(market: Market
         for name, cents in ({"cents": part} | split).items():
             back[name] += cents
         assert abs(back["tax"] - 160 * back["cents"] / 2160) <= 0.5
-    assert back == {"cents": 2160, "tax": 160, "commission": 600, "fee": 0, "seller": 1400, "credits": 0, "promotions": 0}
+    assert back == {
+        "cents": 2160,
+        "tax": 160,
+        "commission": 600,
+        "fee": 0,
+        "seller": 1400,
+        "credits": 0,
+        "promotions": 0,
+    }
 
 
 @pytest.mark.parametrize(("bps", "amount", "fee"), [(290, 1500, 44), (290, 1499, 43), (349, 50, 2), (5000, 1, 1)])
