@@ -1,5 +1,5 @@
--- First large sales of new sellers wait for an admin before they are paid out: what is sold to oneself and given back
--- costs the platform the provider's fee each time.
+-- Sale reviews: first large sales of new sellers wait for an admin before they are paid out, as what is sold to oneself
+-- and given back costs the platform the provider's fee each time.
 
 create table public.sale_reviews (
     transaction_id uuid not null,

@@ -34,6 +34,7 @@ comment on column public.wish_lists.user_id is 'Whose; always the caller.';
 comment on column public.wish_lists.name is 'In one line.';
 comment on column public.wish_lists.shared_at is 'Since when; null while it is the owner''s alone.';
 
+-- The share token, kept as a hash.
 create table private.wish_list_tokens (
     list_id uuid not null,
     token_hash bytea not null,
