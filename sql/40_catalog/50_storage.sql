@@ -1,8 +1,8 @@
 -- Stored files. Public buckets are served to everybody by address; writing is for members, in the folder that carries
 -- their id. product-files, attachments, deliveries and uploads are private: what an item, a message, a service order
--- or a picture that is being made refers to neither changes nor goes. Copies of pictures are the workers' alone (30_media).
--- Policies ask when a request begins; the trigger guard_object asks again when its row is written, which may be much
--- later (a slow upload, a signed upload link) and by Storage's own role.
+-- or a picture that is being made refers to neither changes nor goes. Copies of pictures are the workers' alone
+-- (30_media). Policies ask when a request begins; the trigger guard_object asks again when its row is written, which
+-- may be much later (a slow upload, a signed upload link) and by Storage's own role.
 
 -- No SVG, HTML, XML, PDF or script: those run in the reader's browser, at an address that is the platform's.
 create function private.is_passive_type(mimetype text) returns boolean

@@ -1,7 +1,7 @@
 -- Licence keys of products that ask for them: one for each line that granted the product, with as many licence seats
--- as were bought. A key is never stored: it is derived from a secret of the platform and the row, so that its owner can see it
--- again, and compared by a slow hash. Software asks check_license() with the key alone and learns nothing else. A
--- refund and the seller disable it in two columns of their own, so that neither undoes what the other did.
+-- as were bought. A key is never stored: it is derived from a secret of the platform and the row, so that its owner
+-- can see it again, and compared by a slow hash. Software asks check_license() with the key alone and learns nothing
+-- else. A refund and the seller disable it in two columns of their own, so that neither undoes what the other did.
 
 create extension if not exists pgcrypto with schema extensions;
 
