@@ -246,6 +246,9 @@ select private.make_media_column(
 create trigger sync_catalog_picture after insert or update on public.webinars
 for each row execute function private.sync_catalog_picture();
 
+-- Closed from the start; who may read and write it is said on the next page, where there are seats.
+alter table public.webinars enable row level security;
+
 -- Who hosts it with the host: asked by the host, theirs once they said yes. Their time is taken like the host's.
 create table public.webinar_co_hosts (
     webinar_id uuid not null,
@@ -258,6 +261,7 @@ create table public.webinar_co_hosts (
     constraint webinar_co_hosts_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade
 );
 
+alter table public.webinar_co_hosts enable row level security;
 create index webinar_co_hosts_user_id_idx on public.webinar_co_hosts (user_id);
 
 comment on table public.webinar_co_hosts is

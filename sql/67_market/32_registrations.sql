@@ -880,7 +880,6 @@ grant execute on function private.sweep_offers(integer) to avenue_worker;
 
 -- Who reads what.
 
-alter table public.webinars enable row level security;
 grant select on public.webinars to anon, authenticated, service_role;
 grant
 insert (
@@ -913,7 +912,6 @@ grant select on public.webinar_counts to anon, authenticated, service_role;
 create policy webinar_counts_select on public.webinar_counts for select to anon, authenticated
 using ((select w.id from public.webinars as w where w.id = webinar_id) is not null);
 
-alter table public.webinar_co_hosts enable row level security;
 grant select on public.webinar_co_hosts to anon, authenticated, service_role;
 create policy webinar_co_hosts_select_anon on public.webinar_co_hosts for select to anon
 using (
