@@ -274,6 +274,18 @@ comment on function private.hold_rows(regclass, text, uuid, uuid, text) is
 'holds them and does not come to an end is cancelled, unless it changed them in a block with an exception handler, '
 'which hides whose they are. Fails (55P03) when they stay held.';
 
+create function private.key_holders(key bigint) returns table (pid integer, virtualtransaction text)
+language sql
+stable
+set search_path = ''
+as $$
+    select l.pid, l.virtualtransaction from pg_catalog.pg_locks as l
+    where
+        l.locktype = 'advisory' and l.granted and l.objsubid = 1
+        and l.classid = ((key >> 32) & 4294967295)::oid and l.objid = (key & 4294967295)::oid
+$$;
+comment on function private.key_holders(bigint) is 'Who has an advisory lock.';
+
 create function private.hold_key(key bigint) returns void
 language plpgsql
 security definer
@@ -290,12 +302,7 @@ begin
             if current_setting('avenue.rows_held', true) = 'on' then
                 raise;
             end if;
-            perform private.end_requests(array(
-                select l.pid from pg_catalog.pg_locks as l
-                where
-                    l.locktype = 'advisory' and l.granted and l.objsubid = 1
-                    and l.classid = ((key >> 32) & 4294967295)::oid and l.objid = (key & 4294967295)::oid
-            ));
+            perform private.end_requests(array(select h.pid from private.key_holders(key) as h));
         end;
     end loop;
     perform pg_advisory_xact_lock(key);
@@ -304,6 +311,40 @@ $$;
 comment on function private.hold_key(bigint) is
 'Takes an advisory lock exclusively, until the transaction ends: a request that holds it and does not come to an end '
 'is cancelled. Fails (55P03) when it stays held.';
+
+-- What many want at once has its turns: a coupon's uses, an item's stock, somebody's hours. A row says who holds it only
+-- where no exception handler was about; an advisory lock always does.
+create function private.take_turn(key bigint) returns void
+language plpgsql
+set search_path = ''
+set lock_timeout = '1100ms'
+as $$
+declare
+    held text[];
+begin
+    if pg_try_advisory_xact_lock(key) then
+        return;
+    end if;
+    for attempt in 1..5 loop
+        held := array(select h.virtualtransaction from private.key_holders(key) as h);
+        begin
+            perform pg_advisory_xact_lock(key);
+            return;
+        exception when lock_not_available then
+            -- Held all the while, and not because of somebody else.
+            perform private.end_requests(array(
+                select h.pid from private.key_holders(key) as h
+                inner join pg_catalog.pg_stat_activity as a on a.pid = h.pid
+                where h.virtualtransaction = any (held) and a.wait_event_type is distinct from 'Lock'
+            ));
+        end;
+    end loop;
+    perform pg_advisory_xact_lock(key);
+end
+$$;
+comment on function private.take_turn(bigint) is
+'Takes an advisory lock until the transaction ends, one after the other: a request of the API that has it and does not '
+'come to an end, by a slow filter on its answer, is cancelled. Fails (55P03) when it stays held.';
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('append_only', 'PT403', 'These records are never changed.',

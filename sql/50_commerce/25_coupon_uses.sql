@@ -1,6 +1,6 @@
 -- How often coupons are used: one row for each order and coupon, held with the order, redeemed when it is delivered,
--- released when it ends or all of it went back. Limits are counts of these rows under the coupon's own lock, which
--- only a checkout takes that wants one more use. Whatever else becomes of a use changes its row and no count, so that
+-- released when it ends or all of it went back. Limits are counts of these rows in the coupon's turn, which only
+-- a checkout takes that wants one more use. Whatever else becomes of a use changes its row and no count, so that
 -- a release waits for nobody: at worst a checkout of the same instant still finds the coupon used up.
 
 create type public.coupon_use_status as enum ('held', 'redeemed', 'released');
@@ -101,8 +101,13 @@ begin
         where u.order_id = any (replaced) and u.status = 'held';
     end if;
     for coupon in
-        select * from public.coupons as c where c.id = any (hold_coupons.coupons) order by c.id for no key update
+        select * from public.coupons as c where c.id = any (hold_coupons.coupons) order by c.id
     loop
+        -- Only one with a limit has anything to count.
+        if num_nonnulls(coupon.usage_limit, coupon.usage_limit_per_customer, coupon.budget_cents) > 0 then
+            perform private.take_turn(hashtextextended('coupon:' || coupon.id, 0));
+            select * into strict coupon from public.coupons as c where c.id = coupon.id;
+        end if;
         select sum(i.promoted_cents) into strict promoted from public.order_items as i
         where i.order_id = new_order and i.coupon_id = coupon.id;
         problem := private.coupon_limit_reached(coupon, buyer, promoted);
@@ -115,8 +120,8 @@ begin
 end
 $$;
 comment on function private.hold_coupons(uuid, uuid, uuid[], uuid[]) is
-'Takes one use of each of these coupons for an order; what its buyer''s replaced orders held is free again. Locks the '
-'coupons. Errors: coupon_exhausted, coupon_already_used.';
+'Takes one use of each of these coupons for an order; what its buyer''s replaced orders held is free again. Takes their '
+'turns. Errors: coupon_exhausted, coupon_already_used.';
 
 create function private.follow_coupons(orders uuid[]) returns void
 language plpgsql

@@ -137,6 +137,21 @@ comment on function private.lock_heirlooms(uuid[]) is
 'Locks the items'' own rows, which come before their stocks, where what these orders hold may go to somebody who paid '
 'for the same: see heirs_of().';
 
+create function private.lock_items(items uuid[]) returns void
+language plpgsql
+set search_path = ''
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+    -- The turn before the row, whoever takes both.
+    perform private.take_turn(hashtextextended('item:' || i.id, 0))
+    from (select distinct u.id from unnest(items) as u (id) order by u.id) as i;
+    perform from public.catalog_items as c where c.id = any (items) order by c.id for no key update;
+end
+$$;
+comment on function private.lock_items(uuid[]) is
+'Locks the rows of items in the registry, for what many want of one at once: a stock, a seat, a rating. See take_turn().';
+
 create function private.lock_stock(orders uuid[]) returns void
 language plpgsql
 set search_path = ''
@@ -144,12 +159,9 @@ set plan_cache_mode = force_generic_plan
 as $$
 begin
     perform private.lock_heirlooms(lock_stock.orders);
-    perform from public.catalog_items as c
-    where
-        c.id in (select l.item_id from private.limited_lines as l where l.order_id = any (orders))
-        and not c.is_unique
-    order by c.id
-    for no key update;
+    perform private.lock_items(array(
+        select l.item_id from private.limited_lines as l where l.order_id = any (orders) and not l.is_unique
+    ));
 end
 $$;
 comment on function private.lock_stock(uuid[]) is
@@ -214,6 +226,7 @@ declare
     aside bigint := 0;
     seated text;
 begin
+    perform private.take_turn(hashtextextended('item:' || taken_item, 0));
     -- Who gets a seat is the kind's to say, under the lock.
     if pieces > 0 then
         select c.kind into seated from public.catalog_items as c
@@ -487,7 +500,7 @@ as $$
 declare
     ended integer;
 begin
-    perform from public.catalog_items as c where c.id = end_holds.item_id for no key update;
+    perform private.lock_items(array[end_holds.item_id]);
     delete from private.holds as h where h.item_id = end_holds.item_id and h.order_id is not null;
     get diagnostics ended = row_count;
     update public.catalog_items as c set taken = private.count_taken(c.id, c.stock) where c.id = end_holds.item_id;

@@ -135,12 +135,9 @@ begin
         return true;
     end if;
     perform private.end_requests(array(
-        select l.pid from pg_catalog.pg_locks as l
-        inner join pg_catalog.pg_stat_activity as a on a.pid = l.pid
-        where
-            l.locktype = 'advisory' and l.granted and l.objsubid = 1
-            and l.classid = ((key >> 32) & 4294967295)::oid and l.objid = (key & 4294967295)::oid
-            and a.wait_event_type is distinct from 'Lock'
+        select h.pid from private.key_holders(key) as h
+        inner join pg_catalog.pg_stat_activity as a on a.pid = h.pid
+        where a.wait_event_type is distinct from 'Lock'
     ));
     return false;
 end

@@ -42,7 +42,7 @@ language sql
 security definer
 set search_path = ''
 as $$
-    select pg_advisory_xact_lock(hashtextextended('busy:' || p.id, 0))
+    select private.take_turn(hashtextextended('busy:' || p.id, 0))
     from (select distinct u.id from unnest(people) as u (id) where u.id is not null order by u.id) as p
 $$;
 comment on function private.lock_time(uuid[]) is

@@ -336,7 +336,7 @@ declare
     webinar public.webinars;
 begin
     select * into webinar from public.webinars as w where w.id = lock_webinar.webinar_id for no key update;
-    perform from public.catalog_items as c where c.id = lock_webinar.webinar_id for no key update;
+    perform private.lock_items(array[lock_webinar.webinar_id]);
     if webinar.id is null then
         perform private.fail('webinar_not_found', lock_webinar.webinar_id::text);
     end if;

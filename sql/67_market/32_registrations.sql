@@ -472,7 +472,7 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    perform from public.catalog_items as c where c.id = settle_seats.webinar_id for no key update;
+    perform private.lock_items(array[settle_seats.webinar_id]);
     if private.expire_seats(settle_seats.webinar_id) > 0 then
         perform private.fill_seats(settle_seats.webinar_id);
     end if;
@@ -565,7 +565,7 @@ begin
     end if;
     -- The lock: nothing is counted before it. The webinar's own row is read again after it: whoever moves or cancels it
     -- holds this one.
-    perform from public.catalog_items as c where c.id = webinar.id for no key update;
+    perform private.lock_items(array[webinar.id]);
     if exists (
         select from public.webinar_registrations as r
         where r.webinar_id = webinar.id and r.status in ('held', 'offered')

@@ -538,7 +538,7 @@ begin
         limit max_rows
         for no key update skip locked
     loop
-        perform from public.catalog_items as c where c.id = webinar.id for no key update;
+        perform private.lock_items(array[webinar.id]);
         if webinar.status = 'upcoming' then
             update public.webinars as w set status = 'live' where w.id = webinar.id;
             perform private.expire_seats(webinar.id);

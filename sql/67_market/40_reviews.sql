@@ -235,7 +235,7 @@ security definer
 set search_path = ''
 as $$
 begin
-    perform from public.catalog_items as c where c.id = any (items) order by c.id for no key update;
+    perform private.lock_items(items);
 end
 $$;
 comment on function private.lock_reviewed(uuid[]) is

@@ -15,6 +15,7 @@ import pytest
 
 from tests.harness.people import follow_accounts
 from tests.harness.server import Database
+from tests.harness.slow import slow_request
 from tests.harness.waiting import until
 
 BLOCK = "insert into public.user_blocks (blocked_id) values (%s)"
@@ -235,24 +236,6 @@ def test_the_question_changes_while_somebody_votes(database: Database, people: l
     with pytest.raises(psycopg.Error, match="voted on this question"):
         meeting.end()
     assert database.value("select content from public.posts where id = %s", post) == "Tea?"
-
-
-@contextlib.contextmanager
-def slow_request(database: Database, who: str, statement: str, *values: object) -> Iterator[Future[object]]:
-    """A statement of somebody's that takes half a minute, on a connection of the Data API; how it ended."""
-    with database.cluster.connect(database.name, "authenticator") as connection, ThreadPoolExecutor(1) as pool:
-        claims = json.dumps({"sub": who, "role": "authenticated"})
-        connection.execute("begin")
-        connection.execute("select set_config('request.jwt.claims', %s, true)", [claims])
-        connection.execute("set local role authenticated")
-        running = pool.submit(connection.execute, statement.encode(), values)
-        sleeping = "select count(*) from pg_stat_activity where pid = %s and wait_event = 'PgSleep'"
-        until(lambda: database.value(sleeping, connection.info.backend_pid), "the slow statement to be under way")
-        try:
-            yield running
-        finally:
-            database.run("select pg_cancel_backend(%s)", connection.info.backend_pid)
-            running.exception(30)
 
 
 def hurried(database: Database, who: str, statement: str, *values: object) -> None:

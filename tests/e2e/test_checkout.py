@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from tests.harness.market import FILE, Simulator, order, publish_artwork, publish_product, start, wait_for_order
 from tests.harness.people import Api, Person, SignUp, code_of
 from tests.harness.server import Database
+from tests.harness.slow import slow_request
 from tests.harness.waiting import until
 
 TOO_LARGE_FOR_FLOATS = 2**53 + 1
@@ -425,12 +426,7 @@ def test_a_slow_checkout_keeps_no_item_from_others(
     path = f"{seller.id}/{product}/more.wav"
     seller.client.storage.from_("product-files").upload(path, FILE, {"content-type": "audio/wav"})
     file = {"product_id": product, "path": path}
-    slow_filter = {"pgrst_scalar->>start_url": "match.^" + "(.*)" * 8 + r"\1\2\3\4\5\6\7\8\1\2\3\1q*$"}
-    going = (
-        "select count(*) from pg_stat_activity where usename = 'authenticator' and state = 'active' "
-        "and wait_event is null and query like '%checkout%' "
-        "and query_start < clock_timestamp() - interval '1 second'"
-    )
+    checkout = "with done as materialized (select public.checkout(%s)) select pg_sleep(30) from done"
 
     def buys(item: str) -> bool:
         answer = other.api.rpc("checkout", items=[{"item_id": item}])
@@ -441,10 +437,6 @@ def test_a_slow_checkout_keeps_no_item_from_others(
         (artwork, lambda: until(lambda: buys(artwork), "the piece to be free")),
         (product, lambda: seller.client.table("product_files").insert(file).execute()),
     ):
-        with ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(
-                buyer.api.http.post, "/rest/v1/rpc/checkout", params=slow_filter, json={"items": [{"item_id": item}]}
-            )
-            until(lambda: database.value(going), "the checkout to be under way")
+        with slow_request(database, buyer.id, checkout, json.dumps([{"item_id": item}])) as slow:
             act()
-            assert "user request" in slow.result().text
+            assert isinstance(slow.exception(10), psycopg.errors.QueryCanceled)
