@@ -603,10 +603,6 @@ begin
             perform private.fail(problem, detail);
         end if;
     end if;
-    for i in 1..cardinality(superseded) loop
-        perform private.stop_payment(superseded[i], 'superseded');
-    end loop;
-
     if total > 0 and place_order.provider = 'wallet' then
         perform private.lock_wallets(
             array(select p.payee_id from private.payees_to_be(array[new_order]) as p) || buyer
@@ -615,10 +611,14 @@ begin
             perform private.fail('insufficient_funds');
         end if;
     end if;
-    -- After wallets, as when money came late.
+    -- After wallets, as when money came late. What the earlier ones booked goes over, or is freed under the same lock:
+    -- freed before it, it would be waited for by whoever has the lock.
     if is_booked then
         perform private.book_lines(array[new_order], replaced);
     end if;
+    for i in 1..cardinality(superseded) loop
+        perform private.stop_payment(superseded[i], 'superseded');
+    end loop;
     if total = 0 then
         if cardinality(private.deliverable_orders(array[new_order])) = 0 then
             perform private.fail('item_not_available');

@@ -68,7 +68,7 @@ comment on function private.coupon_cuts(public.coupons, private.order_line[], uu
 'for. An amount, and the cents of a percentage, are shared by the lines'' prices (largest remainder).';
 
 create function private.coupon_problem(
-    coupon public.coupons, buyer uuid, lines private.order_line[], cuts bigint[],
+    coupon public.coupons, buyer uuid, lines private.order_line[], cuts bigint[], is_usable boolean,
     out problem text, out detail text
 )
 language plpgsql
@@ -113,16 +113,16 @@ begin
         or is_platforms and least_kept < private.lowest_price_cents()
     then
         problem := 'coupon_price_too_low';
-    else
+    elsif not is_usable then
         problem := private.coupon_limit_reached(
             coupon, buyer, case when is_platforms then cut else 0 end, buyer
         );
     end if;
 end
 $$;
-comment on function private.coupon_problem(public.coupons, uuid, private.order_line[], bigint[]) is
+comment on function private.coupon_problem(public.coupons, uuid, private.order_line[], bigint[], boolean) is
 'Why a buyer cannot use a coupon that takes so much off these lines (an error code and its detail), as far as it can '
-'be said before it is locked.';
+'be said before its turn. Usable: it was within its limits for at least as much, and is not counted again.';
 
 create function private.price_coupons(
     buyer uuid, inout lines private.order_line[], codes text[], out coupons jsonb
@@ -173,7 +173,7 @@ begin
             order by c.id
         loop
             select p.problem, p.detail into wrong
-            from private.coupon_problem(coupon, buyer, lines, private.coupon_cuts(coupon, lines)) as p;
+            from private.coupon_problem(coupon, buyer, lines, private.coupon_cuts(coupon, lines), false) as p;
             -- Of several sellers' with one code, one that can be used is enough.
             if wrong.problem is null then
                 usable := usable || coupon;
@@ -216,7 +216,8 @@ begin
                 end if;
             end loop;
             cuts := private.coupon_cuts(coupon, lines, beside);
-            select p.problem into wrong from private.coupon_problem(coupon, buyer, lines, cuts) as p;
+            -- Counted once: used up since, it would be left out unsaid, and the price a higher one.
+            select p.problem into wrong from private.coupon_problem(coupon, buyer, lines, cuts, true) as p;
             continue when wrong.problem is not null;
             covered := '{}';
             for i in 1..cardinality(lines) loop

@@ -77,7 +77,9 @@ SAMPLES: dict[str, Any] = {
     "jsonb": {},
     "text": "word",
     "extensions.citext": "word",
+    "time without time zone": "10:00",
     "timestamp with time zone": "2027-01-01T00:00:00Z",
+    "timestamp without time zone": "2027-01-01T00:00:00",
 }
 
 

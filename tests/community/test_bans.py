@@ -149,9 +149,10 @@ def test_every_function_says_banned(cell: Cell) -> None:
     for function in cell.catalog.functions:
         if "authenticated" not in function.callers or function.name in RIGHTS:
             continue
-        answer = cell.banned.rpc(function.name, **function.call())
+        arguments = function.call()
+        answer = cell.banned.rpc(function.name, **arguments)
         if "anon" in function.callers:
-            visitor = cell.anon.rpc(function.name, **function.call())
+            visitor = cell.anon.rpc(function.name, **arguments)
             if (answer.status_code, answer.text) != (visitor.status_code, visitor.text) and code_of(answer) != "banned":
                 wrong.append(f"{function.name}: {answer.status_code} {answer.text}, a visitor gets {visitor.text}")
         elif (answer.status_code, code_of(answer)) != (403, "banned"):

@@ -63,6 +63,8 @@ ELSEWHERE = {
     "custom_field_requests.request_count",
     "inbox_entries.unread_count",
     "tags.usage_count",
+    "webinar_counts.registrations_count",
+    "webinars.attendees_count",
 }
 
 

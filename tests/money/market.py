@@ -542,6 +542,7 @@ class Market:
         return [row["number"] for row in rows]
 
     def check(self) -> None:
-        """The books are right and add up to nothing; nobody's balance is negative."""
+        """The books are right and add up to nothing, nobody's balance is negative, and every counter is right."""
         assert self.rows("select * from ledger.audit()") == []
+        assert self.rows("select * from private.recount()") == []
         assert self.one("select coalesce(sum(amount_cents), 0) from ledger.entries") == 0
