@@ -562,7 +562,10 @@ begin
     end if;
 
     if total > 0 then
-        expires := least(now() + limits.payment_period, pay_by);
+        -- A session is somebody's hour.
+        expires := least(
+            now() + case when is_booked then limits.reservation_period else limits.payment_period end, pay_by
+        );
         if held <> '{}' and not pays_at_once then
             foreach gone in array given_up loop
                 open_orders := array_remove(open_orders, gone);
