@@ -1097,10 +1097,11 @@ begin
             perform private.complete_lines(array[sale.order_item_id]);
         end if;
     end loop;
-    -- What cost nothing.
-    if is_free then
-        perform private.revoke_line(u.line, 'cancelled') from unnest(lines) as u (line);
-    elsif wanted < whole then
+    -- What cost nothing goes with all the rest, also where an extra of it was paid.
+    if is_free or wanted = whole then
+        perform private.revoke_line(u.line, 'cancelled') from unnest(lines) as u (line)
+        where not exists (select from public.transactions as t where t.order_item_id = u.line);
+    else
         perform private.free_service_time(array[ended.order_item_id]);
     end if;
     perform private.tell_service_order(
@@ -1338,14 +1339,14 @@ declare
 begin
     for due in
         (
-            select o.id, o.status from public.service_orders as o
+            select o.id, o.status, o.auto_approve_at as at from public.service_orders as o
             where o.auto_approve_at <= clock_timestamp()
             order by o.auto_approve_at
             limit max_rows
         )
         union all
         (
-            select o.id, o.status from public.service_orders as o
+            select o.id, o.status, o.session_starts_at from public.service_orders as o
             where
                 o.status = 'awaiting_requirements' and o.session_starts_at <= clock_timestamp()
                 and o.frozen_at is null
@@ -1354,14 +1355,27 @@ begin
         )
     loop
         locked := private.lock_service_order(due.id, false);
+        if locked.id is null and due.at < clock_timestamp() - interval '10 minutes' then
+            -- A request that is slow by a filter on its answer, again and again, would keep the money from its seller.
+            begin
+                perform private.hold_rows(
+                    'public.payments', 't.id in (select s.payment_id from public.transactions as s '
+                    'where s.order_item_id = any (private.service_order_lines($1)))', due.id
+                );
+                perform private.hold_rows('public.service_orders', 't.id = $1', due.id);
+                locked := private.lock_service_order(due.id, false);
+            exception when lock_not_available then
+                null;
+            end;
+        end if;
         done := done + (locked.id is not null and locked.status <> due.status)::integer;
     end loop;
     return done;
 end
 $$;
 comment on function private.advance_service_orders(integer) is
-'Makes official what silence has approved, and that sessions have begun, leaving out what somebody is at; how many. '
-'Call until 0.';
+'Makes official what silence has approved, and that sessions have begun; how many. What somebody is at is left out for '
+'ten minutes, then a request that is slow is ended. Call until 0.';
 grant execute on function private.advance_service_orders(integer) to avenue_worker;
 
 insert into private.kinds (kind, relation, owner_column, page, hooks) values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.market.order_market import Sold, by_offer, extra, pay, sold_of
+from tests.market.order_market import Sold, by_offer, by_service, extra, offer, pay, sold_of, upload
 from tests.market.service_market import busy, line, mentor, service, session, slots
 from tests.market.test_gifts import buy, checkout, files, gift_of, mailed, to
 from tests.market.test_licenses import key_of, licensed, release
@@ -268,3 +268,25 @@ def test_proposals_and_disputes_are_no_way_to_write_without_end(market: Market) 
         sold.propose("seller", 0)
     with refused("too_many_actions"):
         sold.dispute("buyer")
+
+
+def test_offers_are_no_way_to_write_without_end(market: Market) -> None:
+    seller, buyer = market.sign_up(), market.sign_up()
+    for _ in range(30):
+        market.rpc(seller, "withdraw_offer", offer_id=offer(market, seller, buyer)["id"])
+    with refused("too_many_actions"):
+        offer(market, seller, buyer)
+
+
+# -- what costs nothing -----------------------------------------------------------------------------------------------
+
+
+def test_a_free_order_ends_with_its_paid_extra(market: Market) -> None:
+    """All of the money is back, so the delivery is no longer the buyer's."""
+    sold = by_service(market, 0)
+    pay(market, sold.buyer, extra(sold)["payable_id"])
+    path = upload(market, sold.seller, sold.id, "a.wav")
+    sold.by("seller", "deliver_service_order", files=f"{{{path}}}")
+    sold.cancel("seller")
+    assert [refund["amount_cents"] for refund in sold.refunds()] == [2000]
+    assert not market.member(sold.buyer, "select private.may_read_delivery(%s)", path)[0]["may_read_delivery"]
