@@ -7,7 +7,7 @@ import pytest
 from tests.market.order_market import Sold, by_offer, by_service, extra, offer, pay, sold_of, upload
 from tests.market.service_market import busy, line, mentor, service, session, slots
 from tests.market.test_gifts import buy, checkout, files, gift_of, mailed, to
-from tests.market.test_licenses import key_of, licensed, release
+from tests.market.test_licenses import activate, key_of, licensed, release
 from tests.money.market import Market, refused
 
 
@@ -140,6 +140,23 @@ def test_a_session_is_taken_again_when_the_refund_fails(market: Market) -> None:
     market.refund_arrives(refund["id"], "failed")
     assert sold.status == "in_progress"
     assert (busy(market, seller), busy(market, buyer)) == (1, 1)
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_session_is_taken_again_by_a_charge_after_a_declined_one(market: Market, is_taken: bool) -> None:
+    """Or, sold meanwhile, the money goes back."""
+    seller, buyer, rival = market.sign_up("standard"), market.sign_up(), market.sign_up()
+    mentor(market, seller)
+    item, (package,) = service(market, seller, 2000, session_minutes=60, is_mentoring=True)
+    wanted = line(item, package, session=session(slots(market, buyer, item)[3]))
+    order = market.buy(buyer, wanted)
+    market.decline(order["payment_id"], charge=order["charge"])
+    assert busy(market, seller) == 0
+    if is_taken:
+        market.buy(rival, wanted)
+    assert market.succeed(order["payment_id"], charge="ch_again") == "processed"
+    assert (busy(market, seller), busy(market, buyer)) == (1, 0 if is_taken else 1)
+    assert market.one("select count(*) from public.refunds where status = 'requested'") == int(is_taken)
 
 
 def test_a_dispute_goes_on_after_a_refund_that_fails(market: Market) -> None:
@@ -290,3 +307,20 @@ def test_a_free_order_ends_with_its_paid_extra(market: Market) -> None:
     sold.cancel("seller")
     assert [refund["amount_cents"] for refund in sold.refunds()] == [2000]
     assert not market.member(sold.buyer, "select private.may_read_delivery(%s)", path)[0]["may_read_delivery"]
+
+
+# -- licence keys -----------------------------------------------------------------------------------------------------
+
+
+def test_a_gift_that_is_claimed_brings_its_key(market: Market) -> None:
+    """Nobody owned it when it was paid."""
+    payer, claimer = market.sign_up(), market.sign_up()
+    seller, item = licensed(market)
+    order = buy(market, payer, [to(item, gift_email="a@example.com")])
+    market.rpc(claimer, "claim_gift", code=mailed(market)["code"])
+    bought = market.line(order["order_id"])
+    key = key_of(market, claimer, bought)
+    market.refund(seller, bought)
+    with refused("license_disabled"):
+        activate(market, claimer, item, key, "laptop")
+
