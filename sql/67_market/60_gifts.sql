@@ -105,6 +105,12 @@ begin
             or not exists (select from private.kinds as k where k.kind = item.kind and 'give' = any (k.hooks))
             or receiver is not null and (
                 receiver = item.seller_id or private.can_see(receiver) is not true
+                or exists (
+                    select from public.user_blocks as b
+                    where
+                        b.blocker_id = item.seller_id and b.blocked_id = receiver
+                        or b.blocker_id = receiver and b.blocked_id = item.seller_id
+                )
                 or is_owned_once and exists (
                     select from public.purchases as p
                     where

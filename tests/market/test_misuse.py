@@ -217,6 +217,39 @@ def test_a_new_address_is_mailed_though_the_old_one_was_just_being(market: Marke
     assert mailed(market)["to"] == "right@example.com"
 
 
+def test_a_gift_to_somebody_who_has_left_goes_back(market: Market) -> None:
+    """It is nobody's, and its payer has no way to get the money back."""
+    payer, receiver = market.sign_up(), market.sign_up()
+    order = checkout(market, payer, [to(market.product(market.sign_up(), 2000), gift_to=receiver)])
+    market.start(payer, order["payment_id"])
+    market.rows("update public.profiles set deleted_at = now() where id = %s", receiver)
+    assert market.succeed(order["payment_id"]) == "processed"
+    assert market.status("orders", order["order_id"]) == "cancelled"
+    assert market.one("select amount_cents from public.refunds") == 2000
+
+
+def test_a_refused_gift_is_not_bought_again_by_a_later_charge(market: Market) -> None:
+    payer, receiver = market.sign_up(), market.sign_up()
+    item = market.product(market.sign_up("standard"), 2000)
+    order = buy(market, payer, [to(item, gift_to=receiver)])
+    market.rpc(receiver, "refuse_gift", gift_id=gift_of(market, order)["id"])
+    market.decline(order["payment_id"], charge=f"ch_{order['payment_id']}")
+    assert market.succeed(order["payment_id"], charge="ch_again") == "processed"
+    assert not market.owns(receiver, item)
+    assert market.one("select amount_cents from public.refunds where status = 'requested'") == 2000
+
+
+@pytest.mark.parametrize("is_sellers", [False, True])
+def test_a_gift_is_no_way_around_a_block(market: Market, is_sellers: bool) -> None:
+    """As claim_gift() refuses it, whichever of seller and receiver blocked the other."""
+    seller, payer, receiver = market.sign_up(), market.sign_up(), market.sign_up()
+    item = market.product(seller, 2000)
+    blocker, blocked = (seller, receiver) if is_sellers else (receiver, seller)
+    market.member(blocker, "insert into public.user_blocks (blocked_id) values (%s)", blocked)
+    with refused("gift_not_possible"):
+        checkout(market, payer, [to(item, gift_to=receiver)])
+
+
 def test_what_was_opened_is_not_refused(market: Market) -> None:
     """Nobody gives to a second account of theirs, copies, and has the money back; unopened there is nothing to copy."""
     payer, receiver = market.sign_up(), market.sign_up()
@@ -323,4 +356,3 @@ def test_a_gift_that_is_claimed_brings_its_key(market: Market) -> None:
     market.refund(seller, bought)
     with refused("license_disabled"):
         activate(market, claimer, item, key, "laptop")
-
