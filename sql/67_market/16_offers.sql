@@ -375,7 +375,8 @@ end
 $$;
 comment on function public.revise_offer(uuid, text, text, bigint, integer, integer, timestamptz, text) is
 'Seller: a new version of an offer nobody accepted yet; the old ones stay readable. Errors: offer_not_found, '
-'not_your_part, state_changed, too_many_offers (100 versions), too_many_actions, text_not_visible, the constraints of offer_versions.';
+'not_your_part, state_changed, too_many_offers (100 versions), too_many_actions, text_not_visible, '
+'the constraints of offer_versions.';
 grant execute on function public.revise_offer(uuid, text, text, bigint, integer, integer, timestamptz, text)
 to authenticated;
 

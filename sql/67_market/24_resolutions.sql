@@ -82,7 +82,8 @@ end
 $$;
 comment on function public.propose_extension(uuid, integer, text) is
 'Seller: asks for more days of 24 hours, to be answered within settings.service_answer_period. Errors: '
-'reason_required, service_order_not_found, not_your_part, state_changed, order_frozen, resolution_open, '
+'reason_required, service_order_not_found, not_your_part, state_changed, order_frozen, '
+'too_many_actions, resolution_open, '
 'extension_too_long (the detail is the last moment possible), invalid_resolution (23514).';
 grant execute on function public.propose_extension(uuid, integer, text) to authenticated;
 
@@ -121,7 +122,7 @@ comment on function public.propose_cancellation(uuid, bigint, text) is
 'Either side: proposes to end the order, with this much of all that was paid for it back to the buyer '
 '(cents); the rest '
 'is the seller''s. The other side answers within settings.service_answer_period. Errors: reason_required, '
-'service_order_not_found, state_changed, order_frozen, resolution_open, refund_amount_invalid.';
+'service_order_not_found, state_changed, order_frozen, too_many_actions, resolution_open, refund_amount_invalid.';
 grant execute on function public.propose_cancellation(uuid, bigint, text) to authenticated;
 
 create function public.answer_resolution(request_id uuid, accept boolean) returns public.resolution_requests
@@ -278,7 +279,8 @@ comment on function public.offer_order_extra(uuid, text, bigint, integer) is
 'Seller: offers something on top of an order that is not delivered, for this price (cents) and so many days '
 'of 24 hours '
 'more. The buyer pays payable_id with checkout_payable(), or declines; the days count once it is paid. Errors: '
-'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_order_extras (20 an order), '
+'service_order_not_found, not_your_part, state_changed, order_frozen, '
+'too_many_actions, too_many_order_extras (20 an order), '
 'text_not_visible, '
 'and the '
 'constraints of service_order_extras.';
@@ -479,7 +481,7 @@ end
 $$;
 comment on function public.open_dispute(uuid, text) is
 'Either side: an admin decides. Every clock stands still; the two may still agree on an end, and who opened it '
-'withdraws it. Errors: reason_required, service_order_not_found, state_changed, order_frozen.';
+'withdraws it. Errors: reason_required, service_order_not_found, state_changed, order_frozen, too_many_actions.';
 grant execute on function public.open_dispute(uuid, text) to authenticated;
 
 create function public.withdraw_dispute(service_order_id uuid) returns public.service_orders
@@ -515,7 +517,8 @@ end
 $$;
 comment on function public.withdraw_dispute(uuid) is
 'Who opened the dispute: the order goes on where it was, its clock with what was left; where it is the other side''s '
-'clock, with at least settings.service_least_period. Errors: service_order_not_found, not_your_part, state_changed, order_frozen.';
+'clock, with at least settings.service_least_period. Errors: service_order_not_found, not_your_part, '
+'state_changed, order_frozen.';
 grant execute on function public.withdraw_dispute(uuid) to authenticated;
 
 create function public.decide_dispute(service_order_id uuid, refund_cents bigint, note text)

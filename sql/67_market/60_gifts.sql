@@ -187,7 +187,8 @@ begin
     select l.gift_id, l.gift_email from unnest(lines) as l where l.gift_email is not null;
 end
 $$;
-comment on function private.note_gifts(uuid, private.order_line[]) is 'Checkout: the gifts among these lines. Error: too_many_actions.';
+comment on function private.note_gifts(uuid, private.order_line[]) is
+'Checkout: the gifts among these lines. Error: too_many_actions.';
 
 create function private.give_gifts(orders uuid[]) returns void
 language plpgsql
@@ -355,7 +356,8 @@ $$;
 comment on function public.refuse_gift(uuid) is
 'Whom something was given to: gives it back, and its payer what it cost, at the platform''s cost. Within '
 'settings.gift_refusal_period, and not what was claimed by a code or opened. Errors: gift_not_found, state_changed '
-'(detail {kind, state}: refused, claimed, opened, taken back, too late), refund_amount_invalid (a refund is under way).';
+'(detail {kind, state}: refused, claimed, opened, taken back, too late), refund_amount_invalid (a refund is '
+'under way).';
 grant execute on function public.refuse_gift(uuid) to authenticated;
 
 create function public.mail_gift(gift_id uuid, email text default null) returns void

@@ -6,7 +6,8 @@ import pytest
 
 from tests.market.order_market import Sold, by_offer, by_service, extra, offer, pay, sold_of, upload
 from tests.market.service_market import busy, line, mentor, service, session, slots
-from tests.market.test_gifts import buy, checkout, files, gift_of, mailed, to
+from tests.market.test_coupons import buy, checkout
+from tests.market.test_gifts import files, gift_of, mailed, to
 from tests.market.test_licenses import activate, key_of, licensed, release
 from tests.money.market import Market, refused
 
