@@ -593,7 +593,8 @@ begin
         delivered_at = changed.delivered_at, revisions_used = changed.revisions_used,
         buyer_approved = changed.buyer_approved, due_at = changed.due_at, auto_approve_at = changed.auto_approve_at,
         cancel_after = changed.cancel_after, revise_until = changed.revise_until, remaining = changed.remaining,
-        silence_left = changed.silence_left, resumes_as = changed.resumes_as, disputing_side = changed.disputing_side, frozen_at = changed.frozen_at,
+        silence_left = changed.silence_left, resumes_as = changed.resumes_as,
+        disputing_side = changed.disputing_side, frozen_at = changed.frozen_at,
         is_rated = changed.is_rated, completed_at = changed.completed_at, cancelled_at = changed.cancelled_at,
         cancellation_reason = changed.cancellation_reason
     where o.id = changed.id
