@@ -227,7 +227,10 @@ begin
         select min(i.created_at)
         from public.purchases as p
         inner join public.order_items as i on i.id = p.order_item_id
-        where p.owner_id = ordered_at.user_id and p.item_id = ordered_at.item_id and p.revoked_at is null
+        where
+            p.owner_id = ordered_at.user_id and p.item_id = ordered_at.item_id and p.revoked_at is null
+            -- What may still be refused is closed until it is opened; gifts come on a later page.
+            and (i.gift_id is null or private.is_gift_open(i.gift_id))
     );
 end
 $$;

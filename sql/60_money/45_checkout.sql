@@ -562,7 +562,10 @@ begin
     end if;
 
     if total > 0 then
-        expires := least(now() + limits.payment_period, pay_by);
+        -- A session is somebody's hour.
+        expires := least(
+            now() + case when is_booked then limits.reservation_period else limits.payment_period end, pay_by
+        );
         if held <> '{}' and not pays_at_once then
             foreach gone in array given_up loop
                 open_orders := array_remove(open_orders, gone);
@@ -858,7 +861,8 @@ comment on function public.checkout(jsonb, public.payment_provider, text, jsonb,
 'quantity_not_allowed, price_too_low, price_changed, address_required, shipping_not_available, amount_out_of_range, '
 'insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, '
 'idempotency_key_invalid, idempotency_key_reused, coupon_not_found, coupon_expired, coupon_exhausted, '
-'coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low, gift_not_possible.';
+'coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low, gift_not_possible, '
+'too_many_actions (gifts).';
 grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text[]) to authenticated;
 
 -- A door of its own beside the cart: what was agreed is paid as agreed.

@@ -227,6 +227,12 @@ begin
                                 select from public.payables as a where a.id = i.payable_id and a.status = 'open'
                             )
                             or not i.is_booked
+                            -- Whom it was for has left, or refused it before the first charge was declined.
+                            or i.gift_id is not null and exists (
+                                select from public.gifts as g
+                                left join public.profiles as r on r.id = g.receiver_id
+                                where g.id = i.gift_id and (r.deleted_at is not null or g.status = 'refused')
+                            )
                         )
                 )
             order by u.no

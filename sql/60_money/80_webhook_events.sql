@@ -214,7 +214,8 @@ begin
     execute format(
         'insert into public.order_items (order_id, %1$s) select $1, %1$s from public.order_items where order_id = $2', promised
     ) using new_order, first.order_id;
-    -- Late money: it holds nothing, and looks for its goods.
+    -- Late money: it holds nothing, no hour of anybody's either, and looks for its goods.
+    update public.order_items as i set is_booked = false where i.order_id = new_order and i.is_booked;
     update public.orders as o set status = 'cancelled' where o.id = new_order;
     insert into public.payments (
         user_id, purpose, order_id, amount_cents, currency, provider, provider_ref, fee_estimate_cents, status,

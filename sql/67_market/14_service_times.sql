@@ -385,6 +385,7 @@ set search_path = ''
 as $$
 declare
     booked record;
+    problem text;
 begin
     -- Before anything is freed: somebody who has locked it may be waiting for what this is about to free.
     perform private.lock_time(array(
@@ -394,6 +395,26 @@ begin
         where i.id = any (ids || earlier)
     ));
     perform private.free_service_time(earlier);
+    -- Who holds all hours of somebody and pays for none takes their living for nothing. Late money holds nothing.
+    select format('at most %s; until %s', h.allowed, private.utc(min(h.expires_at))) into problem
+    from (
+        select p.expires_at, coalesce(l.max_holds, s.holds_per_account) as allowed
+        from (
+            select b.subject_id as line from private.busy_times as b
+            where b.kind = 'service' and b.person_id = auth.uid()
+            union all
+            select u.line from unnest(ids) as u (line)
+        ) as held
+        inner join public.order_items as i on i.id = held.line and i.buyer_id = auth.uid()
+        inner join public.payments as p on p.order_id = i.order_id and p.is_open and p.provider <> 'wallet'
+        cross join private.settings as s
+        left join private.hold_limits as l on l.user_id = i.buyer_id
+    ) as h
+    group by h.allowed
+    having count(*) > h.allowed;
+    if found then
+        perform private.fail('too_many_holds', problem);
+    end if;
     for booked in
         select
             i.id, i.buyer_id, i.seller_id, (i.details #>> '{session,starts_at}')::timestamptz as starts_at,
@@ -421,7 +442,7 @@ end
 $$;
 comment on function private.service_hold(uuid[], uuid[]) is
 'Hook hold: the sessions of these lines take seller''s and buyer''s time. Errors: slot_taken, slot_not_available '
-'(it has begun).';
+'(it has begun), too_many_holds.';
 
 create function private.free_service_time(lines uuid[]) returns void
 language sql

@@ -257,6 +257,7 @@ begin
     end if;
     -- Both stay until it is written, and two of these at once are counted one after the other.
     perform from public.profiles as p where p.id in (seller, buyer) order by p.id for key share;
+    perform private.count_activity('offer', 1);
     perform pg_advisory_xact_lock(hashtextextended('offers:' || seller, 0));
     if (
         select count(*) from public.offers as o
@@ -282,6 +283,7 @@ comment on function public.send_offer(
 'Seller: offers the other one of a conversation of two something for this price (cents) and tells them. service_id: '
 'which of the caller''s services it is a variant of. The same idempotency_key and request answer the first offer. '
 'Errors: conversation_not_found, cannot_message, item_not_found, too_many_offers (10 open ones for one buyer), '
+'too_many_actions, '
 'idempotency_key_invalid, idempotency_key_reused, text_not_visible, and the constraints of offer_versions.';
 grant execute on function public.send_offer(
     uuid, text, text, bigint, integer, integer, timestamptz, uuid, text, text
@@ -359,6 +361,7 @@ begin
     elsif offer.version = 100 then
         perform private.fail('too_many_offers');
     end if;
+    perform private.count_activity('offer', 1);
     update public.offers as o set version = o.version + 1, valid_until = revise_offer.valid_until
     where o.id = offer.id
     returning * into offer;
@@ -372,7 +375,8 @@ end
 $$;
 comment on function public.revise_offer(uuid, text, text, bigint, integer, integer, timestamptz, text) is
 'Seller: a new version of an offer nobody accepted yet; the old ones stay readable. Errors: offer_not_found, '
-'not_your_part, state_changed, too_many_offers (100 versions), text_not_visible, the constraints of offer_versions.';
+'not_your_part, state_changed, too_many_offers (100 versions), too_many_actions, text_not_visible, '
+'the constraints of offer_versions.';
 grant execute on function public.revise_offer(uuid, text, text, bigint, integer, integer, timestamptz, text)
 to authenticated;
 
@@ -578,6 +582,9 @@ insert into private.notification_types (type, title, message, link_template, col
 ('offer_accepted', 'Offer accepted', 'An offer of yours was accepted; work starts when it is paid.', null, null,
     'immediate', false),
 ('offer_declined', 'Offer declined', 'An offer of yours was declined.', null, null, 'digest', true);
+
+insert into private.activity_limits (kind, fresh, established, period, description) values
+('offer', 30, 200, '1 day', 'Offers sent and changed');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('offer_not_found', 'PT404', 'This offer does not exist.', 'There is none with that id, or it is not the caller''s.'),

@@ -61,6 +61,8 @@ from (
     ('request_revision', 'buyer', '{delivered}', '{revision_requested,disputed}'),
     ('approve', 'buyer', '{delivered}', '{completed}'),
     ('silence', 'time', '{delivered}', '{completed}'),
+    -- A booked session begins, whatever was said beforehand.
+    ('session', 'time', '{awaiting_requirements}', '{in_progress}'),
     -- Before work starts; later only what is late.
     ('cancel', 'buyer', '{awaiting_requirements,in_progress,revision_requested}', '{cancelled}'),
     ('cancel', 'seller', '{awaiting_requirements,in_progress,delivered,revision_requested}', '{cancelled}'),
@@ -131,6 +133,7 @@ create table public.service_orders (
     cancel_after timestamptz,
     revise_until timestamptz not null,
     remaining interval,
+    silence_left interval,
     resumes_as text,
     disputing_side text,
     frozen_at timestamptz,
@@ -176,6 +179,8 @@ create index service_orders_buyer_id_created_at_idx on public.service_orders (bu
 create index service_orders_seller_id_created_at_idx on public.service_orders (seller_id, created_at desc);
 create index service_orders_auto_approve_at_idx on public.service_orders (auto_approve_at)
 where auto_approve_at is not null;
+create index service_orders_session_starts_at_idx on public.service_orders (session_starts_at)
+where status = 'awaiting_requirements' and session_starts_at is not null;
 
 comment on table public.service_orders is
 'Services that were bought and paid, from offers too. Buyer, seller and admins read; the acts write.';
@@ -213,9 +218,12 @@ comment on column public.service_orders.cancel_after is
 'From when on the other side may cancel alone: requirements were not sent, or the delivery is late.';
 comment on column public.service_orders.revise_until is 'A revision due later than this opens a dispute.';
 comment on column public.service_orders.remaining is
-'What was left on the clock that stands still: of the delivery while delivered, of either in a dispute or a freeze.';
+'What was left of the time to deliver while that clock stands still; negative: so late it is.';
+comment on column public.service_orders.silence_left is
+'What was left of the silence that approves while that clock stands still: in a dispute, a freeze.';
 comment on column public.service_orders.resumes_as is 'The state before the dispute, or before the refund.';
-comment on column public.service_orders.disputing_side is 'Which side opened the dispute, and may withdraw it.';
+comment on column public.service_orders.disputing_side is
+'Which side opened the dispute, and may withdraw it; kept when it is refunded meanwhile.';
 comment on column public.service_orders.frozen_at is
 'Since when a bank looks at the payment: nothing is approved or ended meanwhile. Null: not.';
 comment on column public.service_orders.is_rated is
@@ -442,12 +450,17 @@ as $$
 begin
     return case
         when service_order.status = 'delivered' and service_order.auto_approve_at <= clock_timestamp() then 'completed'
+        when
+            service_order.status = 'awaiting_requirements' and service_order.session_starts_at <= clock_timestamp()
+            and service_order.frozen_at is null
+            then 'in_progress'
         else service_order.status
     end;
 end
 $$;
 comment on function public.effective_status(public.service_orders) is
-'Computed field: the order''s state now, also where silence has approved it and nothing has written that yet.';
+'Computed field: the order''s state now, also where silence has approved it, or its session has begun, and nothing has '
+'written that yet.';
 grant execute on function public.effective_status(public.service_orders) to authenticated, service_role;
 
 create function public.is_late(service_order public.service_orders) returns boolean
@@ -570,7 +583,7 @@ begin
         changed.due_at := null;
         changed.auto_approve_at := null;
     end if;
-    if changed.status <> 'disputed' then
+    if changed.status not in ('disputed', 'refunded') then
         changed.disputing_side := null;
     end if;
     update public.service_orders as o set
@@ -580,7 +593,8 @@ begin
         delivered_at = changed.delivered_at, revisions_used = changed.revisions_used,
         buyer_approved = changed.buyer_approved, due_at = changed.due_at, auto_approve_at = changed.auto_approve_at,
         cancel_after = changed.cancel_after, revise_until = changed.revise_until, remaining = changed.remaining,
-        resumes_as = changed.resumes_as, disputing_side = changed.disputing_side, frozen_at = changed.frozen_at,
+        silence_left = changed.silence_left, resumes_as = changed.resumes_as,
+        disputing_side = changed.disputing_side, frozen_at = changed.frozen_at,
         is_rated = changed.is_rated, completed_at = changed.completed_at, cancelled_at = changed.cancelled_at,
         cancellation_reason = changed.cancellation_reason
     where o.id = changed.id
@@ -692,6 +706,12 @@ begin
     -- Decided by the clock after the lock, and by no job: what time has done comes before whatever is asked now.
     if public.effective_status(locked) = 'completed' and locked.status = 'delivered' then
         locked := private.complete_service_order(locked, 'silence', 'time', null, locked.auto_approve_at);
+    elsif public.effective_status(locked) = 'in_progress' and locked.status = 'awaiting_requirements' then
+        -- Nobody sits through a session and then has the money back for not having written beforehand.
+        locked.revise_until := locked.revise_until + private.hours_until(locked.session_starts_at, locked.created_at);
+        locked := private.start_service_work(locked, locked.session_starts_at);
+        locked.status := 'in_progress';
+        locked := private.write_service_order(locked, 'session', 'time');
     end if;
     return locked;
 end
@@ -709,6 +729,7 @@ set search_path = ''
 as $$
 declare
     member uuid := private.require_member();
+    until text;
 begin
     -- Strangers are turned away before any lock.
     select case when o.buyer_id = member then 'buyer' when o.seller_id = member then 'seller' end into actor
@@ -730,12 +751,25 @@ begin
         perform private.fail('state_changed', 'service_order ' || acted.status);
     elsif acted.frozen_at is not null then
         perform private.fail('order_frozen', acted.id::text);
+    -- Each of these is mailed to the other side at once, and can be taken back and done again.
+    elsif act in ('propose_extension', 'propose_cancellation', 'offer_extra', 'open_dispute') then
+        select private.utc(min(e.created_at) + interval '24 hours') into until
+        from public.service_order_events as e
+        where
+            e.service_order_id = acted.id and e.actor = begin_service_act.actor
+            and e.created_at > clock_timestamp() - interval '24 hours'
+            and e.act in ('propose_extension', 'propose_cancellation', 'offer_extra', 'open_dispute')
+        having count(*) >= 20;
+        if found then
+            perform private.fail('too_many_actions', until);
+        end if;
     end if;
 end
 $$;
 comment on function private.begin_service_act(uuid, text) is
 'The order, locked, and which side of it the caller is, for an act that is this side''s and possible now. Errors: '
-'service_order_not_found, not_your_part, state_changed, order_frozen.';
+'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_actions (20 proposals, extras and '
+'disputes of one side in 24 hours).';
 
 -- What PostgreSQL says of two instants has days in it, which are 23 or 25 hours long in some zones.
 create function private.hours_until(later timestamptz, earlier timestamptz default clock_timestamp()) returns interval
@@ -751,6 +785,25 @@ $$;
 comment on function private.hours_until(timestamptz, timestamptz) is
 'How long it is from an instant (now) to a later one, in elapsed hours whatever the zone; 0 when it has passed. Null '
 'for null.';
+
+-- What stands still keeps what was left of it, of work and of silence apart.
+create function private.stop_service_clock(stopped public.service_orders) returns public.service_orders
+language plpgsql
+stable
+set search_path = ''
+as $$
+begin
+    stopped.silence_left := coalesce(private.hours_until(stopped.auto_approve_at), stopped.silence_left);
+    stopped.remaining := coalesce(make_interval(
+        secs => extract(epoch from stopped.due_at - clock_timestamp())::double precision
+    ), stopped.remaining);
+    stopped.due_at := null;
+    stopped.auto_approve_at := null;
+    return stopped;
+end
+$$;
+comment on function private.stop_service_clock(public.service_orders) is
+'The order with its clocks standing still, and what is left of them.';
 
 create function private.start_service_work(started public.service_orders, at timestamptz) returns public.service_orders
 language plpgsql
@@ -855,12 +908,11 @@ begin
     loop
         -- An act that gives the money back has written it already.
         if ended.status not in ('cancelled', 'refunded') then
-            ended.resumes_as := ended.status;
-            -- What is left when it is open again, should the refund fail.
-            ended.remaining := coalesce(
-                private.hours_until(coalesce(ended.auto_approve_at, ended.due_at)),
-                ended.remaining
-            );
+            -- What is left when it is open again, should the refund fail. A dispute goes on as one.
+            if ended.status <> 'disputed' then
+                ended.resumes_as := ended.status;
+            end if;
+            ended := private.stop_service_clock(ended);
             if reason = 'cancelled' then
                 ended.status := 'cancelled';
                 ended.cancelled_at := clock_timestamp();
@@ -879,8 +931,9 @@ $$;
 comment on function private.end_service_orders(uuid[], text) is
 'What these purchases gave was taken back: their orders end, and their deliveries are no longer the buyer''s.';
 
-create function private.resume_service_clock(resumed public.service_orders, status public.service_order_status)
-returns public.service_orders
+create function private.resume_service_clock(
+    resumed public.service_orders, status public.service_order_status, at_least interval default null
+) returns public.service_orders
 language plpgsql
 stable
 set search_path = ''
@@ -891,7 +944,10 @@ declare
     until timestamptz;
 begin
     select * into strict limits from private.settings;
-    until := moment + greatest(resumed.remaining, limits.service_least_period);
+    until := moment + greatest(
+        case status when 'delivered' then resumed.silence_left else resumed.remaining end,
+        coalesce(at_least, limits.service_least_period)
+    );
     resumed.status := status;
     case status
         when 'delivered' then
@@ -907,8 +963,9 @@ begin
     return resumed;
 end
 $$;
-comment on function private.resume_service_clock(public.service_orders, public.service_order_status) is
-'The order in this state, its clock going on with what was left, at least settings.service_least_period.';
+comment on function private.resume_service_clock(public.service_orders, public.service_order_status, interval) is
+'The order in this state, its clock going on with what was left, at least settings.service_least_period, or '
+'at_least where that is given.';
 
 create function private.reopen_service_orders(ids uuid[]) returns void
 language plpgsql
@@ -917,6 +974,7 @@ set search_path = ''
 as $$
 declare
     back public.service_orders;
+    state public.service_order_status;
 begin
     for back in
         select o.* from public.purchases as p
@@ -925,9 +983,19 @@ begin
         order by o.id
         for no key update of o
     loop
-        perform private.write_service_order(
-            private.resume_service_clock(back, back.resumes_as::public.service_order_status), 'refund_failed', 'money'
+        state := case when back.disputing_side is null then back.resumes_as else 'disputed' end;
+        -- Frozen, or not any more, while it was refunded.
+        back.frozen_at := (
+            select min(f.begun_at) from public.transactions as t
+            inner join private.freezes as f on f.transaction_id = t.id and f.ended_at is null
+            where t.order_item_id = any (private.service_order_lines(back.id)) and state <> 'completed'
         );
+        if back.frozen_at is null then
+            back := private.resume_service_clock(back, state);
+        else
+            back.status := state;
+        end if;
+        perform private.write_service_order(back, 'refund_failed', 'money');
     end loop;
 end
 $$;
@@ -952,12 +1020,19 @@ end
 $$;
 comment on function private.service_revoke(uuid[], text) is 'Hook revoke: their orders end, their hours are free.';
 create function private.service_restore(ids uuid[]) returns void
-language sql
+language plpgsql
 set search_path = ''
 as $$
-    select private.reopen_service_orders(service_restore.ids)
+begin
+    perform private.reopen_service_orders(ids);
+    perform private.restore_service_time(array(
+        select o.order_item_id from public.purchases as p
+        inner join public.service_orders as o on o.order_item_id = p.order_item_id and o.is_open
+        where p.id = any (ids)
+    ));
+end
 $$;
-comment on function private.service_restore(uuid[]) is 'Hook restore: their orders go on.';
+comment on function private.service_restore(uuid[]) is 'Hook restore: their orders go on, and take their hours again.';
 create function private.offer_grant(ids uuid[]) returns void
 language sql
 set search_path = ''
@@ -1023,10 +1098,11 @@ begin
             perform private.complete_lines(array[sale.order_item_id]);
         end if;
     end loop;
-    -- What cost nothing.
-    if is_free then
-        perform private.revoke_line(u.line, 'cancelled') from unnest(lines) as u (line);
-    elsif wanted < whole then
+    -- What cost nothing goes with all the rest, also where an extra of it was paid.
+    if is_free or wanted = whole then
+        perform private.revoke_line(u.line, 'cancelled') from unnest(lines) as u (line)
+        where not exists (select from public.transactions as t where t.order_item_id = u.line);
+    else
         perform private.free_service_time(array[ended.order_item_id]);
     end if;
     perform private.tell_service_order(
@@ -1121,12 +1197,7 @@ set search_path = ''
 as $$
 begin
     paused.resumes_as := paused.status;
-    paused.remaining := case
-        when paused.status = 'delivered' then private.hours_until(paused.auto_approve_at)
-        else private.hours_until(paused.due_at)
-    end;
-    paused.due_at := null;
-    paused.auto_approve_at := null;
+    paused := private.stop_service_clock(paused);
     paused.status := 'disputed';
     return paused;
 end
@@ -1191,14 +1262,7 @@ begin
         continue when not held.is_open;
         if new.ended_at is null and held.frozen_at is null then
             held.frozen_at := new.begun_at;
-            if held.status <> 'disputed' then
-                held.remaining := coalesce(
-                    private.hours_until(coalesce(held.auto_approve_at, held.due_at)),
-                    held.remaining
-                );
-                held.due_at := null;
-                held.auto_approve_at := null;
-            end if;
+            held := private.stop_service_clock(held);
             held := private.write_service_order(held, 'freeze', 'money', null, null, new.cause);
             perform private.tell_service_order(held, 'service_frozen', true, true);
         elsif new.ended_at is not null and held.frozen_at is not null and not exists (
@@ -1270,24 +1334,49 @@ security definer
 set search_path = ''
 as $$
 declare
-    chosen uuid;
+    due record;
     done integer := 0;
     locked public.service_orders;
 begin
-    for chosen in
-        select o.id from public.service_orders as o
-        where o.auto_approve_at <= clock_timestamp()
-        order by o.auto_approve_at
-        limit max_rows
+    for due in
+        (
+            select o.id, o.status, o.auto_approve_at as at from public.service_orders as o
+            where o.auto_approve_at <= clock_timestamp()
+            order by o.auto_approve_at
+            limit max_rows
+        )
+        union all
+        (
+            select o.id, o.status, o.session_starts_at from public.service_orders as o
+            where
+                o.status = 'awaiting_requirements' and o.session_starts_at <= clock_timestamp()
+                and o.frozen_at is null
+            order by o.session_starts_at
+            limit max_rows
+        )
     loop
-        locked := private.lock_service_order(chosen, false);
-        done := done + (locked.status = 'completed')::integer;
+        locked := private.lock_service_order(due.id, false);
+        if locked.id is null and due.at < clock_timestamp() - interval '10 minutes' then
+            -- A request that is slow by a filter on its answer, again and again, would keep the money from its seller.
+            begin
+                perform private.hold_rows(
+                    'public.payments', 't.id in (select s.payment_id from public.transactions as s '
+                    'where s.order_item_id = any (private.service_order_lines($1)))', due.id
+                );
+                perform private.hold_rows('public.service_orders', 't.id = $1', due.id);
+                locked := private.lock_service_order(due.id, false);
+            exception when lock_not_available then
+                null;
+            end;
+        end if;
+        done := done + (locked.id is not null and locked.status <> due.status)::integer;
     end loop;
-    return coalesce(done, 0);
+    return done;
 end
 $$;
 comment on function private.advance_service_orders(integer) is
-'Makes official what silence has approved, leaving out what somebody is at; how many. Call until 0.';
+'Makes official what silence has approved, and that sessions have begun; how many. What somebody is at is left out for '
+'ten minutes, then a request that is slow is ended. Call until 0.';
 grant execute on function private.advance_service_orders(integer) to avenue_worker;
 
 insert into private.kinds (kind, relation, owner_column, page, hooks) values

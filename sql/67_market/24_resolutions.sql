@@ -66,7 +66,7 @@ declare
     words text := private.require_reason(propose_extension.reason);
 begin
     select * into act from private.begin_service_act(service_order_id, 'propose_extension');
-    if (act.acted).due_at + propose_extension.days * interval '24 hours' > (act.acted).revise_until then
+    if (act.acted).due_at + least(propose_extension.days, 1000) * interval '24 hours' > (act.acted).revise_until then
         perform private.fail('extension_too_long', (act.acted).revise_until::text);
     end if;
     made.service_order_id := (act.acted).id;
@@ -82,7 +82,8 @@ end
 $$;
 comment on function public.propose_extension(uuid, integer, text) is
 'Seller: asks for more days of 24 hours, to be answered within settings.service_answer_period. Errors: '
-'reason_required, service_order_not_found, not_your_part, state_changed, order_frozen, resolution_open, '
+'reason_required, service_order_not_found, not_your_part, state_changed, order_frozen, '
+'too_many_actions, resolution_open, '
 'extension_too_long (the detail is the last moment possible), invalid_resolution (23514).';
 grant execute on function public.propose_extension(uuid, integer, text) to authenticated;
 
@@ -121,7 +122,7 @@ comment on function public.propose_cancellation(uuid, bigint, text) is
 'Either side: proposes to end the order, with this much of all that was paid for it back to the buyer '
 '(cents); the rest '
 'is the seller''s. The other side answers within settings.service_answer_period. Errors: reason_required, '
-'service_order_not_found, state_changed, order_frozen, resolution_open, refund_amount_invalid.';
+'service_order_not_found, state_changed, order_frozen, too_many_actions, resolution_open, refund_amount_invalid.';
 grant execute on function public.propose_cancellation(uuid, bigint, text) to authenticated;
 
 create function public.answer_resolution(request_id uuid, accept boolean) returns public.resolution_requests
@@ -278,7 +279,8 @@ comment on function public.offer_order_extra(uuid, text, bigint, integer) is
 'Seller: offers something on top of an order that is not delivered, for this price (cents) and so many days '
 'of 24 hours '
 'more. The buyer pays payable_id with checkout_payable(), or declines; the days count once it is paid. Errors: '
-'service_order_not_found, not_your_part, state_changed, order_frozen, too_many_order_extras (20 an order), '
+'service_order_not_found, not_your_part, state_changed, order_frozen, '
+'too_many_actions, too_many_order_extras (20 an order), '
 'text_not_visible, '
 'and the '
 'constraints of service_order_extras.';
@@ -413,10 +415,39 @@ language plpgsql
 security definer
 set search_path = ''
 as $$
+declare
+    bought record;
+    returned integer := 0;
 begin
-    return private.complete_lines(array(
+    -- What was refunded unfinished was not done: its extras go back too, or a seller would give a cheap order back and
+    -- keep a dear extra of it.
+    for bought in
+        select e.id, e.order_item_id, t.id as transaction_id from public.service_order_extras as e
+        inner join public.service_orders as o on o.id = e.service_order_id and o.status = 'refunded'
+        inner join public.transactions as t on t.order_item_id = e.order_item_id and t.completed_at is null
+        where e.status = 'paid'
+        order by t.payment_id
+        limit max_rows
+    loop
+        perform from public.payments as p
+        where p.id = (select t.payment_id from public.transactions as t where t.id = bought.transaction_id)
+        for no key update;
+        -- Once: another of these may have had it.
+        continue when not exists (
+            select from public.service_order_extras as e
+            inner join public.service_orders as o on o.id = e.service_order_id and o.status = 'refunded'
+            where e.id = bought.id and e.status = 'paid'
+        );
+        perform private.refund_line(r.transaction_id, r.remaining, 'order_refunded', 'automatic')
+        from private.refundable(array[bought.order_item_id]) as r
+        where r.remaining > 0;
+        perform private.revoke_line(bought.order_item_id, 'cancelled');
+        returned := returned + 1;
+    end loop;
+    return returned + private.complete_lines(array(
         select t.order_item_id from public.service_order_extras as e
-        inner join public.service_orders as o on o.id = e.service_order_id and not o.is_open
+        inner join public.service_orders as o
+            on o.id = e.service_order_id and not o.is_open and o.status <> 'refunded'
         inner join public.transactions as t
             on t.order_item_id = e.order_item_id and t.completed_at is null and t.refunded_cents < t.amount_total_cents
         where e.status = 'paid'
@@ -425,9 +456,8 @@ begin
 end
 $$;
 comment on function private.complete_late_extras(integer) is
-'Extras whose order has ended without them (a refund of its own line, silence while they were paid) are done; '
-'how many. '
-'Call until 0.';
+'Extras whose order has ended without them: those of one that was refunded unfinished go back, others (silence while '
+'they were paid) are done; how many. Call until 0.';
 grant execute on function private.complete_late_extras(integer) to avenue_worker;
 
 -- Disputes.
@@ -451,7 +481,7 @@ end
 $$;
 comment on function public.open_dispute(uuid, text) is
 'Either side: an admin decides. Every clock stands still; the two may still agree on an end, and who opened it '
-'withdraws it. Errors: reason_required, service_order_not_found, state_changed, order_frozen.';
+'withdraws it. Errors: reason_required, service_order_not_found, state_changed, order_frozen, too_many_actions.';
 grant execute on function public.open_dispute(uuid, text) to authenticated;
 
 create function public.withdraw_dispute(service_order_id uuid) returns public.service_orders
@@ -469,8 +499,15 @@ begin
         perform private.fail('not_your_part', resumed.disputing_side);
     end if;
     resumed := private.write_service_order(
-        private.resume_service_clock(resumed, resumed.resumes_as::public.service_order_status), 'withdraw_dispute',
-        act.actor, auth.uid()
+        private.resume_service_clock(
+            resumed, resumed.resumes_as::public.service_order_status,
+            -- Whoever withdraws gains no time: a late seller stays late, a buyer puts no silence off.
+            case
+                when (act.actor = 'buyer') = (resumed.resumes_as = 'delivered')
+                    then case resumed.resumes_as when 'delivered' then resumed.silence_left else resumed.remaining end
+            end
+        ),
+        'withdraw_dispute', act.actor, auth.uid()
     );
     perform private.tell_service_order(
         resumed, 'service_dispute_withdrawn', act.actor = 'seller', act.actor = 'buyer'
@@ -479,8 +516,9 @@ begin
 end
 $$;
 comment on function public.withdraw_dispute(uuid) is
-'Who opened the dispute: the order goes on where it was, its clock with what was left, at least '
-'settings.service_least_period. Errors: service_order_not_found, not_your_part, state_changed, order_frozen.';
+'Who opened the dispute: the order goes on where it was, its clock with what was left; where it is the other side''s '
+'clock, with at least settings.service_least_period. Errors: service_order_not_found, not_your_part, '
+'state_changed, order_frozen.';
 grant execute on function public.withdraw_dispute(uuid) to authenticated;
 
 create function public.decide_dispute(service_order_id uuid, refund_cents bigint, note text)

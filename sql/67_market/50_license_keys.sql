@@ -193,6 +193,18 @@ end
 $$;
 comment on function private.product_grant(uuid[]) is 'Hook grant: what was bought gets its licence key.';
 
+create function private.product_give(ids uuid[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.issue_licenses(ids);
+end
+$$;
+comment on function private.product_give(uuid[]) is
+'Hook give: a gift that was claimed by its code gets its licence key, for whoever owns it now.';
+
 create function private.product_revoke(ids uuid[], reason text) returns void
 language plpgsql
 security definer
@@ -230,17 +242,24 @@ set search_path = ''
 as $$
 declare
     member uuid := private.require_member();
+    is_open boolean;
 begin
-    if not exists (
-        select from public.license_keys as k where k.id = show_license_key.license_id and k.owner_id = member
-    ) then
+    -- Gifts come on a later page.
+    select i.gift_id is null or private.is_gift_open(i.gift_id) into is_open
+    from public.license_keys as k
+    inner join public.order_items as i on i.id = k.order_item_id
+    where k.id = show_license_key.license_id and k.owner_id = member;
+    if not found then
         perform private.fail('license_not_found');
+    elsif not is_open then
+        perform private.fail('gift_not_opened');
     end if;
     return private.license_key(show_license_key.license_id);
 end
 $$;
 comment on function public.show_license_key(uuid) is
-'The key of a licence of the caller''s, for their eyes: as often as they like. Error: license_not_found.';
+'The key of a licence of the caller''s, for their eyes: as often as they like. Errors: '
+'license_not_found, gift_not_opened.';
 grant execute on function public.show_license_key(uuid) to authenticated;
 
 create function private.license_by_key(product_id uuid, key text) returns uuid

@@ -1,7 +1,6 @@
 -- Versions of a product's files. A seller releases new files with notes; those they replace are removed for whoever
 -- buys from now on and stay for whoever bought before (45_product_files). Owners are told, some at a time, by the
--- workers:
--- the version's row is the truth of how far that went.
+-- workers: version_notices is the truth of how far that went.
 
 create table public.product_versions (
     id uuid not null default gen_random_uuid(),
@@ -9,8 +8,6 @@ create table public.product_versions (
     number integer not null,
     name text,
     notes text not null,
-    told_up_to uuid,
-    told_at timestamptz,
     created_at timestamptz not null default now(),
     constraint product_versions_pkey primary key (id),
     constraint product_versions_number_key unique (product_id, number),
@@ -20,7 +17,6 @@ create table public.product_versions (
     constraint product_versions_name_check check (char_length(name) between 1 and 50),
     constraint product_versions_notes_check check (char_length(notes) between 1 and 5000)
 );
-create index product_versions_untold_idx on public.product_versions (created_at) where told_at is null;
 
 comment on constraint product_versions_name_check on public.product_versions is
 'invalid_version: A version''s name has at most 50 characters.';
@@ -31,8 +27,21 @@ comment on table public.product_versions is
 comment on column public.product_versions.number is 'Counts from 2: what a product begins with is the first.';
 comment on column public.product_versions.name is 'What its seller calls it, such as 1.4.';
 comment on column public.product_versions.notes is 'What is new, at most 5,000 characters.';
-comment on column public.product_versions.told_up_to is 'The last owner who was told, by id.';
-comment on column public.product_versions.told_at is 'When all owners were told; null until then.';
+
+-- Apart from what everybody reads: it names an owner.
+create table private.version_notices (
+    version_id uuid not null,
+    told_up_to uuid,
+    created_at timestamptz not null default now(),
+    constraint version_notices_pkey primary key (version_id),
+    constraint version_notices_version_id_fkey foreign key (version_id)
+    references public.product_versions (id) on delete cascade
+);
+create index version_notices_created_at_idx on private.version_notices (created_at);
+comment on table private.version_notices is
+'Versions that not all owners were told of yet; the row goes when they were.';
+comment on column private.version_notices.told_up_to is 'The last owner who was told, by id.';
+alter table private.version_notices enable row level security;
 
 alter table public.product_files
 add column version_id uuid,
@@ -55,6 +64,7 @@ declare
     version public.product_versions;
     replaced uuid[];
 begin
+    perform private.count_activity('version', 1);
     if not exists (
         select from public.products as p where p.id = release_version.product_id and p.seller_id = member
     ) then
@@ -92,6 +102,7 @@ begin
     from public.product_versions as v
     where v.product_id = product.id
     returning * into version;
+    insert into private.version_notices (version_id) values (version.id);
     -- The last file is only replaced: what comes is there before the others go.
     insert into public.product_files (product_id, version_id, path, name, position)
     select
@@ -108,7 +119,7 @@ comment on function public.release_version(uuid, text, jsonb, uuid[], text) is
 'The seller releases files ([{path, name?, position?}], uploaded before) with notes, in place of these files of the '
 'product or of all it has. Whoever bought before keeps those too; owners are told unless they switched it off '
 '(notification updated). Errors: item_not_found, product_deleted, invalid_version, text_not_visible, file_not_found, '
-'file_not_uploaded, too_many_files, already_done (a path is listed already).';
+'file_not_uploaded, too_many_files, already_done (a path is listed already), too_many_actions.';
 grant execute on function public.release_version(uuid, text, jsonb, uuid[], text) to authenticated;
 
 create function private.tell_versions(max_rows integer default 500) returns integer
@@ -117,22 +128,23 @@ security definer
 set search_path = ''
 as $$
 declare
+    notice private.version_notices;
     version public.product_versions;
     owners uuid[];
 begin
-    select * into version from public.product_versions as v
-    where v.told_at is null
-    order by v.created_at
+    select * into notice from private.version_notices as n
+    order by n.created_at, n.version_id
     limit 1
-    for no key update skip locked;
-    if version.id is null then
+    for update skip locked;
+    if notice.version_id is null then
         return 0;
     end if;
+    select * into strict version from public.product_versions as v where v.id = notice.version_id;
     owners := array(
         select distinct p.owner_id from public.purchases as p
         where
             p.item_id = version.product_id and p.revoked_at is null and p.purchased_at <= version.created_at
-            and (version.told_up_to is null or p.owner_id > version.told_up_to)
+            and (notice.told_up_to is null or p.owner_id > notice.told_up_to)
         order by p.owner_id
         limit max_rows
     );
@@ -140,10 +152,12 @@ begin
         select row('updated', o.id, null, 'product', version.product_id, null)::private.notice
         from unnest(owners) as o (id)
     ));
-    update public.product_versions as v set
-        told_up_to = coalesce(owners[cardinality(owners)], v.told_up_to),
-        told_at = case when cardinality(owners) < max_rows then now() end
-    where v.id = version.id;
+    if cardinality(owners) < max_rows then
+        delete from private.version_notices as n where n.version_id = version.id;
+    else
+        update private.version_notices as n set told_up_to = owners[cardinality(owners)]
+        where n.version_id = version.id;
+    end if;
     return greatest(cardinality(owners), 1);
 end
 $$;
@@ -167,8 +181,14 @@ insert into private.notification_types (type, title, message, link_template, col
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('product_versions', 'public.product_versions',
-    't.product_id in (select p.id from public.products as p where p.seller_id = $1)', '{name, notes, told_up_to}',
+    't.product_id in (select p.id from public.products as p where p.seller_id = $1)', '{name, notes}',
     'sold: its buyers keep it as they bought it');
+
+insert into private.personal_data (section, relation, condition, stays, reason) values
+('version_notices', 'private.version_notices', null, '{told_up_to}', 'how far a job is; gone when it is done');
+
+insert into private.activity_limits (kind, fresh, established, period, description) values
+('version', 10, 20, '1 day', 'Versions of files released');
 
 insert into private.error_codes (code, sqlstate, message, description) values
 ('invalid_version', 'PT400', 'This is no version.',

@@ -4,6 +4,8 @@
 --
 -- A refusal is nobody's fault. The seller did what they promised, so the platform bears the provider's fee of it
 -- (refund_line()), within settings.gift_refusal_period; whoever claimed a gift by its code took it and refuses nothing.
+-- Nor does whoever has had what is in it, or giving to a second account of one's own would make everything free: what
+-- may be refused is closed until its receiver opens it (is_gift_open(), asked by ordered_at() and for licence keys).
 
 create type public.gift_status as enum ('ordered', 'waiting', 'given', 'refused');
 comment on type public.gift_status is
@@ -19,6 +21,7 @@ create table public.gifts (
     item_id uuid not null,
     status public.gift_status not null default 'ordered',
     given_at timestamptz,
+    opened_at timestamptz,
     claimed_at timestamptz,
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
@@ -44,6 +47,8 @@ comment on column public.gifts.receiver_id is 'Who gets it; null while nobody ha
 comment on column public.gifts.item_id is 'What.';
 comment on column public.gifts.status is 'State.';
 comment on column public.gifts.given_at is 'When it got its owner; its refusal is counted from here.';
+comment on column public.gifts.opened_at is
+'When its receiver opened it, and could have what is in it: from then on it is not refused.';
 comment on column public.gifts.claimed_at is 'When it was claimed by its code; null: given to a member at once.';
 
 create table private.gift_codes (
@@ -100,6 +105,12 @@ begin
             or not exists (select from private.kinds as k where k.kind = item.kind and 'give' = any (k.hooks))
             or receiver is not null and (
                 receiver = item.seller_id or private.can_see(receiver) is not true
+                or exists (
+                    select from public.user_blocks as b
+                    where
+                        b.blocker_id = item.seller_id and b.blocked_id = receiver
+                        or b.blocker_id = receiver and b.blocked_id = item.seller_id
+                )
                 or is_owned_once and exists (
                     select from public.purchases as p
                     where
@@ -114,18 +125,70 @@ $$;
 comment on function private.gift_problem(public.catalog_items, uuid, uuid, uuid, boolean) is
 'gift_not_possible when this cannot be given to this member (null: to whoever claims it) by the caller, else null.';
 
+create function private.is_gift_open(gift_id uuid) returns boolean
+language plpgsql
+stable
+strict
+security definer
+set search_path = ''
+as $$
+begin
+    return exists (
+        select from public.gifts as g
+        cross join private.settings as s
+        where
+            g.id = is_gift_open.gift_id
+            and (
+                num_nonnulls(g.opened_at, g.claimed_at) > 0
+                or g.given_at + s.gift_refusal_period <= clock_timestamp()
+            )
+    );
+end
+$$;
+comment on function private.is_gift_open(uuid) is
+'Whether its receiver can have what is in a gift: it was opened or claimed, or can be refused no more.';
+
+create function public.open_gift(gift_id uuid) returns public.gifts
+language plpgsql
+security definer
+set search_path = ''
+as $$
+#variable_conflict use_column
+declare
+    member uuid := private.require_member();
+    gift public.gifts;
+begin
+    update public.gifts as g set opened_at = coalesce(g.opened_at, now())
+    where g.id = open_gift.gift_id and g.receiver_id = member and g.status = 'given'
+    returning * into gift;
+    if gift.id is null then
+        perform private.fail('gift_not_found');
+    end if;
+    return gift;
+end
+$$;
+comment on function public.open_gift(uuid) is
+'Whom something was given to: wants it, and can have its files and keys from now on; it cannot be refused any more. '
+'Again it answers the same. Error: gift_not_found.';
+grant execute on function public.open_gift(uuid) to authenticated;
+
 create function private.note_gifts(payer uuid, lines private.order_line[]) returns void
 language plpgsql
 set search_path = ''
 as $$
 begin
+    -- Whoever is given something is written to, what costs nothing included.
+    perform private.count_activity('gift', (
+        select count(*)::integer from unnest(lines) as l where l.gift_id is not null
+    ));
     insert into public.gifts (id, payer_id, receiver_id, item_id)
     select l.gift_id, payer, l.gift_to_id, l.item_id from unnest(lines) as l where l.gift_id is not null;
     insert into private.gift_codes (gift_id, email)
     select l.gift_id, l.gift_email from unnest(lines) as l where l.gift_email is not null;
 end
 $$;
-comment on function private.note_gifts(uuid, private.order_line[]) is 'Checkout: the gifts among these lines.';
+comment on function private.note_gifts(uuid, private.order_line[]) is
+'Checkout: the gifts among these lines. Error: too_many_actions.';
 
 create function private.give_gifts(orders uuid[]) returns void
 language plpgsql
@@ -275,7 +338,7 @@ begin
     end if;
     line := private.gift_line(gift.id);
     if
-        gift.status <> 'given' or gift.claimed_at is not null or line is null
+        gift.status <> 'given' or num_nonnulls(gift.claimed_at, gift.opened_at) > 0 or line is null
         or gift.given_at + (select s.gift_refusal_period from private.settings as s) <= clock_timestamp()
     then
         perform private.fail('state_changed', jsonb_build_object('kind', 'gift', 'state', gift.status)::text);
@@ -292,8 +355,9 @@ end
 $$;
 comment on function public.refuse_gift(uuid) is
 'Whom something was given to: gives it back, and its payer what it cost, at the platform''s cost. Within '
-'settings.gift_refusal_period, and not what was claimed by a code. Errors: gift_not_found, state_changed (detail '
-'{kind, state}: refused, claimed, taken back, too late), refund_amount_invalid (a refund is under way).';
+'settings.gift_refusal_period, and not what was claimed by a code or opened. Errors: gift_not_found, state_changed '
+'(detail {kind, state}: refused, claimed, opened, taken back, too late), refund_amount_invalid (a refund is '
+'under way).';
 grant execute on function public.refuse_gift(uuid) to authenticated;
 
 create function public.mail_gift(gift_id uuid, email text default null) returns void
@@ -364,7 +428,7 @@ comment on function private.claim_gift_mail(integer) is
 'lease it is made and mailed again.';
 grant execute on function private.claim_gift_mail(integer) to avenue_worker;
 
-create function private.gift_mailed(gift_id uuid, problem text, retry_seconds integer) returns void
+create function private.gift_mailed(gift_id uuid, code text, problem text, retry_seconds integer) returns void
 language sql
 security definer
 set search_path = ''
@@ -372,13 +436,18 @@ as $$
     update private.gift_codes as c set
         mailed_at = case when problem is null then now() else c.mailed_at end, last_error = problem,
         mail_due_at = case when problem is not null then now() + make_interval(secs => retry_seconds) end
-    where c.gift_id = gift_mailed.gift_id and c.mail_due_at is not null
+    -- Not of one that was asked for meanwhile, perhaps to another address.
+    where
+        c.gift_id = gift_mailed.gift_id and c.mail_due_at is not null
+        and c.code_hash = sha256(convert_to(gift_mailed.code, 'UTF8'))
 $$;
-comment on function private.gift_mailed(uuid, text, integer) is
-'The mail server took the mail of a code, or said why not; then it is tried again after so many seconds.';
-grant execute on function private.gift_mailed(uuid, text, integer) to avenue_worker;
+comment on function private.gift_mailed(uuid, text, text, integer) is
+'The mail server took the mail of this code, or said why not; then it is tried again after so many seconds. Of a code '
+'that is not the newest nothing is noted.';
+grant execute on function private.gift_mailed(uuid, text, text, integer) to avenue_worker;
 
 insert into private.activity_limits (kind, fresh, established, period, description) values
+('gift', 20, 100, '1 day', 'Gifts'),
 ('gift_mail', 10, 10, '1 day', 'Codes of gifts mailed again');
 
 insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
@@ -393,7 +462,7 @@ insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('gift', 'public.gifts', 'payer_id', '/gifts/{id}', '{}');
 
 insert into private.notification_types (type, title, message, email, can_switch_off) values
-('gift', 'A gift for you', 'Somebody gave you something. It is yours unless you refuse it.', 'immediate', false),
+('gift', 'A gift for you', 'Somebody gave you something. Open it, or refuse it.', 'immediate', false),
 ('gift_claimed', 'Your gift was claimed', 'What you gave has its owner now.', 'digest', true),
 ('gift_refused', 'Your gift was refused', 'You get back what you paid for it.', 'immediate', false);
 
@@ -415,4 +484,5 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'The detail names the item. It is sent, or of a kind that is not given; or the member is not to be found, sells it, or '
 'has it already: which of these is not told.'),
 ('gift_not_found', 'PT404', 'There is no such gift.',
-'It does not exist, is not yours, was claimed, refused or taken back; a code counts until a newer one is mailed.');
+'It does not exist, is not yours, was claimed, refused or taken back; a code counts until a newer one is mailed.'),
+('gift_not_opened', 'PT409', 'This gift is not opened.', 'Its receiver opens it first (open_gift()), or refuses it.');

@@ -487,6 +487,7 @@ RPCS: dict[str, tuple[dict[str, Any], str]] = {
     "mark_notification_read": ({"ids": ["{notifications}"]}, "empty"),
     "moderation_queue": ({}, "admin_only"),
     "nearby_profiles": ({"lat": 52.5, "lon": 13.4}, "ok"),
+    "open_gift": ({"gift_id": "{gifts}"}, "gift_not_found"),
     "override_report_ban": ({"user_id": "{stranger}"}, "admin_only"),
     "pending_posts": ({"group_id": "{group}"}, "empty"),
     "pin_post": ({"post_id": "{post}"}, "post_not_found"),

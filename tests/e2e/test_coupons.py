@@ -50,20 +50,26 @@ def test_a_coupon_from_its_seller_to_a_refund(sign_up: SignUp, simulator: Simula
 
 def test_a_gift_to_a_member_is_theirs_alone(sign_up: SignUp, simulator: Simulator) -> None:
     seller, payer, receiver = sign_up(), sign_up(), sign_up()
-    item = publish_product(seller, 2000)
-    ordered = order(payer, {"item_id": item, "gift_to": receiver.id})
-    simulator.confirm(start(payer, ordered)["client_secret"])
-    assert wait_for_order(payer, ordered["order_id"])["status"] == "completed"
+    item, unwanted = publish_product(seller, 2000), publish_product(seller, 2000)
+    for given in (item, unwanted):
+        ordered = order(payer, {"item_id": given, "gift_to": receiver.id})
+        simulator.confirm(start(payer, ordered)["client_secret"])
+        assert wait_for_order(payer, ordered["order_id"])["status"] == "completed"
+    gift = receiver.api.one("gifts", item_id=f"eq.{item}")
+    assert receiver.api.select("product_files", item_id=f"eq.{item}") == []
+    assert payer.api.rpc("open_gift", gift_id=gift["id"]).status_code == 404
+    assert receiver.api.rpc("open_gift", gift_id=gift["id"]).status_code == 200
     path = receiver.api.one("product_files", item_id=f"eq.{item}")["path"]
     assert receiver.client.storage.from_("product-files").download(path)
     assert payer.api.select("product_files", item_id=f"eq.{item}") == []
     closed = payer.api.http.get(f"/storage/v1/object/product-files/{path}")
     assert closed.status_code == 400 or closed.status_code == 404
-    gift = receiver.api.one("gifts")
+    assert code_of(receiver.api.rpc("refuse_gift", gift_id=gift["id"])) == "state_changed"
+    gift = receiver.api.one("gifts", item_id=f"eq.{unwanted}")
     assert payer.api.rpc("refuse_gift", gift_id=gift["id"]).status_code == 404
     assert receiver.api.rpc("refuse_gift", gift_id=gift["id"]).json()["status"] == "refused"
     wait_for_order(payer, ordered["order_id"], "refunded")
-    assert receiver.api.select("product_files", item_id=f"eq.{item}") == []
+    assert receiver.api.select("product_files", item_id=f"eq.{unwanted}") == []
 
 
 @pytest.mark.parametrize("relation", ["public.gifts", "private.coupon_uses"])

@@ -51,6 +51,7 @@ def test_a_gift_is_its_receivers_and_its_payer_reads_nothing_of_it(market: Marke
     item = market.product(seller, 2000)
     order = buy(market, payer, [to(item, gift_to=receiver)])
     assert (market.owns(payer, item), market.owns(receiver, item)) == (False, True)
+    market.rpc(receiver, "open_gift", gift_id=gift_of(market, order)["id"])
     assert (files(market, payer, item), files(market, receiver, item)) == (0, 1)
     assert gift_of(market, order)["status"] == "given"
     assert (notes(market, payer), notes(market, receiver)) == ([], ["gift"])
@@ -202,7 +203,7 @@ def test_a_code_is_mailed_once_it_is_paid_and_makes_its_claimer_the_owner(market
     assert (gift["status"], gift["receiver_id"]) == ("waiting", None)
     mail = mailed(market)
     assert (mail["gift_id"], mail["to"]) == (gift["id"], "friend@example.com")
-    market.worker("select private.gift_mailed(%s, null, 60)", gift["id"])
+    market.worker("select private.gift_mailed(%s, %s, null, 60)", gift["id"], mail["code"])
     assert mailed(market) is None
     assert market.one("select owner_id from public.purchases") is None
     # Nowhere kept, and nobody sees more than the payer.
@@ -242,7 +243,7 @@ def test_a_newer_mail_ends_the_older_code(market: Market) -> None:
     order = buy(market, payer, [to(market.product(seller, 2000), gift_email="wrong@example.com")])
     gift = gift_of(market, order)["id"]
     first = mailed(market)["code"]
-    market.worker("select private.gift_mailed(%s, null, 60)", gift)
+    market.worker("select private.gift_mailed(%s, %s, null, 60)", gift, first)
     with refused("gift_not_found"):
         market.rpc(claimer, "mail_gift", gift_id=gift)
     market.rpc(payer, "mail_gift", gift_id=gift, email="right@example.com")
@@ -273,7 +274,7 @@ def test_a_mail_that_fails_is_tried_again_with_another_code(market: Market) -> N
     seller, payer = market.sign_up(), market.sign_up()
     order = buy(market, payer, [to(market.product(seller, 2000), gift_email="a@example.com")])
     first = mailed(market)["code"]
-    market.worker("select private.gift_mailed(%s, 'refused', 0)", gift_of(market, order)["id"])
+    market.worker("select private.gift_mailed(%s, %s, 'refused', 0)", gift_of(market, order)["id"], first)
     assert mailed(market)["code"] != first
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.server import Database
 from tests.harness.slow import slow_request
+from tests.market.order_market import sold_of
 from tests.market.service_market import line, mentor, service, session, slots
 from tests.market.test_coupons import code, coupon, texts
 from tests.market.webinars import register, webinar
@@ -101,3 +102,28 @@ def test_a_slow_answer_keeps_nobody_from(
     with slow_request(database, people[0], slowly, *values) as slow:
         market.rpc(people[1], other, **others)
         assert isinstance(slow.exception(10), psycopg.errors.QueryCanceled)
+
+
+def test_a_slow_answer_keeps_no_money_from_a_seller(database: Database, market: Market) -> None:
+    """What silence approved is written although its buyer keeps the payment busy, by another order of it."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    bought = market.buy(
+        buyer,
+        *(
+            line(item, package)
+            for item, (package,) in (
+                service(market, seller, 2000),
+                service(market, seller, 2000, buyer_requirements="Stems"),
+            )
+        ),
+    )
+    done, waiting = sold_of(market, bought, 1), sold_of(market, bought, 2)
+    done.deliver()
+    done.pass_time(73)
+    slowly = (
+        "with done as materialized (select * from public.cancel_service_order(%s, 'No.')) select pg_sleep(30) from done"
+    )
+    with slow_request(database, buyer, slowly, waiting.id) as slow:
+        assert market.worker("select private.advance_service_orders(100)") == 1
+        assert isinstance(slow.exception(10), psycopg.errors.QueryCanceled)
+    assert (done.row()["status"], waiting.status) == ("completed", "awaiting_requirements")

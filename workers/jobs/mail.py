@@ -93,7 +93,7 @@ async def _deliver_gift(services: Services, mailer: Mailer, connection: Connecti
     except (ValueError, MessageError, smtplib.SMTPException, OSError) as error:
         problem = type(error).__name__
         log.warning("gift not mailed", gift_id=gift["gift_id"], error=problem)
-    await services.db.call("gift_mailed", gift["gift_id"], problem, services.settings.mail_retry_seconds)
+    await services.db.call("gift_mailed", gift["gift_id"], gift["code"], problem, services.settings.mail_retry_seconds)
     return problem is None
 
 
