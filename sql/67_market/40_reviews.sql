@@ -492,6 +492,11 @@ begin
             when private.earns_item(buyer, add_review.item_id, line.id) then 'own_item' else 'purchase'
         end);
     elsif exists (
+        -- Nobody was there yet.
+        select from public.webinars as w where w.id = add_review.item_id and private.webinar_state(w) <> 'ended'
+    ) then
+        perform private.fail('review_too_early', line.id::text);
+    elsif exists (
         select from public.reviews as r
         where
             r.order_item_id = line.id and r.item_id = add_review.item_id and r.reviewer_id = reviewer
@@ -1053,7 +1058,7 @@ insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('review', 'public.reviews', 'reviewer_id', '/reviews/{id}', '{can_read,evidence,place,lock,hide}');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
-('review_response', 'Answer to your review', 'The seller answered your review.', null, null, 'digest', true);
+('review_response', 'Answer to your review', 'The seller answered your review.', null, '24 hours', 'digest', true);
 
 create function private.tell_review() returns trigger
 language plpgsql
@@ -1127,7 +1132,7 @@ insert into private.erasure_steps (step, phase, erases, statement, batch) values
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('reviews', 'public.reviews',
-    't.reviewer_id = $1 or (t.seller_id = $1 or t.buyer_id = $1) and t.status = ''published''',
+    't.reviewer_id = $1 or (t.seller_id = $1 or t.buyer_id = $1) and t.status = ''published'' and not t.is_hidden',
     '{kind, reviewer_id, buyer_id, seller_id, hidden_reason}',
     'the rating stays in the average; of an order in the books');
 insert into private.personal_data (section, relation, condition) values
@@ -1151,7 +1156,8 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'The detail says why: purchase (the caller has not bought it, or it was refunded), own_item (the caller earns by it), '
 'kind (things of this kind are not reviewed, or their buyers are not).'),
 ('already_reviewed', 'PT409', 'You have reviewed this already.', 'Change it by edit_review().'),
-('review_too_early', 'PT409', 'This is not done yet.', 'It can be reviewed when what was ordered is complete.'),
+('review_too_early', 'PT409', 'This is not done yet.',
+'It can be reviewed when what was ordered is complete, a webinar when it has ended.'),
 ('review_closed', 'PT409', 'The time to review this is over.',
 'The other side''s review was shown at the time in the detail; nobody answers it by a review of their own.'),
 ('review_not_found', 'PT404', 'This review does not exist.',

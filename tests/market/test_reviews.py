@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.market.reviews import HIDDEN, Reviews
+from tests.market.test_coupons import checkout, code, coupon
+from tests.market.webinars import begin_in, webinar
 from tests.money.market import Json, Market, refused
 
 
@@ -495,3 +498,28 @@ def test_percentages_add_up_to_a_hundred(market: Market, counts: list[int], perc
     answer = market.one("select private.percentages(%s)", counts)
     assert sum(answer) == 100
     assert answer == percent
+
+
+def test_a_webinar_is_reviewed_when_it_has_ended(market: Market, reviews: Reviews) -> None:
+    host, guest, invited = market.sign_up(), market.sign_up(), market.sign_up()
+    item = webinar(market, host, 2000)
+    market.buy(guest, item)
+    checkout(market, invited, [item], code(market, coupon(market, host, percent_bps=10000)))
+    for delta in (timedelta(days=2), timedelta(minutes=-30)):
+        begin_in(market, item, delta)
+        for person in (guest, invited):
+            with refused("review_too_early"):
+                reviews.write(person, item, 1)
+    begin_in(market, item, timedelta(hours=-3))
+    assert reviews.write(guest, item, 5)["status"] == "published"
+    assert reviews.rating(item) == (1, "5.00")
+
+
+def test_an_answer_given_again_and_again_is_told_once(market: Market, reviews: Reviews) -> None:
+    seller, buyer, item, _ = bought(market, reviews)
+    review = reviews.write(buyer, item, 2)
+    for _ in range(3):
+        market.rpc(seller, "respond_to_review", review_id=review["id"], response="Look again.")
+        market.rpc(seller, "respond_to_review", review_id=review["id"], response="")
+    told = "select count(*) from public.notifications where user_id = %s and type = 'review_response'"
+    assert market.one(told, buyer) == 1
