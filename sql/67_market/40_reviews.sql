@@ -652,12 +652,21 @@ as $$
 declare
     review public.reviews := private.lock_review(edit_review.review_id, private.require_member());
     was_shown boolean := review.status = 'published';
+    read_at timestamptz;
     said text := nullif(private.tidy_body(edit_review.review_text), '');
 begin
     if review.is_hidden then
         perform private.fail('review_hidden', review.id::text);
     elsif (review.rating, review.review_text) is not distinct from (edit_review.rating, said) then
         return review;
+    end if;
+    -- What was written blind is no answer to what the other side wrote.
+    select r.published_at into read_at from public.reviews as r
+    where
+        r.order_item_id = review.order_item_id and r.item_id = review.item_id and r.side <> review.side
+        and r.status = 'published';
+    if read_at is not null then
+        perform private.fail('review_closed', private.utc(read_at));
     end if;
     if was_shown then
         -- What was called helpful is not there any more.
@@ -674,8 +683,8 @@ end
 $$;
 comment on function public.edit_review(uuid, integer, text) is
 'Changes rating and text of a review of the caller''s. Once it was shown it is a new version: votes begin anew, and a '
-'response is marked as one to an earlier version. Errors: review_not_found, review_hidden, invalid_rating, '
-'invalid_review.';
+'response is marked as one to an earlier version. Errors: review_not_found, review_hidden, review_closed (of two who '
+'reviewed each other blind), invalid_rating, invalid_review.';
 grant execute on function public.edit_review(uuid, integer, text) to authenticated;
 
 create function public.delete_review(review_id uuid) returns void
@@ -1159,7 +1168,8 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('review_too_early', 'PT409', 'This is not done yet.',
 'It can be reviewed when what was ordered is complete, a webinar when it has ended.'),
 ('review_closed', 'PT409', 'The time to review this is over.',
-'The other side''s review was shown at the time in the detail; nobody answers it by a review of their own.'),
+'The other side''s review was shown at the time in the detail; nobody answers it by a review of their own, or by a '
+'change of the one they wrote blind.'),
 ('review_not_found', 'PT404', 'This review does not exist.',
 'No review with that id, or none the caller can see, change or answer.'),
 ('review_hidden', 'PT409', 'This review was taken down.', 'Its author cannot change it or write it again.'),

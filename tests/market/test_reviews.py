@@ -313,6 +313,25 @@ def test_market_30_who_has_read_the_other_cannot_write_again(market: Market, rev
     reviews.check()
 
 
+def test_market_30_who_has_read_the_other_changes_nothing(market: Market, reviews: Reviews) -> None:
+    seller, buyer, item, line = done(market)
+    ours = reviews.write(buyer, item, 2)["id"]
+    # While nobody has read it, it may be changed.
+    reviews.edit(buyer, ours, 3)
+    theirs = market.rpc(seller, "review_buyer", order_item_id=line, rating=5)["id"]
+    for who, review in ((seller, theirs), (buyer, ours)):
+        with refused("review_closed"):
+            reviews.edit(who, review, 1)
+    assert reviews.rating(item) == (1, "3.00")
+    # Of whom the other side said nothing may be better again.
+    seller, buyer, item, line = done(market)
+    alone = reviews.write(buyer, item, 2)["id"]
+    reviews.pass_days(item, 14)
+    reviews.edit(buyer, alone, 4)
+    assert reviews.rating(item) == (1, "4.00")
+    reviews.check()
+
+
 def test_market_30_the_earlier_review_counts_until_the_blind_one_is_shown(market: Market, reviews: Reviews) -> None:
     seller, buyer, item, line = done(market)
     reviews.write(buyer, item, 5)
