@@ -348,6 +348,21 @@ comment on function public.status_now(public.webinar_registrations) is
 'Computed field of webinar_registrations: how it stands at this moment, whatever was noted yet.';
 grant execute on function public.status_now(public.webinar_registrations) to authenticated;
 
+create function private.next_in_line(webinar_id uuid) returns uuid
+language sql
+stable
+set search_path = ''
+as $$
+    select r.id
+    from public.webinar_registrations as r
+    inner join public.profiles as p on p.id = r.user_id and p.deleted_at is null and not p.is_banned
+    where r.webinar_id = next_in_line.webinar_id and r.status = 'waiting' and r.offers_count < 100
+    order by r.queue_no
+    limit 1
+$$;
+comment on function private.next_in_line(uuid) is
+'The registration that gets the next free seat, null when nobody waits who can be given one: then seats are anybody''s.';
+
 -- Of seats that are free the first in line gets one: at once where it costs nothing, else as an offer.
 create function private.fill_seats(webinar_id uuid) returns integer
 language plpgsql
@@ -369,12 +384,7 @@ begin
         exit when not exists (
             select from public.catalog_items as c where c.id = webinar.id and c.taken < c.stock and c.is_buyable
         );
-        select r.* into next
-        from public.webinar_registrations as r
-        inner join public.profiles as p on p.id = r.user_id and p.deleted_at is null and not p.is_banned
-        where r.webinar_id = webinar.id and r.status = 'waiting' and r.offers_count < 100
-        order by r.queue_no
-        limit 1;
+        select r.* into next from public.webinar_registrations as r where r.id = private.next_in_line(webinar.id);
         exit when next.id is null;
         update public.catalog_items as c set taken = c.taken + 1 where c.id = webinar.id;
         insert into private.holds (item_id, quantity, is_single, webinar_registration_id)
@@ -597,9 +607,7 @@ begin
             webinar.id::text
         );
     end if;
-    if exists (
-        select from public.webinar_registrations as r where r.webinar_id = webinar.id and r.status = 'waiting'
-    ) then
+    if private.next_in_line(webinar.id) is not null then
         perform private.fail('webinar_full', webinar.id::text);
     end if;
     update public.catalog_items as c set taken = c.taken + 1
@@ -636,9 +644,7 @@ begin
     if refusal.problem is not null then
         perform private.fail(refusal.problem, refusal.detail);
     end if;
-    if not exists (
-        select from public.webinar_registrations as r where r.webinar_id = webinar.id and r.status = 'waiting'
-    ) and exists (
+    if private.next_in_line(webinar.id) is null and exists (
         select from public.catalog_items as c where c.id = webinar.id and c.taken < c.stock
     ) then
         perform private.fail('seats_available', webinar.id::text);
@@ -720,9 +726,7 @@ begin
             where w.id = wanted and w.status = 'upcoming' and w.starts_at > clock_timestamp()
         ) then
             perform private.fail('webinar_not_open', wanted::text);
-        elsif exists (
-            select from public.webinar_registrations as r where r.webinar_id = wanted and r.status = 'waiting'
-        ) or exists (
+        elsif private.next_in_line(wanted) is not null or exists (
             select from public.catalog_items as c where c.id = wanted and c.taken >= c.stock
         ) then
             perform private.fail('webinar_full', wanted::text);

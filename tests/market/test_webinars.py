@@ -867,3 +867,30 @@ def test_zones_that_are_only_rules(market: Market) -> None:
             webinar(market, host, time_zone=zone)
     webinar(market, host, time_zone="Etc/GMT-14")
     webinar(market, host, time_zone="Etc/GMT+12")
+
+
+def test_who_cannot_be_given_a_seat_keeps_nobody_from_it(market: Market) -> None:
+    host, (a, b, banned, d, e) = market.sign_up(), [market.sign_up() for _ in range(5)]
+    for price in (0, 2000):
+        item = webinar(market, host, price, seats=2)
+        for person in (a, b):
+            if price:
+                market.buy(person, item)
+            else:
+                register(market, person, item)
+        wait(market, banned, item)
+        market.ban(banned)
+        leave(market, a, item)
+        with refused("seats_available"):
+            wait(market, d, item)
+        if price:
+            market.buy(d, item)
+        else:
+            register(market, d, item)
+        assert (seat(market, d, item)["status"], seat(market, banned, item)["status"]) == ("confirmed", "waiting")
+        # Their place in the queue is as it was.
+        market.unban(banned)
+        wait(market, e, item)
+        leave(market, b, item)
+        assert seat(market, e, item)["status"] == "waiting"
+        assert seat(market, banned, item)["status"] in ("confirmed", "offered")
