@@ -361,7 +361,7 @@ as $$
     limit 1
 $$;
 comment on function private.next_in_line(uuid) is
-'The registration that gets the next free seat, null when nobody waits who can be given one: then seats are anybody''s.';
+'The registration that gets the next free seat; null when nobody waits who can be given one, then it is anybody''s.';
 
 -- Of seats that are free the first in line gets one: at once where it costs nothing, else as an offer.
 create function private.fill_seats(webinar_id uuid) returns integer

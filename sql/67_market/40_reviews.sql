@@ -117,7 +117,8 @@ comment on column public.reviews.seller_response is 'The seller''s answer, at mo
 comment on column public.reviews.response_version is 'Which version the response is to.';
 comment on column public.reviews.is_response_outdated is 'The response is to an earlier version.';
 comment on column public.reviews.is_verified_purchase is
-'It was paid for, or is free for everybody; false for what a discount made free.';
+'It was paid for, or is free for everybody; false for what a discount made free, and for the recording of a webinar '
+'whose seat cost nothing.';
 comment on column public.reviews.helpful_count is 'Votes that call it helpful.';
 comment on column public.reviews.status is
 'What became of it. A blind one whose publish_at has passed is shown like a published one.';
@@ -468,6 +469,21 @@ comment on function private.is_review_burst(uuid) is
 'Whether one rating more of an item is suspicious: more in 24 hours than settings.review_burst and five times the '
 'daily mean of the seven days before.';
 
+create function private.is_paid_for(line public.order_items, owner uuid) returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    -- A recording came with the seat.
+    select line.total_cents > 0 or case when line.details ? 'webinar_id' then exists (
+        select from public.purchases as p
+        inner join public.order_items as i on i.id = p.order_item_id and i.total_cents > 0
+        where p.item_id = (line.details ->> 'webinar_id')::uuid and p.owner_id = owner and p.revoked_at is null
+    ) else line.unit_price_cents = 0 end
+$$;
+comment on function private.is_paid_for(public.order_items, uuid) is
+'Whether somebody paid for a line, or it is free for everybody.';
+
 create function private.add_review(
     line public.order_items, item_id uuid, buyer uuid, side public.review_side, rating integer, review_text text
 ) returns public.reviews
@@ -528,7 +544,7 @@ begin
         is_verified_purchase, status, publish_at, published_at, author_audience
     ) values (
         side, line.id, add_review.item_id, item.kind, reviewer, buyer, line.seller_id, rating, review_text,
-        line.total_cents > 0 or line.unit_price_cents = 0, review.status, review.publish_at,
+        private.is_paid_for(line, buyer), review.status, review.publish_at,
         case when review.status = 'published' then clock_timestamp() end, private.lock_audience(reviewer)
     )
     returning * into review;

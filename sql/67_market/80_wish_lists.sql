@@ -420,7 +420,8 @@ end
 $$;
 comment on function private.tell_wishers(integer) is
 'Looks at items that changed and tells those who wish for them: price_drop once for each new lowest price, '
-'back_in_stock once after it was sold out, each at most settings.wish_notices_per_day times. Returns at how many it looked. A job calls it every few seconds.';
+'back_in_stock once after it was sold out, each at most settings.wish_notices_per_day times. '
+'Returns at how many it looked. A job calls it every few seconds.';
 grant execute on function private.tell_wishers(integer) to avenue_worker;
 
 insert into private.notification_types (

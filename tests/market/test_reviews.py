@@ -10,7 +10,7 @@ import pytest
 
 from tests.market.reviews import HIDDEN, Reviews
 from tests.market.test_coupons import checkout, code, coupon
-from tests.market.webinars import begin_in, webinar
+from tests.market.webinars import begin_in, register, webinar
 from tests.money.market import Json, Market, refused
 
 
@@ -542,3 +542,17 @@ def test_an_answer_given_again_and_again_is_told_once(market: Market, reviews: R
         market.rpc(seller, "respond_to_review", review_id=review["id"], response="")
     told = "select count(*) from public.notifications where user_id = %s and type = 'review_response'"
     assert market.one(told, buyer) == 1
+
+
+def test_a_recording_of_a_free_webinar_is_no_verified_purchase(market: Market, reviews: Reviews) -> None:
+    host = market.sign_up()
+    for cents in (0, 2000):
+        guest = market.sign_up()
+        item = webinar(market, host, cents)
+        if cents:
+            market.buy(guest, item)
+        else:
+            register(market, guest, item)
+        begin_in(market, item, timedelta(hours=-3 - cents))
+        product = market.rpc(host, "convert_recording", webinar_id=item, price_cents=1500)["id"]
+        assert reviews.write(guest, product, 5)["is_verified_purchase"] is (cents > 0)
