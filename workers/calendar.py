@@ -14,7 +14,7 @@ from typing import Any
 
 import icalendar
 
-from workers.mail import POLICY, Mailer, plain_name
+from workers.mail import POLICY, Mailer, plain_name, plain_title
 
 PRODUCT = "-//Avenue//Webinars//EN"
 
@@ -23,7 +23,7 @@ def write_invitation(mailer: Mailer, entry: dict[str, Any]) -> EmailMessage:
     """The mail for one answer of private.claim_invitation(). A repetition is the same mail."""
     name, address = parseaddr(mailer.sender)
     domain = address.rpartition("@")[2]
-    title = entry["title"]
+    title = plain_title(entry["title"])
     message = EmailMessage(policy=POLICY)
     message["From"] = Address(name, addr_spec=address)
     message["To"] = Address(addr_spec=entry["to"])
@@ -56,7 +56,7 @@ def write_calendar(entry: dict[str, Any], domain: str, organizer: str, site_url:
     event.add("dtstamp", _utc(entry["changed_at"]))
     event.add("dtstart", _utc(entry["starts_at"]))
     event.add("dtend", _utc(entry["ends_at"]))
-    event.add("summary", entry["title"])
+    event.add("summary", plain_title(entry["title"]))
     event.add("description", f"{site_url}{entry['link']}")
     event.add("url", f"{site_url}{entry['link']}")
     event.add("status", "CANCELLED" if entry["is_cancelled"] else "CONFIRMED")

@@ -143,7 +143,20 @@ def plain_name(name: str) -> str:
 
     One line, no address of any kind, no phone number, and no more than a few words.
     """
-    text = unicodedata.normalize("NFKC", name)
+    words = [word for word in _plain_words(name) if any(unicodedata.category(char)[0] in "LN" for char in word)]
+    kept = " ".join(words[:_NAME_WORDS])
+    if len(words) > _NAME_WORDS or len(kept) > _NAME_LENGTH:
+        kept = kept[:_NAME_LENGTH].rstrip() + "…"
+    return kept
+
+
+def plain_title(title: str) -> str:
+    """A title as it may stand there: one line, no address of any kind, no phone number."""
+    return " ".join(_plain_words(title))
+
+
+def _plain_words(said: str) -> list[str]:
+    text = unicodedata.normalize("NFKC", said)
     # Invisible characters would hide an address from the patterns, line breaks begin a sentence of their own.
     text = "".join(
         " " if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char
@@ -151,12 +164,7 @@ def plain_name(name: str) -> str:
         if unicodedata.category(char) not in ("Cf", "Cs", "Co", "Cn")
     )
     text = _PHONE.sub(" ", re.sub("[\u3002\uff61\u2024\u00b7]", ".", text))
-    words = [word for word in text.split() if not _LINK.search(word)]
-    words = [word for word in words if any(unicodedata.category(char)[0] in "LN" for char in word)]
-    kept = " ".join(words[:_NAME_WORDS])
-    if len(words) > _NAME_WORDS or len(kept) > _NAME_LENGTH:
-        kept = kept[:_NAME_LENGTH].rstrip() + "…"
-    return kept
+    return [word for word in text.split() if not _LINK.search(word)]
 
 
 def _headline(section: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ as $$
 begin
     -- Names of the tz database only. PostgreSQL takes abbreviations and rules as well, which mean the opposite sign or
     -- know no summer time.
-    if name !~ '^([A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+)+|UTC|Etc/GMT[+-][0-9]{1,2})$' then
+    if name !~ '^([A-Z][A-Za-z_]+(/[A-Z][A-Za-z_-]+)+|UTC|Etc/GMT([+]([0-9]|1[0-2])|-([0-9]|1[0-4])))$' then
         return false;
     end if;
     perform now() at time zone name;

@@ -203,6 +203,12 @@ begin
     if tg_op = 'INSERT' or (new.starts_local, new.time_zone, new.is_second_hour, new.duration_minutes)
         is distinct from (old.starts_local, old.time_zone, old.is_second_hour, old.duration_minutes)
     then
+        -- Also infinity, and years nobody's calendar knows.
+        if new.starts_local > clock_timestamp() at time zone 'UTC' + interval '10 years' then
+            perform private.fail('time_too_far', new.starts_local::text);
+        elsif new.starts_local < '2000-01-01' then
+            perform private.fail('time_has_passed', new.starts_local::text);
+        end if;
         new.starts_at := private.instant_of(
             new.starts_local, new.time_zone,
             case when new.is_second_hour then 'later' when not new.is_second_hour then 'earlier' end
@@ -392,13 +398,15 @@ begin
     if invited.user_id is null then
         perform private.fail('already_invited');
     end if;
+    perform private.count_activity('co_host', 1);
     perform private.notify(invited.user_id, 'webinar_co_host', host, 'webinar', webinar.id);
     return invited;
 end
 $$;
 comment on function public.invite_co_host(uuid, uuid) is
 'Host, with a plan that has webinar-co-hosts (premium and higher): asks somebody to host with them. Errors: '
-'webinar_not_found, state_changed, plan_required, user_not_found, too_many_co_hosts (ten), already_invited.';
+'webinar_not_found, state_changed, plan_required, user_not_found, too_many_co_hosts (ten), already_invited, '
+'too_many_actions.';
 grant execute on function public.invite_co_host(uuid, uuid) to authenticated;
 
 create function public.answer_co_hosting(webinar_id uuid, accept boolean) returns boolean
@@ -423,6 +431,10 @@ begin
         elsif private.has_seat(webinar.id, member) then
             perform private.fail('already_registered');
         end if;
+        -- Who hosts it does not wait for a seat in it.
+        perform private.give_up_seat(r.id, 'cancelled')
+        from public.webinar_registrations as r
+        where r.webinar_id = webinar.id and r.user_id = member and r.status = 'waiting';
         update public.webinar_co_hosts as h set accepted_at = clock_timestamp()
         where h.webinar_id = webinar.id and h.user_id = member and h.accepted_at is null;
     else
@@ -470,7 +482,8 @@ insert into private.kinds (kind, relation, owner_column, page, earned, has_seats
     'complete}');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
-('webinar_co_host', 'Asked to co-host', 'Somebody asks you to host a webinar with them.', null, null, 'digest', true);
+('webinar_co_host', 'Asked to co-host', 'Somebody asks you to host a webinar with them.', null, '24 hours', 'digest',
+    true);
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('webinars', 'public.webinars', 't.host_id = $1',
@@ -481,9 +494,13 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 ('webinar_co_hosts', 'business', '{public.webinar_co_hosts}',
     'delete from public.webinar_co_hosts where user_id = $1');
 
+insert into private.activity_limits (kind, fresh, established, period, description) values
+('co_host', 20, 100, '1 day', 'People asked to host a webinar together');
+
 insert into private.error_codes (code, sqlstate, message, description) values
 ('webinar_not_found', 'PT404', 'There is no such webinar.', 'Or it is not the caller''s to do this with.'),
 ('time_has_passed', 'PT400', 'This time has passed.', 'Choose a later time.'),
+('time_too_far', 'PT400', 'This time is too far away.', 'A webinar begins within ten years.'),
 ('capacity_below_registrations', 'PT409', 'More seats are taken than that.',
 'The detail says how many are taken, held or offered.'),
 ('plan_required', 'PT403', 'Your plan does not include this.', 'The detail names the feature; see plans.features.'),

@@ -36,6 +36,7 @@ create table public.webinar_registrations (
     offers_count smallint not null default 0,
     offer_expires_at timestamptz,
     confirmed_at timestamptz,
+    moved_at timestamptz,
     was_removed boolean not null default false,
     attended boolean not null generated always as (attended_at is not null) stored,
     attended_at timestamptz,
@@ -85,6 +86,9 @@ comment on column public.webinar_registrations.offers_count is 'How often a seat
 comment on column public.webinar_registrations.offer_expires_at is
 'Until when an offered seat is kept. A payment that is under way then is waited for.';
 comment on column public.webinar_registrations.confirmed_at is 'When they got the seat, the last time.';
+comment on column public.webinar_registrations.moved_at is
+'When the webinar was moved while they had this seat or were paying for it: they may leave with all their money until '
+'the new start.';
 comment on column public.webinar_registrations.was_removed is
 'Removed by a host or an admin: they cannot register again.';
 comment on column public.webinar_registrations.attended is 'Whether they were there, as a host said.';
@@ -344,6 +348,21 @@ comment on function public.status_now(public.webinar_registrations) is
 'Computed field of webinar_registrations: how it stands at this moment, whatever was noted yet.';
 grant execute on function public.status_now(public.webinar_registrations) to authenticated;
 
+create function private.next_in_line(webinar_id uuid) returns uuid
+language sql
+stable
+set search_path = ''
+as $$
+    select r.id
+    from public.webinar_registrations as r
+    inner join public.profiles as p on p.id = r.user_id and p.deleted_at is null and not p.is_banned
+    where r.webinar_id = next_in_line.webinar_id and r.status = 'waiting' and r.offers_count < 100
+    order by r.queue_no
+    limit 1
+$$;
+comment on function private.next_in_line(uuid) is
+'The registration that gets the next free seat; null when nobody waits who can be given one, then it is anybody''s.';
+
 -- Of seats that are free the first in line gets one: at once where it costs nothing, else as an offer.
 create function private.fill_seats(webinar_id uuid) returns integer
 language plpgsql
@@ -365,19 +384,15 @@ begin
         exit when not exists (
             select from public.catalog_items as c where c.id = webinar.id and c.taken < c.stock and c.is_buyable
         );
-        select r.* into next
-        from public.webinar_registrations as r
-        inner join public.profiles as p on p.id = r.user_id and p.deleted_at is null and not p.is_banned
-        where r.webinar_id = webinar.id and r.status = 'waiting' and r.offers_count < 100
-        order by r.queue_no
-        limit 1;
+        select r.* into next from public.webinar_registrations as r where r.id = private.next_in_line(webinar.id);
         exit when next.id is null;
         update public.catalog_items as c set taken = c.taken + 1 where c.id = webinar.id;
         insert into private.holds (item_id, quantity, is_single, webinar_registration_id)
         values (webinar.id, 1, false, next.id);
         if webinar.price_cents = 0 then
             update public.webinar_registrations as r set
-                status = 'confirmed', purchase_id = null, queue_no = null, confirmed_at = clock_timestamp()
+                status = 'confirmed', purchase_id = null, queue_no = null, confirmed_at = clock_timestamp(),
+                moved_at = null
             where r.id = next.id;
             perform private.notify(next.user_id, 'webinar_seat', null, 'webinar', webinar.id);
         else
@@ -386,7 +401,7 @@ begin
             );
             update public.webinar_registrations as r set
                 status = 'offered', queue_no = null, offers_count = r.offers_count + 1,
-                offer_expires_at = until,
+                offer_expires_at = until, moved_at = null,
                 payable_id = private.add_payable(jsonb_populate_record(null::public.payables, jsonb_build_object(
                     'kind', 'webinar', 'subject_id', next.id, 'part', next.offers_count + 1, 'buyer_id', next.user_id,
                     'seller_id', webinar.host_id, 'title', webinar.title, 'item_id', webinar.id,
@@ -581,7 +596,7 @@ begin
     insert into public.webinar_registrations as r (webinar_id, user_id, status, confirmed_at)
     values (webinar.id, member, 'confirmed', clock_timestamp())
     on conflict on constraint webinar_registrations_webinar_id_user_id_key do update set
-        status = 'confirmed', purchase_id = null, confirmed_at = excluded.confirmed_at
+        status = 'confirmed', purchase_id = null, confirmed_at = excluded.confirmed_at, moved_at = null
     where r.status in ('cancelled', 'refunded', 'expired') and not r.was_removed
     returning * into registration;
     if registration.id is null then
@@ -592,9 +607,7 @@ begin
             webinar.id::text
         );
     end if;
-    if exists (
-        select from public.webinar_registrations as r where r.webinar_id = webinar.id and r.status = 'waiting'
-    ) then
+    if private.next_in_line(webinar.id) is not null then
         perform private.fail('webinar_full', webinar.id::text);
     end if;
     update public.catalog_items as c set taken = c.taken + 1
@@ -631,9 +644,7 @@ begin
     if refusal.problem is not null then
         perform private.fail(refusal.problem, refusal.detail);
     end if;
-    if not exists (
-        select from public.webinar_registrations as r where r.webinar_id = webinar.id and r.status = 'waiting'
-    ) and exists (
+    if private.next_in_line(webinar.id) is null and exists (
         select from public.catalog_items as c where c.id = webinar.id and c.taken < c.stock
     ) then
         perform private.fail('seats_available', webinar.id::text);
@@ -715,9 +726,7 @@ begin
             where w.id = wanted and w.status = 'upcoming' and w.starts_at > clock_timestamp()
         ) then
             perform private.fail('webinar_not_open', wanted::text);
-        elsif exists (
-            select from public.webinar_registrations as r where r.webinar_id = wanted and r.status = 'waiting'
-        ) or exists (
+        elsif private.next_in_line(wanted) is not null or exists (
             select from public.catalog_items as c where c.id = wanted and c.taken >= c.stock
         ) then
             perform private.fail('webinar_full', wanted::text);
@@ -725,7 +734,7 @@ begin
         insert into public.webinar_registrations as r (webinar_id, user_id, status)
         values (wanted, buyer, 'held')
         on conflict on constraint webinar_registrations_webinar_id_user_id_key do update set
-            status = 'held', purchase_id = null
+            status = 'held', purchase_id = null, moved_at = null
         where r.status in ('cancelled', 'refunded', 'expired') and not r.was_removed
         returning r.id into taken_by;
         if taken_by is null then
@@ -827,6 +836,9 @@ begin
         order by r.id
     loop
         -- Registered again meanwhile, waiting or with an offer: that ends, this is theirs.
+        update public.payables as a set status = 'withdrawn'
+        from public.webinar_registrations as r
+        where r.id = back.id and r.status = 'offered' and a.id = r.payable_id and a.status = 'open';
         perform private.give_up_seat(back.id, 'expired')
         from public.webinar_registrations as r
         where r.id = back.id and r.status in ('waiting', 'offered');

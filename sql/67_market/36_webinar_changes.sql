@@ -285,6 +285,12 @@ begin
     where w.id = webinar.id
     returning * into moved;
     if (moved.starts_at, moved.ends_at) <> (webinar.starts_at, webinar.ends_at) then
+        -- Until the new start people may leave with their money: some time has to be left for it.
+        if moved.starts_at < least(webinar.starts_at, clock_timestamp() + interval '1 hour') then
+            perform private.fail('time_too_soon', moved.starts_at::text);
+        end if;
+        -- Each is told and mailed.
+        perform private.count_activity('webinar_move', 1);
         perform private.follow_move(webinar.id);
         select * into strict moved from public.webinars as w where w.id = webinar.id;
     end if;
@@ -295,7 +301,9 @@ comment on function public.reschedule_webinar(uuid, timestamp, text, integer, bo
 'Host: another time. Seats and payments stay, everybody is told and gets the calendar entry anew; who was registered '
 'before may leave with all their money until the new start. Errors: webinar_not_found, state_changed (it has begun, '
 'ended '
-'or was cancelled), time_zone_not_known, time_does_not_exist, time_is_ambiguous, time_has_passed, slot_taken.';
+'or was cancelled), time_zone_not_known, time_does_not_exist, time_is_ambiguous, time_has_passed, time_too_soon '
+'(brought '
+'forward to less than an hour from now), time_too_far, slot_taken, too_many_actions.';
 grant execute on function public.reschedule_webinar(uuid, timestamp, text, integer, boolean) to authenticated;
 
 create function private.follow_move(webinar_id uuid) returns void
@@ -316,6 +324,12 @@ begin
             where o.item_id = webinar.id and o.status = 'open' and o.pay_by > webinar.starts_at
             order by o.id
             for no key update skip locked
+        );
+    update public.webinar_registrations as r set moved_at = webinar.moved_at
+    where
+        r.webinar_id = webinar.id and (
+            r.status in ('held', 'confirmed')
+            or r.status = 'offered' and private.payment_is_open(r.payable_id)
         );
     update public.webinar_registrations as r set offer_expires_at = webinar.starts_at
     where r.webinar_id = webinar.id and r.status = 'offered' and r.offer_expires_at > webinar.starts_at;
@@ -388,23 +402,27 @@ declare
     webinar public.webinars;
     own public.webinar_registrations;
     sale public.transactions;
+    before uuid;
     due bigint;
-    moved boolean;
 begin
     select * into own from public.webinar_registrations as r
     where r.webinar_id = end_seat.webinar_id and r.user_id = end_seat.user_id;
     if own.id is null then
         perform private.fail('registration_not_found', end_seat.user_id::text);
     end if;
-    -- What was paid for is locked as everything with money is: payment, order, seats.
+    before := own.purchase_id;
+    -- What was paid for is locked as everything with money is: payment, order, seats. What a discount made free is no
+    -- sale.
     select t.* into sale
     from public.purchases as p
     inner join public.transactions as t on t.order_item_id = p.order_item_id
     where p.id = own.purchase_id;
-    if sale.id is not null then
+    if before is not null then
         perform from public.payments as p where p.id = sale.payment_id for no key update;
         perform private.lock_orders(array(
-            select i.order_id from public.order_items as i where i.id = sale.order_item_id
+            select i.order_id from public.order_items as i
+            inner join public.purchases as p on p.order_item_id = i.id
+            where p.id = before
         ));
     end if;
     perform private.settle_seats(end_seat.webinar_id);
@@ -412,9 +430,7 @@ begin
     select * into strict own from public.webinar_registrations as r where r.id = own.id;
     if
         own.status not in ('waiting', 'offered', 'confirmed')
-        or own.purchase_id is distinct from (
-            select p.id from public.purchases as p where p.order_item_id = sale.order_item_id
-        )
+        or own.purchase_id is distinct from before
         or private.webinar_state(webinar) in ('ended', 'cancelled')
     then
         perform private.fail('state_changed', format('webinar_registration %s', own.status));
@@ -425,10 +441,9 @@ begin
             perform private.fail('state_changed', 'webinar_registration being paid');
         end if;
     end if;
-    moved := own.confirmed_at < webinar.moved_at;
     if own.status = 'confirmed' and not is_removal and (
         webinar.starts_at <= clock_timestamp()
-        or own.purchase_id is not null and not coalesce(moved, false)
+        or sale.id is not null and own.moved_at is null
         and webinar.starts_at - webinar.cancel_before_hours * interval '1 hour' < clock_timestamp()
     ) then
         perform private.fail('cannot_cancel', own.id::text);
@@ -443,7 +458,7 @@ begin
             perform private.refund_line(
                 sale.id, due, end_seat.reason, end_seat.origin,
                 -- Who steps back within the host's limit does so at the platform's cost.
-                case when is_removal or coalesce(moved, false) then 'seller' else 'platform' end
+                case when is_removal or own.moved_at is not null then 'seller' else 'platform' end
             );
         end if;
         perform private.revoke_line(i.id, case when is_removal then 'removed' else 'cancelled' end)
@@ -573,13 +588,19 @@ security definer
 set search_path = ''
 as $$
     select w.id from public.webinars as w
-    inner join public.profiles as p on p.id = w.host_id and (p.is_banned or p.deleted_at is not null)
-    where w.status = 'upcoming' and w.starts_at > now()
+    inner join public.profiles as p on p.id = w.host_id
+    where
+        w.status = 'upcoming' and w.starts_at > now() and (
+            p.is_banned or p.deleted_at is not null
+            -- Taken down: nobody enters, so nothing is earned. Until the doors would open it may be shown again.
+            or w.is_hidden and w.starts_at <= now() + (select s.join_before from private.settings as s)
+        )
     order by w.starts_at
     limit max_rows
 $$;
 comment on function private.webinars_without_host(integer) is
-'Webinars to come whose host was banned or has left: to be cancelled.';
+'Webinars to come whose host was banned or has left, or that are still taken down when people would enter: to be '
+'cancelled.';
 grant execute on function private.webinars_without_host(integer) to avenue_worker;
 
 create function private.cancel_for_host(webinar_id uuid) returns boolean
@@ -595,12 +616,19 @@ begin
     ) then
         return false;
     end if;
-    perform private.end_webinar(cancel_for_host.webinar_id, 'The host is not here any more.');
+    perform private.end_webinar(
+        cancel_for_host.webinar_id,
+        case when exists (
+            select from public.webinars as w
+            inner join public.profiles as p on p.id = w.host_id and not p.is_banned and p.deleted_at is null
+            where w.id = cancel_for_host.webinar_id and w.is_hidden
+        ) then 'It was taken down.' else 'The host is not here any more.' end
+    );
     return true;
 end
 $$;
 comment on function private.cancel_for_host(uuid) is
-'Cancels a webinar to come whose host is gone. False when there is nothing to cancel any more.';
+'Cancels a webinar to come whose host is gone, or that was taken down. False when there is nothing to cancel any more.';
 grant execute on function private.cancel_for_host(uuid) to avenue_worker;
 
 create function private.leave_webinars(member uuid) returns void
@@ -749,7 +777,12 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 ('webinar_seats', 'payments', '{}', 'select private.leave_webinars($1)'),
 ('webinars', 'items', '{}', 'select private.erase_webinars($1)');
 
+insert into private.activity_limits (kind, fresh, established, period, description) values
+('webinar_move', 5, 20, '1 day', 'Webinars moved');
+
 insert into private.error_codes (code, sqlstate, message, description) values
+('time_too_soon', 'PT400', 'This time is too soon.',
+'A webinar is brought forward to no less than an hour from now, so that people can still leave.'),
 ('cost_changed', 'PT409', 'This costs something else by now.',
 'The detail is the cost, cents: show it, and send it if the host agrees. Nothing was done.'),
 ('webinar_busy', 'PT409', 'Too much is going on at the moment.', 'Try again in a moment. Nothing was done.');

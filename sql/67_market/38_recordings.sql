@@ -33,7 +33,7 @@ foreign key (source_webinar_id) references public.webinars (id);
 comment on constraint products_source_webinar_id_fkey on public.products is
 'webinar_not_found: There is no such webinar.';
 
--- Products that some registrants do not have yet.
+-- Products that some registrants do not have yet, or have without a seat.
 create table private.recording_grants (
     product_id uuid not null,
     constraint recording_grants_pkey primary key (product_id),
@@ -41,7 +41,8 @@ create table private.recording_grants (
     references public.products (id) on delete cascade
 );
 comment on table private.recording_grants is
-'Recordings that are still to be given to those who were registered; see grant_recordings().';
+'Recordings that are still to be given to those who were registered, or taken back from those whose seat was; see '
+'grant_recordings().';
 alter table private.recording_grants enable row level security;
 
 create function private.require_ended(webinar_id uuid) returns public.webinars
@@ -105,6 +106,14 @@ begin
         return 0;
     end if;
     select * into strict product from public.products as p where p.id = grant_recording.product_id;
+    -- It came with the seat and goes with it. Who bought it keeps it.
+    perform
+        case when r.status = 'confirmed' then private.restore_line(i.id) else private.revoke_line(i.id, 'refunded') end
+    from public.webinar_registrations as r
+    inner join public.purchases as b on b.item_id = product.id and b.owner_id = r.user_id
+    inner join public.order_items as i
+        on i.id = b.order_item_id and i.details ->> 'webinar_id' = product.source_webinar_id::text
+    where r.webinar_id = product.source_webinar_id and (r.status = 'confirmed') <> (b.revoked_at is null);
     chosen := array(
         select r.user_id
         from public.webinar_registrations as r
@@ -156,7 +165,29 @@ begin
 end
 $$;
 comment on function private.grant_recording(uuid, integer) is
-'Gives a recording to those who were registered and do not have it, each once, at no price; how many.';
+'Gives a recording to those who were registered and do not have it, each once, at no price; how many. Takes it back '
+'from those who got it and whose seat was taken back.';
+
+-- A refund holds the seats; what else follows from it is for the job.
+create function private.note_recording() returns trigger
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    insert into private.recording_grants (product_id)
+    select p.id from public.products as p where p.source_webinar_id = new.webinar_id
+    on conflict on constraint recording_grants_pkey do nothing;
+    return null;
+end
+$$;
+comment on function private.note_recording() is
+'Trigger on webinar_registrations: who has the recording is looked at again.';
+create trigger note_recording after update of status on public.webinar_registrations
+for each row when (
+    (old.status = 'confirmed') <> (new.status = 'confirmed')
+)
+execute function private.note_recording();
 
 create function private.grant_recordings(max_rows integer) returns integer
 language plpgsql

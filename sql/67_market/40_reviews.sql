@@ -117,7 +117,8 @@ comment on column public.reviews.seller_response is 'The seller''s answer, at mo
 comment on column public.reviews.response_version is 'Which version the response is to.';
 comment on column public.reviews.is_response_outdated is 'The response is to an earlier version.';
 comment on column public.reviews.is_verified_purchase is
-'It was paid for, or is free for everybody; false for what a discount made free.';
+'It was paid for, or is free for everybody; false for what a discount made free, and for the recording of a webinar '
+'whose seat cost nothing.';
 comment on column public.reviews.helpful_count is 'Votes that call it helpful.';
 comment on column public.reviews.status is
 'What became of it. A blind one whose publish_at has passed is shown like a published one.';
@@ -468,6 +469,21 @@ comment on function private.is_review_burst(uuid) is
 'Whether one rating more of an item is suspicious: more in 24 hours than settings.review_burst and five times the '
 'daily mean of the seven days before.';
 
+create function private.is_paid_for(line public.order_items, owner uuid) returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    -- A recording came with the seat.
+    select line.total_cents > 0 or case when line.details ? 'webinar_id' then exists (
+        select from public.purchases as p
+        inner join public.order_items as i on i.id = p.order_item_id and i.total_cents > 0
+        where p.item_id = (line.details ->> 'webinar_id')::uuid and p.owner_id = owner and p.revoked_at is null
+    ) else line.unit_price_cents = 0 end
+$$;
+comment on function private.is_paid_for(public.order_items, uuid) is
+'Whether somebody paid for a line, or it is free for everybody.';
+
 create function private.add_review(
     line public.order_items, item_id uuid, buyer uuid, side public.review_side, rating integer, review_text text
 ) returns public.reviews
@@ -491,6 +507,11 @@ begin
         perform private.fail('review_not_allowed', case
             when private.earns_item(buyer, add_review.item_id, line.id) then 'own_item' else 'purchase'
         end);
+    elsif exists (
+        -- Nobody was there yet.
+        select from public.webinars as w where w.id = add_review.item_id and private.webinar_state(w) <> 'ended'
+    ) then
+        perform private.fail('review_too_early', line.id::text);
     elsif exists (
         select from public.reviews as r
         where
@@ -523,7 +544,7 @@ begin
         is_verified_purchase, status, publish_at, published_at, author_audience
     ) values (
         side, line.id, add_review.item_id, item.kind, reviewer, buyer, line.seller_id, rating, review_text,
-        line.total_cents > 0 or line.unit_price_cents = 0, review.status, review.publish_at,
+        private.is_paid_for(line, buyer), review.status, review.publish_at,
         case when review.status = 'published' then clock_timestamp() end, private.lock_audience(reviewer)
     )
     returning * into review;
@@ -647,12 +668,21 @@ as $$
 declare
     review public.reviews := private.lock_review(edit_review.review_id, private.require_member());
     was_shown boolean := review.status = 'published';
+    read_at timestamptz;
     said text := nullif(private.tidy_body(edit_review.review_text), '');
 begin
     if review.is_hidden then
         perform private.fail('review_hidden', review.id::text);
     elsif (review.rating, review.review_text) is not distinct from (edit_review.rating, said) then
         return review;
+    end if;
+    -- What was written blind is no answer to what the other side wrote.
+    select r.published_at into read_at from public.reviews as r
+    where
+        r.order_item_id = review.order_item_id and r.item_id = review.item_id and r.side <> review.side
+        and r.status = 'published';
+    if read_at is not null then
+        perform private.fail('review_closed', private.utc(read_at));
     end if;
     if was_shown then
         -- What was called helpful is not there any more.
@@ -669,8 +699,8 @@ end
 $$;
 comment on function public.edit_review(uuid, integer, text) is
 'Changes rating and text of a review of the caller''s. Once it was shown it is a new version: votes begin anew, and a '
-'response is marked as one to an earlier version. Errors: review_not_found, review_hidden, invalid_rating, '
-'invalid_review.';
+'response is marked as one to an earlier version. Errors: review_not_found, review_hidden, review_closed (of two who '
+'reviewed each other blind), invalid_rating, invalid_review.';
 grant execute on function public.edit_review(uuid, integer, text) to authenticated;
 
 create function public.delete_review(review_id uuid) returns void
@@ -1053,7 +1083,7 @@ insert into private.kinds (kind, relation, owner_column, page, hooks) values
 ('review', 'public.reviews', 'reviewer_id', '/reviews/{id}', '{can_read,evidence,place,lock,hide}');
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
-('review_response', 'Answer to your review', 'The seller answered your review.', null, null, 'digest', true);
+('review_response', 'Answer to your review', 'The seller answered your review.', null, '24 hours', 'digest', true);
 
 create function private.tell_review() returns trigger
 language plpgsql
@@ -1127,7 +1157,7 @@ insert into private.erasure_steps (step, phase, erases, statement, batch) values
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('reviews', 'public.reviews',
-    't.reviewer_id = $1 or (t.seller_id = $1 or t.buyer_id = $1) and t.status = ''published''',
+    't.reviewer_id = $1 or (t.seller_id = $1 or t.buyer_id = $1) and t.status = ''published'' and not t.is_hidden',
     '{kind, reviewer_id, buyer_id, seller_id, hidden_reason}',
     'the rating stays in the average; of an order in the books');
 insert into private.personal_data (section, relation, condition) values
@@ -1151,9 +1181,11 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'The detail says why: purchase (the caller has not bought it, or it was refunded), own_item (the caller earns by it), '
 'kind (things of this kind are not reviewed, or their buyers are not).'),
 ('already_reviewed', 'PT409', 'You have reviewed this already.', 'Change it by edit_review().'),
-('review_too_early', 'PT409', 'This is not done yet.', 'It can be reviewed when what was ordered is complete.'),
+('review_too_early', 'PT409', 'This is not done yet.',
+'It can be reviewed when what was ordered is complete, a webinar when it has ended.'),
 ('review_closed', 'PT409', 'The time to review this is over.',
-'The other side''s review was shown at the time in the detail; nobody answers it by a review of their own.'),
+'The other side''s review was shown at the time in the detail; nobody answers it by a review of their own, or by a '
+'change of the one they wrote blind.'),
 ('review_not_found', 'PT404', 'This review does not exist.',
 'No review with that id, or none the caller can see, change or answer.'),
 ('review_hidden', 'PT409', 'This review was taken down.', 'Its author cannot change it or write it again.'),

@@ -231,13 +231,20 @@ immutable
 parallel safe
 set search_path = ''
 as $$
+declare
+    said text := words::text;
 begin
-    return case
-        when words::text ~ '<(-|\d+)>' then regexp_replace(words::text, '<(-|\d+)>', '&', 'g')::tsquery else words
-    end;
+    if said !~ '<(-|\d+)>' then
+        return words;
+    end if;
+    -- Where words next to each other are unwanted, each of them may stand somewhere: that is seen in the row.
+    said := regexp_replace(said, ' & !\( [^()|]*<(-|\d+)>[^()|]* \)', '', 'g');
+    said := regexp_replace(said, '^(!\( [^()|]*<(-|\d+)>[^()|]* \) & )+', '');
+    return regexp_replace(said, '<(-|\d+)>', '&', 'g')::tsquery;
 end
 $$;
-comment on function private.unordered(tsquery) is 'The same words, wherever they stand.';
+comment on function private.unordered(tsquery) is
+'What has to be in a row with these words, wherever they stand.';
 
 create function private.in_title(words tsquery) returns tsquery
 language plpgsql
@@ -636,7 +643,7 @@ begin
     elsif char_length(category) > 200 then
         perform private.fail('invalid_search', 'category: at most 200 characters');
     end if;
-    wanted.kinds := nullif(array_remove(kinds, null), '{}');
+    wanted.kinds := nullif(array(select k.kind from unnest(kinds) as k (kind) where k.kind is not null), '{}');
     wanted.category := nullif(category, '');
     wanted.tags := nullif(private.clean_tags(tags), '{}');
     wanted.must := private.both(
@@ -724,7 +731,11 @@ begin
     exception when data_exception then
         perform private.fail('cursor_invalid');
     end;
-    if parts.value is null or parts.id is null or parts.until is null then
+    -- Made up: each day up to then would be looked at. Between this server's clock and another's lie moments.
+    if
+        parts.value is null or parts.id is null
+        or (parts.until between 'epoch' and clock_timestamp() + interval '1 minute') is not true
+    then
         perform private.fail('cursor_invalid');
     end if;
     if parts.filters is distinct from read_cursor.filters then

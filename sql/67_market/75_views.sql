@@ -8,11 +8,14 @@
 alter table private.settings
 add column client_address_header text not null default 'x-forwarded-for',
 add column trending_days integer not null default 14,
+add column viewers_per_address integer not null default 20,
 add constraint settings_client_address_header_check check (client_address_header ~ '^[a-z-]{1,60}$'),
 add constraint settings_trending_days_check check (trending_days between 1 and 90);
 comment on column private.settings.client_address_header is
 'Header in which what stands before the Data API says who asks, and which it never takes from outside: '
 'cf-connecting-ip behind Cloudflare.';
+comment on column private.settings.viewers_per_address is
+'How many browsers of one address count for an item in half an hour: what a browser calls itself costs nothing.';
 comment on column private.settings.trending_days is 'How many days of views and sales the trending lists look at.';
 
 create table private.view_salts (
@@ -43,7 +46,8 @@ create index item_views_day_idx on private.item_views (day);
 comment on table private.item_views is
 'Today''s views: one for each viewer, item and half hour. Rows of days that are over are deleted once they '
 'are counted.';
-comment on column private.item_views.viewer is 'Hash of who it is, or of address and browser, under the day''s secret.';
+comment on column private.item_views.viewer is
+'Hash under the day''s secret: of who it is, or half of it of the address and half of the browser.';
 comment on column private.item_views.slot is
 'The half hour since 1970, so that two at one instant are one; -1: this browser is its seller''s, and does not count.';
 comment on column private.item_views.day is 'UTC.';
@@ -104,6 +108,15 @@ end
 $$;
 comment on function private.salt_of_today() is 'The secret of today, made by whoever needs it first.';
 
+create function private.hash_of_today(value text) returns bytea
+language sql
+security definer
+set search_path = ''
+as $$
+    select sha256(private.salt_of_today() || convert_to(hash_of_today.value, 'utf8'))
+$$;
+comment on function private.hash_of_today(text) is 'A hash that nobody can make any more when the day is over.';
+
 create function public.record_view(item_id uuid) returns bigint
 language plpgsql
 security definer
@@ -113,11 +126,12 @@ declare
     member uuid := private.member_id();
     headers jsonb := nullif(current_setting('request.headers', true), '')::jsonb;
     agent text := headers ->> 'user-agent';
-    browser text;
+    address text;
     item public.catalog_items;
     seen_at timestamptz := clock_timestamp();
     half_hour integer := floor(extract(epoch from seen_at) / 1800);
     someone bytea;
+    most integer;
 begin
     select c.* into item from public.catalog_items as c
     where
@@ -132,17 +146,20 @@ begin
     if item.id is null then
         perform private.fail('item_not_found', record_view.item_id::text);
     end if;
-    if private.is_bot(agent) or exists (
-        select from public.profiles as p where p.id = member and p.role >= 'admin'
-    ) then
+    if
+        private.is_bot(agent) or exists (select from public.profiles as p where p.id = member and p.role >= 'admin')
+        or member <> item.seller_id and private.is_webinar_host(item.id, member)
+    then
         return item.views_count;
     end if;
-    select left(split_part(headers ->> s.client_address_header, ',', 1), 100) || '|' || left(agent, 1000) into browser
+    select coalesce(left(split_part(headers ->> s.client_address_header, ',', 1), 100), ''), s.viewers_per_address
+    into address, most
     from private.settings as s;
-    someone := sha256(private.salt_of_today() || convert_to(
-        case when member is not null and member <> item.seller_id then member::text else coalesce(browser, '|') end,
-        'utf8'
-    ));
+    someone := case
+        when member is not null and member <> item.seller_id then private.hash_of_today(member::text)
+        else substr(private.hash_of_today(address), 1, 16)
+            || substr(private.hash_of_today(address || '|' || left(agent, 1000)), 1, 16)
+    end;
     if member = item.seller_id then
         half_hour := -1;
     elsif exists (
@@ -152,6 +169,14 @@ begin
             and (v.slot = -1 or v.slot = half_hour - 1 and v.viewed_at > seen_at - interval '30 minutes')
     ) then
         -- They looked just now, or sell it and are signed out.
+        return item.views_count;
+    elsif member is null and most <= (
+        select count(*) from private.item_views as v
+        where
+            v.item_id = item.id and v.slot = half_hour
+            and v.viewer between substr(someone, 1, 16)
+            and substr(someone, 1, 16) || '\xffffffffffffffffffffffffffffffff'::bytea
+    ) then
         return item.views_count;
     end if;
     insert into private.item_views (item_id, viewer, slot, day, viewed_at, is_folded)
@@ -164,8 +189,8 @@ exception when foreign_key_violation then
 end
 $$;
 comment on function public.record_view(uuid) is
-'The caller, signed in or not, looks at an item. Counted once in half an hour; not for its seller, admins and '
-'programs. Answers views_count as it is: what was not yet added, this view included, is not in it. Error: '
+'The caller, signed in or not, looks at an item. Counted once in half an hour; not for its seller, co-hosts, '
+'admins and programs. Answers views_count as it is: what was not yet added, this view included, is not in it. Error: '
 'item_not_found.';
 grant execute on function public.record_view(uuid) to anon, authenticated;
 

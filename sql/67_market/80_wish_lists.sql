@@ -7,9 +7,12 @@
 
 alter table private.settings
 add column wish_lists_per_member integer not null default 20,
-add column items_per_wish_list integer not null default 100;
+add column items_per_wish_list integer not null default 100,
+add column wish_notices_per_day integer not null default 3;
 comment on column private.settings.wish_lists_per_member is 'How many wish lists a member may have.';
 comment on column private.settings.items_per_wish_list is 'How many items may be on one wish list.';
+comment on column private.settings.wish_notices_per_day is
+'How often in 24 hours somebody is told the same of one item: a cent less each minute is no news.';
 
 create table public.wish_lists (
     id uuid not null default gen_random_uuid(),
@@ -397,7 +400,12 @@ begin
             union all
             select 'back_in_stock' where p.is_back
         ) as n
-        where private.is_visible_to(item.seller_id, p.user_id) and p.user_id <> item.seller_id and not exists (
+        where private.is_visible_to(item.seller_id, p.user_id) and p.user_id <> item.seller_id and (
+            select count(*) from public.notifications as t
+            where
+                t.related_id = item.id and t.type = n.type and t.user_id = p.user_id
+                and t.created_at > now() - interval '24 hours'
+        ) < (select s.wish_notices_per_day from private.settings as s) and not exists (
             select from public.user_blocks as b
             where
                 b.blocker_id = p.user_id and b.blocked_id = item.seller_id
@@ -412,7 +420,8 @@ end
 $$;
 comment on function private.tell_wishers(integer) is
 'Looks at items that changed and tells those who wish for them: price_drop once for each new lowest price, '
-'back_in_stock once after it was sold out. Returns at how many it looked. A job calls it every few seconds.';
+'back_in_stock once after it was sold out, each at most settings.wish_notices_per_day times. '
+'Returns at how many it looked. A job calls it every few seconds.';
 grant execute on function private.tell_wishers(integer) to avenue_worker;
 
 insert into private.notification_types (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.market.reviews import HIDDEN, Reviews
+from tests.market.test_coupons import checkout, code, coupon
+from tests.market.webinars import begin_in, register, webinar
 from tests.money.market import Json, Market, refused
 
 
@@ -310,6 +313,25 @@ def test_market_30_who_has_read_the_other_cannot_write_again(market: Market, rev
     reviews.check()
 
 
+def test_market_30_who_has_read_the_other_changes_nothing(market: Market, reviews: Reviews) -> None:
+    seller, buyer, item, line = done(market)
+    ours = reviews.write(buyer, item, 2)["id"]
+    # While nobody has read it, it may be changed.
+    reviews.edit(buyer, ours, 3)
+    theirs = market.rpc(seller, "review_buyer", order_item_id=line, rating=5)["id"]
+    for who, review in ((seller, theirs), (buyer, ours)):
+        with refused("review_closed"):
+            reviews.edit(who, review, 1)
+    assert reviews.rating(item) == (1, "3.00")
+    # Of whom the other side said nothing may be better again.
+    seller, buyer, item, line = done(market)
+    alone = reviews.write(buyer, item, 2)["id"]
+    reviews.pass_days(item, 14)
+    reviews.edit(buyer, alone, 4)
+    assert reviews.rating(item) == (1, "4.00")
+    reviews.check()
+
+
 def test_market_30_the_earlier_review_counts_until_the_blind_one_is_shown(market: Market, reviews: Reviews) -> None:
     seller, buyer, item, line = done(market)
     reviews.write(buyer, item, 5)
@@ -495,3 +517,42 @@ def test_percentages_add_up_to_a_hundred(market: Market, counts: list[int], perc
     answer = market.one("select private.percentages(%s)", counts)
     assert sum(answer) == 100
     assert answer == percent
+
+
+def test_a_webinar_is_reviewed_when_it_has_ended(market: Market, reviews: Reviews) -> None:
+    host, guest, invited = market.sign_up(), market.sign_up(), market.sign_up()
+    item = webinar(market, host, 2000)
+    market.buy(guest, item)
+    checkout(market, invited, [item], code(market, coupon(market, host, percent_bps=10000)))
+    for delta in (timedelta(days=2), timedelta(minutes=-30)):
+        begin_in(market, item, delta)
+        for person in (guest, invited):
+            with refused("review_too_early"):
+                reviews.write(person, item, 1)
+    begin_in(market, item, timedelta(hours=-3))
+    assert reviews.write(guest, item, 5)["status"] == "published"
+    assert reviews.rating(item) == (1, "5.00")
+
+
+def test_an_answer_given_again_and_again_is_told_once(market: Market, reviews: Reviews) -> None:
+    seller, buyer, item, _ = bought(market, reviews)
+    review = reviews.write(buyer, item, 2)
+    for _ in range(3):
+        market.rpc(seller, "respond_to_review", review_id=review["id"], response="Look again.")
+        market.rpc(seller, "respond_to_review", review_id=review["id"], response="")
+    told = "select count(*) from public.notifications where user_id = %s and type = 'review_response'"
+    assert market.one(told, buyer) == 1
+
+
+def test_a_recording_of_a_free_webinar_is_no_verified_purchase(market: Market, reviews: Reviews) -> None:
+    host = market.sign_up()
+    for cents in (0, 2000):
+        guest = market.sign_up()
+        item = webinar(market, host, cents)
+        if cents:
+            market.buy(guest, item)
+        else:
+            register(market, guest, item)
+        begin_in(market, item, timedelta(hours=-3 - cents))
+        product = market.rpc(host, "convert_recording", webinar_id=item, price_cents=1500)["id"]
+        assert reviews.write(guest, product, 5)["is_verified_purchase"] is (cents > 0)

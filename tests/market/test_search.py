@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
 from tests.money.market import Json, Market, refused
@@ -217,3 +220,30 @@ def test_words_no_title_has_are_forgotten(market: Market) -> None:
     assert "staying" in words
     assert "vanishing" not in words
     assert [row["id"] for row in found(market, "stayng")] == [kept]
+
+
+@pytest.mark.parametrize("until", ["9224318015999", "Infinity", "-Infinity", "NaN", "-1e9", "1e300", "x"])
+def test_a_cursor_somebody_made_up(market: Market, until: str) -> None:
+    """Nothing in it is secret, so anything may be in it."""
+    seller = market.sign_up()
+    artwork(market, seller, "Comet")
+    (row,) = found(market, "comet", sort="newest", max_rows=1)
+    value, item, _, filters = json.loads(base64.urlsafe_b64decode(row["cursor"] + "=="))
+    cursor = base64.urlsafe_b64encode(json.dumps([value, item, until, filters]).encode()).decode()
+    with refused("cursor_invalid"):
+        found(market, "comet", sort="newest", max_rows=1, cursor=cursor)
+
+
+def test_unwanted_words_next_to_each_other(market: Market) -> None:
+    seller = market.sign_up()
+    artwork(market, seller, "Red lamp")
+    artwork(market, seller, "Lamp, red and blue")
+    assert titles(market, 'lamp -"red lamp"') == ["Lamp, red and blue"]
+    assert titles(market, '-"red lamp" lamp') == ["Lamp, red and blue"]
+    assert titles(market, "lamp -red") == []
+
+
+def test_kinds_in_lists_of_lists(market: Market) -> None:
+    artwork(market, market.sign_up(), "Nested")
+    assert titles(market, "nested", kinds=[["artwork"], ["product"]]) == ["Nested"]
+    assert facets(market, "nested", kinds=[["artwork"], [None]])["kind"] == {"artwork": 1}

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.market.test_search import artwork
+from tests.market.webinars import webinar
 from tests.money.market import Json, Market, refused
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -54,6 +55,29 @@ def test_market_40_one_view_for_each_viewer_item_and_half_hour(market: Market) -
     market.rows("update private.item_views set viewed_at = viewed_at - interval '2 minutes'")
     view(market, item, member)
     assert count(market, item) == 6
+
+
+def test_market_40_what_a_browser_calls_itself_makes_no_crowd(market: Market) -> None:
+    seller = market.sign_up()
+    item, another = artwork(market, seller, "Pushed"), artwork(market, seller, "Pushed, too")
+    for n in range(50):
+        view(market, item, agent=f"{FIREFOX} {n}")
+    assert count(market, item) == 20
+    # Others at other addresses, members, and other items are not concerned.
+    view(market, item, address="203.0.113.8")
+    view(market, item, market.sign_up())
+    view(market, another)
+    assert (count(market, item), count(market, another)) == (22, 1)
+
+
+def test_market_40_not_the_co_hosts(market: Market) -> None:
+    host, co_host, guest = market.sign_up("premium"), market.sign_up(), market.sign_up()
+    item = webinar(market, host)
+    market.rpc(host, "invite_co_host", webinar_id=item, user_id=co_host)
+    market.rpc(co_host, "answer_co_hosting", webinar_id=item, accept=True)
+    for viewer in (co_host, guest, host):
+        view(market, item, viewer)
+    assert count(market, item) == 1
 
 
 def test_market_40_a_repeated_call_answers_the_stored_count(market: Market) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from tests.market.test_coupons import checkout, code, coupon
 from tests.market.webinars import (
     DAYS,
     begin_in,
@@ -375,6 +376,60 @@ def test_market_20_rescheduled_seat_and_payment_stay(market: Market) -> None:
         market.rpc(late, "reschedule_webinar", webinar_id=paid, starts_local=starts)
 
 
+def test_market_20_who_was_paying_when_it_was_moved_may_leave(market: Market) -> None:
+    host, (guest, offered, other) = market.sign_up("standard"), [market.sign_up() for _ in range(3)]
+    paid = webinar(market, host, 2000, seats=2)
+    order = market.checkout(guest, paid)
+    market.buy(other, paid)
+    wait(market, offered, paid)
+    leave(market, other, paid)
+    late = market.pay_agreed(offered, seat(market, offered, paid)["payable_id"])
+    for person, begun in ((guest, order), (offered, late)):
+        market.start(person, begun["payment_id"])
+    market.rpc(
+        host, "reschedule_webinar", webinar_id=paid, starts_local=(utc_now() + timedelta(hours=10)).replace(tzinfo=None)
+    )
+    for person, begun in ((guest, order), (offered, late)):
+        assert market.succeed(begun["payment_id"]) == "processed"
+        # They agreed to another time, and were told they can leave.
+        leave(market, person, paid)
+        refund = market.row("select * from public.refunds where payment_id = %s", begun["payment_id"])
+        assert (refund["amount_cents"], refund["fee_bearer"]) == (2000, "seller")
+    # Who comes again now agrees to this time.
+    market.buy(other, paid)
+    with refused("cannot_cancel"):
+        leave(market, other, paid)
+
+
+def test_market_20_brought_forward_so_that_people_can_leave(market: Market) -> None:
+    host, guest = market.sign_up("standard"), market.sign_up()
+    paid = webinar(market, host, 2000)
+    market.buy(guest, paid)
+    with refused("time_too_soon"):
+        market.rpc(
+            host,
+            "reschedule_webinar",
+            webinar_id=paid,
+            starts_local=(utc_now() + timedelta(minutes=2)).replace(tzinfo=None),
+        )
+    # Later is never too soon.
+    begin_in(market, paid, timedelta(minutes=5))
+    later = (utc_now() + timedelta(minutes=30)).replace(tzinfo=None)
+    market.rpc(host, "reschedule_webinar", webinar_id=paid, starts_local=later)
+
+
+def test_market_20_moving_is_no_way_to_write_to_people(market: Market) -> None:
+    host, guest = market.sign_up(), market.sign_up()
+    free = webinar(market, host)
+    register(market, guest, free)
+    starts = utc_now().replace(tzinfo=None, microsecond=0) + 60 * DAYS
+    for day in range(5):
+        market.rpc(host, "reschedule_webinar", webinar_id=free, starts_local=starts + day * DAYS)
+    with refused("too_many_actions"):
+        market.rpc(host, "reschedule_webinar", webinar_id=free, starts_local=starts + 9 * DAYS)
+    assert notices(market, guest).count("webinar_moved") == 5
+
+
 def test_market_20_reminders_know_their_start(market: Market) -> None:
     host, guest = market.sign_up(), market.sign_up()
     free = webinar(market, host)
@@ -605,6 +660,32 @@ def test_market_25_a_recording_is_converted_once(market: Market) -> None:
     assert market.one(grants, product["id"]) == 1
 
 
+def test_market_25_a_recording_goes_with_the_seat(market: Market) -> None:
+    host, (guest, back, buyer) = market.sign_up("standard"), [market.sign_up() for _ in range(3)]
+    paid = webinar(market, host, 2000)
+    orders = {person: market.buy(person, paid) for person in (guest, back, buyer)}
+    begin_in(market, paid, timedelta(hours=-3))
+    sweep(market)
+    product = market.rpc(host, "convert_recording", webinar_id=paid, price_cents=1500)["id"]
+    # Theirs by having bought it, whatever becomes of the seat.
+    market.rows("delete from public.purchases where owner_id = %s and item_id = %s", buyer, product)
+    path = f"{host}/{product}.mp4"
+    market.rows("insert into storage.objects (bucket_id, name) values ('product-files', %s)", path)
+    market.member(host, "insert into public.product_files (product_id, path) values (%s, %s)", product, path)
+    market.member(host, "update public.products set status = 'active' where id = %s", product)
+    market.buy(buyer, product)
+    refunds = {person: market.refund(host, market.line(order["order_id"])) for person, order in orders.items()}
+    while market.worker("select private.grant_recordings(100)"):
+        pass
+    assert [market.owns(person, product) for person in (guest, back, buyer)] == [False, False, True]
+    # The money did not arrive: seat and recording are theirs again.
+    ours = refunds[back]["id"]
+    market.provider_refund(orders[back]["payment_id"], 2000, f"re_{ours}", status="failed", ours=ours)
+    while market.worker("select private.grant_recordings(100)"):
+        pass
+    assert [market.owns(person, product) for person in (guest, back, buyer)] == [False, True, True]
+
+
 # -- 26 ---------------------------------------------------------------------------------------------------------------
 
 
@@ -622,6 +703,24 @@ def test_market_26_free_seats_end_without_a_refund(market: Market) -> None:
         register(market, b, free)
     with refused("state_changed"):
         market.rpc(host, "remove_registration", webinar_id=free, user_id=b, reason="rude")
+
+
+def test_market_26_what_a_discount_made_free_ends_without_a_refund(market: Market) -> None:
+    host, (guest, rude, waiting) = market.sign_up("standard"), [market.sign_up() for _ in range(3)]
+    paid = webinar(market, host, 2000, seats=2)
+    everything = code(market, coupon(market, host, percent_bps=10000))
+    for person in (guest, rude):
+        checkout(market, person, [paid], everything)
+        assert seat(market, person, paid)["status"] == "confirmed"
+    wait(market, waiting, paid)
+    # Nothing was paid, so the host's limit is of no money.
+    begin_in(market, paid, timedelta(hours=2))
+    leave(market, guest, paid)
+    assert seat(market, waiting, paid)["status"] == "offered"
+    market.rpc(host, "remove_registration", webinar_id=paid, user_id=rude, reason="rude")
+    assert (taken(market, paid), market.one("select count(*) from public.refunds")) == (1, 0)
+    assert not market.owns(guest, paid)
+    assert not market.owns(rude, paid)
 
 
 @pytest.mark.parametrize("queue", [True, False])
@@ -699,3 +798,99 @@ def test_webinars_of_a_host_who_is_gone_are_cancelled(market: Market) -> None:
     assert seat(market, guest, paid)["status"] == "cancelled"
     assert market.one("select amount_cents from public.refunds") == 2000
     assert market.worker("select private.cancel_for_host(%s)", paid) is False
+
+
+def test_what_is_taken_down_when_it_would_begin_is_cancelled(market: Market) -> None:
+    host, guest, admin = market.sign_up("standard"), market.sign_up(), market.sign_up(role="admin")
+    paid = webinar(market, host, 2000)
+    market.buy(guest, paid)
+    market.rpc(admin, "hide_content", target_type="webinar", target_id=paid, reason="fraud")
+    # There is time to show it again.
+    assert market.rows("select private.webinars_without_host(10)") == []
+    begin_in(market, paid, timedelta(minutes=25))
+    (due,) = market.rows("select private.webinars_without_host(10) as id")
+    assert due["id"] == paid
+    assert market.worker("select private.cancel_for_host(%s)", paid) is True
+    told = market.row("select status, cancelled_reason from public.webinars where id = %s", paid)
+    assert told == {"status": "cancelled", "cancelled_reason": "It was taken down."}
+    assert market.one("select amount_cents from public.refunds") == 2000
+
+
+def test_who_hosts_it_does_not_wait_for_a_seat(market: Market) -> None:
+    host, (a, b, co_host, next_one) = market.sign_up("premium"), [market.sign_up() for _ in range(4)]
+    free = webinar(market, host, seats=2)
+    register(market, a, free)
+    register(market, b, free)
+    wait(market, co_host, free)
+    wait(market, next_one, free)
+    market.rpc(host, "invite_co_host", webinar_id=free, user_id=co_host)
+    market.rpc(co_host, "answer_co_hosting", webinar_id=free, accept=True)
+    leave(market, a, free)
+    assert seat(market, co_host, free)["status"] == "cancelled"
+    assert seat(market, next_one, free)["status"] == "confirmed"
+
+
+def test_asking_again_and_again_is_told_once(market: Market) -> None:
+    host, asked = market.sign_up("premium"), market.sign_up()
+    free = webinar(market, host)
+    for _ in range(3):
+        market.rpc(host, "invite_co_host", webinar_id=free, user_id=asked)
+        market.rpc(host, "remove_co_host", webinar_id=free, user_id=asked)
+    assert notices(market, asked) == ["webinar_co_host"]
+    for _ in range(17):
+        market.rpc(host, "invite_co_host", webinar_id=free, user_id=asked)
+        market.rpc(host, "remove_co_host", webinar_id=free, user_id=asked)
+    with refused("too_many_actions"):
+        market.rpc(host, "invite_co_host", webinar_id=free, user_id=asked)
+
+
+@pytest.mark.parametrize(
+    ("starts", "problem"),
+    [
+        ("infinity", "time_too_far"),
+        ("294276-12-31T23:59", "time_too_far"),
+        ("20000-01-01T10:00", "time_too_far"),
+        ("-infinity", "time_has_passed"),
+        ("4713-01-01 BC", "time_has_passed"),
+    ],
+)
+def test_times_nobody_comes_at(market: Market, starts: str, problem: str) -> None:
+    host = market.sign_up()
+    with refused(problem):
+        webinar(market, host, starts_local=starts)
+
+
+def test_zones_that_are_only_rules(market: Market) -> None:
+    host = market.sign_up()
+    for zone in ("Etc/GMT+99", "Etc/GMT+13", "Etc/GMT-15", "Etc/GMT+012"):
+        with refused("time_zone_not_known"):
+            webinar(market, host, time_zone=zone)
+    webinar(market, host, time_zone="Etc/GMT-14")
+    webinar(market, host, time_zone="Etc/GMT+12")
+
+
+def test_who_cannot_be_given_a_seat_keeps_nobody_from_it(market: Market) -> None:
+    host, (a, b, banned, d, e) = market.sign_up(), [market.sign_up() for _ in range(5)]
+    for price in (0, 2000):
+        item = webinar(market, host, price, seats=2)
+        for person in (a, b):
+            if price:
+                market.buy(person, item)
+            else:
+                register(market, person, item)
+        wait(market, banned, item)
+        market.ban(banned)
+        leave(market, a, item)
+        with refused("seats_available"):
+            wait(market, d, item)
+        if price:
+            market.buy(d, item)
+        else:
+            register(market, d, item)
+        assert (seat(market, d, item)["status"], seat(market, banned, item)["status"]) == ("confirmed", "waiting")
+        # Their place in the queue is as it was.
+        market.unban(banned)
+        wait(market, e, item)
+        leave(market, b, item)
+        assert seat(market, e, item)["status"] == "waiting"
+        assert seat(market, banned, item)["status"] in ("confirmed", "offered")

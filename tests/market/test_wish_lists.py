@@ -209,3 +209,18 @@ def test_lists_and_items_have_limits(market: Market) -> None:
     with refused("item_not_found"):
         market.member(seller, "update public.artworks set status = 'archived' where id = %s", items[2])
         wish(market, owner, wishes, items[2])
+
+
+def test_market_40_a_cent_less_each_minute_is_no_news(market: Market) -> None:
+    seller, owner = market.sign_up(), market.sign_up()
+    item, another = (artwork(market, seller, title, 1000) for title in ("Cheaper and cheaper", "Another"))
+    wish_list(market, owner, item, another)
+    for cents in range(990, 900, -10):
+        priced(market, seller, item, cents)
+        while market.worker("select private.tell_wishers()"):
+            pass
+    priced(market, seller, another, 500)
+    assert told(market, owner) == ["price_drop"] * 4
+    # The next day it is again.
+    priced(market, seller, item, 100)
+    assert told(market, owner) == ["price_drop"]

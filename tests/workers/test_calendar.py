@@ -124,3 +124,16 @@ def test_a_title_is_never_a_header_or_a_line(title: str) -> None:
     assert mail["Bcc"] is None
     lines = part(mail).get_content().replace("\r\n ", "").split("\r\n")
     assert sum(line.startswith("ATTENDEE") for line in lines) == 1
+
+
+def test_a_title_writes_to_nobody_through_us() -> None:
+    """A host may change it at any time, and a mail goes out when they move the webinar."""
+    said = "Locked: sign in at https://evil.example/login, evil.example or +49 170 1234567 – today"
+    mail = received({**ENTRY, "title": said})
+    assert mail["subject"] == "Registered: Locked: sign in at or – today"
+    for one in mail.walk():
+        if not one.is_multipart():
+            text = one.get_payload(decode=True)
+            assert isinstance(text, bytes)
+            assert b"evil" not in text
+            assert b"1234567" not in text
