@@ -119,13 +119,19 @@ language plpgsql
 set search_path = ''
 as $$
 begin
+    -- What costs nothing could be sent to any number of strangers.
+    perform private.count_activity('free_gift', (
+        select count(*)::integer from unnest(lines) as l
+        where l.gift_id is not null and l.unit_price_cents * l.quantity <= l.discount_cents
+    ));
     insert into public.gifts (id, payer_id, receiver_id, item_id)
     select l.gift_id, payer, l.gift_to_id, l.item_id from unnest(lines) as l where l.gift_id is not null;
     insert into private.gift_codes (gift_id, email)
     select l.gift_id, l.gift_email from unnest(lines) as l where l.gift_email is not null;
 end
 $$;
-comment on function private.note_gifts(uuid, private.order_line[]) is 'Checkout: the gifts among these lines.';
+comment on function private.note_gifts(uuid, private.order_line[]) is
+'Checkout: the gifts among these lines. Error: too_many_actions (gifts that cost nothing).';
 
 create function private.give_gifts(orders uuid[]) returns void
 language plpgsql
@@ -379,6 +385,7 @@ comment on function private.gift_mailed(uuid, text, integer) is
 grant execute on function private.gift_mailed(uuid, text, integer) to avenue_worker;
 
 insert into private.activity_limits (kind, fresh, established, period, description) values
+('free_gift', 10, 30, '1 day', 'Gifts that cost nothing'),
 ('gift_mail', 10, 10, '1 day', 'Codes of gifts mailed again');
 
 insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values
