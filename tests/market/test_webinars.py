@@ -268,6 +268,9 @@ def test_market_17_a_full_webinar_does_not_block_other_lines(market: Market) -> 
     full, product = webinar(market, host, 2000, seats=2), market.product(host, 900)
     market.buy(a, full)
     market.buy(b, full)
+    # Said before anybody tries: the cart shows which line it is.
+    shown = market.rpc(c, "preview_checkout", items=[{"item_id": full}, {"item_id": product}])
+    assert [line["problem"] for line in shown["lines"]] == ["webinar_full", None]
     with refused("webinar_full"):
         market.checkout(c, full, product)
     market.buy(c, product)
