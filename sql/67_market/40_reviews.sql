@@ -555,7 +555,7 @@ declare
 begin
     perform private.lock_reviewed(array[review_item.item_id]);
     perform private.publish_reviews_of(review_item.item_id);
-    -- Bought again and again: the newest that has none yet.
+    -- Bought again and again: the newest that has none yet and is done, though another is being worked on.
     select i.* into line
     from public.purchases as p
     inner join public.order_items as i on i.id = p.order_item_id
@@ -567,6 +567,7 @@ begin
             select from public.reviews as r
             where r.order_item_id = i.id and r.item_id = p.item_id and r.reviewer_id = member
         ),
+        exists (select from public.transactions as t where t.order_item_id = i.id and t.completed_at is null),
         p.purchased_at desc, p.id desc
     limit 1;
     if line.id is null then
@@ -577,7 +578,7 @@ end
 $$;
 comment on function public.review_item(uuid, integer, text, uuid) is
 'Rates what the caller bought and still has, from 1 to 5; of what was bought several times the newest that has no '
-'review yet, or the one named. Shown at once, or blind until the other side has reviewed or '
+'review yet (done before unfinished), or the one named. Shown at once, or blind until the other side has reviewed or '
 'settings.review_blind_period is over. Errors: review_not_allowed, already_reviewed, review_too_early, '
 'review_closed, invalid_rating, invalid_review, too_many_actions.';
 grant execute on function public.review_item(uuid, integer, text, uuid) to authenticated;

@@ -254,6 +254,18 @@ def test_market_11_a_review_after_approval_by_silence_still_attaches(market: Mar
     reviews.check()
 
 
+def test_what_is_done_is_reviewed_while_the_next_one_is_made(market: Market, reviews: Reviews) -> None:
+    """Bought again before the first was rated: the rating is of the one that is done, without saying which."""
+    _, buyer, item, line = done(market)
+    under_way = market.line(market.buy(buyer, item)["order_id"])
+    assert reviews.write(buyer, item, 4)["order_item_id"] == line
+    with refused("review_too_early"):
+        reviews.write(buyer, item, 4)
+    market.finish(under_way)
+    assert reviews.write(buyer, item, 5)["order_item_id"] == under_way
+    reviews.check()
+
+
 def told(market: Market, user: str) -> Json:
     return market.one("select count(*) from public.notifications where user_id = %s and type = 'review'", user)
 
