@@ -468,6 +468,36 @@ comment on function private.is_review_burst(uuid) is
 'Whether one rating more of an item is suspicious: more in 24 hours than settings.review_burst and five times the '
 'daily mean of the seven days before.';
 
+create function private.is_unfinished(order_item_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    -- By the clock, whatever was noted yet; what was free has no transaction.
+    return coalesce(
+        (
+            select public.effective_status(o) not in ('completed', 'cancelled', 'refunded')
+            from public.service_orders as o
+            where o.order_item_id = is_unfinished.order_item_id
+        ),
+        (
+            select private.webinar_state(w) <> 'ended'
+            from public.order_items as i
+            inner join public.webinars as w on w.id = i.item_id
+            where i.id = is_unfinished.order_item_id
+        ),
+        exists (
+            select from public.transactions as t
+            where t.order_item_id = is_unfinished.order_item_id and t.completed_at is null
+        )
+    );
+end
+$$;
+comment on function private.is_unfinished(uuid) is
+'Whether what was bought with a line is still to come: the work on it, or the webinar.';
+
 create function private.add_review(
     line public.order_items, item_id uuid, buyer uuid, side public.review_side, rating integer, review_text text
 ) returns public.reviews
@@ -499,12 +529,13 @@ begin
         perform private.fail('already_reviewed', add_review.item_id::text);
     end if;
     review.status := 'published';
+    if
+        (select k.earned = 'at_completion' from private.kinds as k where k.kind = item.kind)
+        and private.is_unfinished(line.id)
+    then
+        perform private.fail('review_too_early', line.id::text);
+    end if;
     if reviewing = 'blind' then
-        if exists (
-            select from public.transactions as t where t.order_item_id = line.id and t.completed_at is null
-        ) then
-            perform private.fail('review_too_early', line.id::text);
-        end if;
         select * into other from public.reviews as r
         where r.order_item_id = line.id and r.item_id = add_review.item_id and r.side <> add_review.side;
         -- Whoever has read the other's does not write an answer and call it a review.
@@ -567,7 +598,7 @@ begin
             select from public.reviews as r
             where r.order_item_id = i.id and r.item_id = p.item_id and r.reviewer_id = member
         ),
-        exists (select from public.transactions as t where t.order_item_id = i.id and t.completed_at is null),
+        private.is_unfinished(i.id),
         p.purchased_at desc, p.id desc
     limit 1;
     if line.id is null then
