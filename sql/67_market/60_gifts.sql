@@ -9,7 +9,7 @@ create type public.gift_status as enum ('ordered', 'waiting', 'given', 'refused'
 comment on type public.gift_status is
 'ordered: not paid yet. waiting: for whoever has the code. given: it has an owner. refused: by whom it was given to.';
 
-alter table private.settings add column gift_refusal_period interval not null default '14 days';
+alter table private.settings add column gift_refusal_period interval not null default '336 hours';
 comment on column private.settings.gift_refusal_period is 'How long whoever was given something may refuse it.';
 
 create table public.gifts (

@@ -152,6 +152,28 @@ def test_market_04_no_time_zone_moves_a_deadline(market: Market, zone: str) -> N
     market.rows("set local timezone = 'UTC'")
 
 
+@pytest.mark.parametrize(
+    ("zone", "done"), [("America/New_York", "2027-03-10 12:00+00"), ("Australia/Lord_Howe", "2027-04-01 12:00+00")]
+)
+def test_market_04_earnings_are_held_for_as_many_hours(market: Market, zone: str, done: str) -> None:
+    """The buyer's client approves, in a zone whose clocks change within the hold."""
+    sold = by_offer(market)
+    market.rows(f"set local timezone = '{zone}'")
+    sale = sold.sale()
+    market.rows("select private.complete_lines(array[%s]::uuid[], %s)", sale["order_item_id"], done)
+    held = "select extract(epoch from release_at - completed_at) / 3600 from public.transactions where id = %s"
+    assert market.one(held, sale["id"]) == 168
+    # Whatever becomes a deadline in a member's own session has no days, which a zone could make longer or shorter.
+    periods = market.row(
+        "select earnings_hold, refund_answer_period, gift_refusal_period, ship_within, delivery_assumed_after, "
+        "service_approval_period, service_requirements_period, service_late_period, service_answer_period, "
+        "service_revision_limit, review_blind_period, offer_period from private.settings"
+    )
+    for name in periods:
+        assert market.one(f"select extract(day from {name}) from private.settings") == 0, name
+    market.rows("set local timezone = 'UTC'")
+
+
 def test_market_05_requirements_that_are_not_sent(market: Market) -> None:
     """No clock runs; after 14 days either side ends it, with everything back, and nobody's rate is hurt."""
     seller, buyer = market.sign_up("standard"), market.sign_up()
