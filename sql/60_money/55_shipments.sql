@@ -306,8 +306,8 @@ comment on function private.assume_deliveries(integer) is
 grant execute on function private.assume_deliveries(integer) to avenue_worker;
 
 alter table private.settings
-add column ship_within interval not null default '14 days',
-add column delivery_assumed_after interval not null default '14 days';
+add column ship_within interval not null default '336 hours',
+add column delivery_assumed_after interval not null default '336 hours';
 comment on column private.settings.ship_within is
 'How long a seller has to ship; then the buyer can cancel what was not shipped.';
 comment on column private.settings.delivery_assumed_after is

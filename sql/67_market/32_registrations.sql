@@ -683,6 +683,32 @@ end
 $$;
 comment on function private.webinar_check_option(uuid[], public.catalog_options[]) is 'Hook check_option: none.';
 
+create function private.is_full(webinar_id uuid, member uuid) returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    -- An offer that has ended is nobody's, noted or not; whoever's own order holds a seat has one.
+    select
+        not exists (
+            select from public.webinar_registrations as r
+            where r.webinar_id = c.id and r.user_id = is_full.member and r.status = 'held'
+        )
+        and (
+            c.taken - (
+                select count(*) from public.webinar_registrations as r
+                where r.webinar_id = c.id and r.status = 'offered' and private.registration_state(r) = 'expired'
+            ) >= c.stock
+            or exists (
+                select from public.webinar_registrations as r where r.webinar_id = c.id and r.status = 'waiting'
+            )
+        )
+    from public.catalog_items as c
+    where c.id = is_full.webinar_id
+$$;
+comment on function private.is_full(uuid, uuid) is
+'Whether a webinar has no seat for somebody, as it looks without a lock: for showing it. Who takes one counts again.';
+
 create function private.webinar_check_line(ids uuid[], lines private.wanted_line[]) returns setof private.line_facts
 language plpgsql
 stable
@@ -697,6 +723,7 @@ begin
             when l.details <> '{}' then 'line_not_valid'
             when l.quantity <> 1 then 'quantity_not_allowed'
             when l.unit_price_cents = 0 then 'registration_is_free'
+            when f.problem is null and private.is_full(w.id, l.buyer_id) then 'webinar_full'
             else f.problem
         end,
         case when l.details <> '{}' then 'details' else f.detail end, 0::bigint, false

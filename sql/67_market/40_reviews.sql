@@ -484,6 +484,36 @@ $$;
 comment on function private.is_paid_for(public.order_items, uuid) is
 'Whether somebody paid for a line, or it is free for everybody.';
 
+create function private.is_unfinished(order_item_id uuid) returns boolean
+language plpgsql
+stable
+security definer
+set search_path = ''
+as $$
+begin
+    -- By the clock, whatever was noted yet; what was free has no transaction.
+    return coalesce(
+        (
+            select public.effective_status(o) not in ('completed', 'cancelled', 'refunded')
+            from public.service_orders as o
+            where o.order_item_id = is_unfinished.order_item_id
+        ),
+        (
+            select private.webinar_state(w) <> 'ended'
+            from public.order_items as i
+            inner join public.webinars as w on w.id = i.item_id
+            where i.id = is_unfinished.order_item_id
+        ),
+        exists (
+            select from public.transactions as t
+            where t.order_item_id = is_unfinished.order_item_id and t.completed_at is null
+        )
+    );
+end
+$$;
+comment on function private.is_unfinished(uuid) is
+'Whether what was bought with a line is still to come: the work on it, or the webinar.';
+
 create function private.add_review(
     line public.order_items, item_id uuid, buyer uuid, side public.review_side, rating integer, review_text text
 ) returns public.reviews
@@ -508,11 +538,6 @@ begin
             when private.earns_item(buyer, add_review.item_id, line.id) then 'own_item' else 'purchase'
         end);
     elsif exists (
-        -- Nobody was there yet.
-        select from public.webinars as w where w.id = add_review.item_id and private.webinar_state(w) <> 'ended'
-    ) then
-        perform private.fail('review_too_early', line.id::text);
-    elsif exists (
         select from public.reviews as r
         where
             r.order_item_id = line.id and r.item_id = add_review.item_id and r.reviewer_id = reviewer
@@ -520,12 +545,13 @@ begin
         perform private.fail('already_reviewed', add_review.item_id::text);
     end if;
     review.status := 'published';
+    if
+        (select k.earned = 'at_completion' from private.kinds as k where k.kind = item.kind)
+        and private.is_unfinished(line.id)
+    then
+        perform private.fail('review_too_early', line.id::text);
+    end if;
     if reviewing = 'blind' then
-        if exists (
-            select from public.transactions as t where t.order_item_id = line.id and t.completed_at is null
-        ) then
-            perform private.fail('review_too_early', line.id::text);
-        end if;
         select * into other from public.reviews as r
         where r.order_item_id = line.id and r.item_id = add_review.item_id and r.side <> add_review.side;
         -- Whoever has read the other's does not write an answer and call it a review.
@@ -576,7 +602,7 @@ declare
 begin
     perform private.lock_reviewed(array[review_item.item_id]);
     perform private.publish_reviews_of(review_item.item_id);
-    -- Bought again and again: the newest that has none yet.
+    -- Bought again and again: the newest that has none yet and is done, though another is being worked on.
     select i.* into line
     from public.purchases as p
     inner join public.order_items as i on i.id = p.order_item_id
@@ -588,6 +614,7 @@ begin
             select from public.reviews as r
             where r.order_item_id = i.id and r.item_id = p.item_id and r.reviewer_id = member
         ),
+        private.is_unfinished(i.id),
         p.purchased_at desc, p.id desc
     limit 1;
     if line.id is null then
@@ -598,7 +625,7 @@ end
 $$;
 comment on function public.review_item(uuid, integer, text, uuid) is
 'Rates what the caller bought and still has, from 1 to 5; of what was bought several times the newest that has no '
-'review yet, or the one named. Shown at once, or blind until the other side has reviewed or '
+'review yet (done before unfinished), or the one named. Shown at once, or blind until the other side has reviewed or '
 'settings.review_blind_period is over. Errors: review_not_allowed, already_reviewed, review_too_early, '
 'review_closed, invalid_rating, invalid_review, too_many_actions.';
 grant execute on function public.review_item(uuid, integer, text, uuid) to authenticated;

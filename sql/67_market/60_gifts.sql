@@ -11,7 +11,7 @@ create type public.gift_status as enum ('ordered', 'waiting', 'given', 'refused'
 comment on type public.gift_status is
 'ordered: not paid yet. waiting: for whoever has the code. given: it has an owner. refused: by whom it was given to.';
 
-alter table private.settings add column gift_refusal_period interval not null default '14 days';
+alter table private.settings add column gift_refusal_period interval not null default '336 hours';
 comment on column private.settings.gift_refusal_period is 'How long whoever was given something may refuse it.';
 
 create table public.gifts (
@@ -177,9 +177,10 @@ language plpgsql
 set search_path = ''
 as $$
 begin
-    -- Whoever is given something is written to, what costs nothing included.
-    perform private.count_activity('gift', (
-        select count(*)::integer from unnest(lines) as l where l.gift_id is not null
+    -- What costs nothing could be sent to any number of strangers.
+    perform private.count_activity('free_gift', (
+        select count(*)::integer from unnest(lines) as l
+        where l.gift_id is not null and l.unit_price_cents * l.quantity <= l.discount_cents
     ));
     insert into public.gifts (id, payer_id, receiver_id, item_id)
     select l.gift_id, payer, l.gift_to_id, l.item_id from unnest(lines) as l where l.gift_id is not null;
@@ -188,7 +189,7 @@ begin
 end
 $$;
 comment on function private.note_gifts(uuid, private.order_line[]) is
-'Checkout: the gifts among these lines. Error: too_many_actions.';
+'Checkout: the gifts among these lines. Error: too_many_actions (gifts that cost nothing).';
 
 create function private.give_gifts(orders uuid[]) returns void
 language plpgsql
@@ -447,7 +448,7 @@ comment on function private.gift_mailed(uuid, text, text, integer) is
 grant execute on function private.gift_mailed(uuid, text, text, integer) to avenue_worker;
 
 insert into private.activity_limits (kind, fresh, established, period, description) values
-('gift', 20, 100, '1 day', 'Gifts'),
+('free_gift', 10, 30, '1 day', 'Gifts that cost nothing'),
 ('gift_mail', 10, 10, '1 day', 'Codes of gifts mailed again');
 
 insert into private.state_moves (relation, state_column, from_state, to_state, meaning) values

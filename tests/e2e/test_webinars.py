@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ from tests.harness.market import Simulator, assert_books, buy, drain, order, run
 from tests.harness.people import Api, Json, Person, SignUp, code_of
 from tests.harness.server import Database
 from tests.harness.waiting import until
+from tests.market.test_webinar_times import CHANGES, ZONES
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +152,49 @@ def test_deadlines_stand_whatever_zone_a_client_prefers(sign_up: SignUp, databas
         headers={"prefer": "timezone=Asia/Tokyo"},
     )
     assert (answer.status_code, code_of(answer)) == (400, "time_does_not_exist")
+
+
+@pytest.mark.parametrize("zone", ZONES)
+def test_market_23_entered_by_a_host_and_read_by_a_guest_elsewhere(sign_up: SignUp, zone: str) -> None:
+    """Each change of clocks to come, through clients that prefer zones of their own."""
+    host, guest = sign_up(), sign_up()
+    coming = [(at, by) for where, at, by in CHANGES if where == zone and at > datetime.now(UTC)]
+    assert coming
+
+    def enter(local: datetime, **more: Json) -> httpx.Response:
+        row = {"title": "Night", "starts_local": local.isoformat(), "time_zone": zone, "duration_minutes": 90, **more}
+        return host.api.http.post(
+            "/rest/v1/webinars",
+            json=row,
+            headers={"prefer": "return=representation, timezone=Pacific/Auckland"},
+        )
+
+    for at, by in coming:
+        # The middle of what is left out, or comes twice, as a clock there shows it.
+        shown = (at - timedelta(seconds=1)).astimezone(ZoneInfo(zone)).replace(tzinfo=None) + timedelta(seconds=1)
+        local = shown + by / 2
+        refused = enter(local)
+        assert refused.status_code == 400, refused.text
+        if by > timedelta(0):
+            assert code_of(refused) == "time_does_not_exist"
+            local, starts = shown + by, at
+            made = enter(local)
+        else:
+            assert code_of(refused) == "time_is_ambiguous"
+            either = [datetime.fromisoformat(said) for said in refused.json()["details"].split(" or ")]
+            assert either == [at + by / 2, at - by / 2]
+            starts = at - by / 2
+            made = enter(local, is_second_hour=True)
+        assert made.status_code == 201, made.text
+        for reader, elsewhere in ((guest, "America/Los_Angeles"), (guest, "Asia/Kathmandu"), (host, zone)):
+            (row,) = reader.api.http.get(
+                "/rest/v1/webinars",
+                params={"id": f"eq.{made.json()[0]['id']}"},
+                headers={"prefer": f"timezone={elsewhere}"},
+            ).json()
+            assert datetime.fromisoformat(row["starts_at"]) == starts
+            assert datetime.fromisoformat(row["ends_at"]) == starts + timedelta(minutes=90)
+            assert (row["starts_local"], row["time_zone"]) == (local.isoformat(), zone)
 
 
 # -- every forbidden move by every role -------------------------------------------------------------------------------

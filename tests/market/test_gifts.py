@@ -259,6 +259,26 @@ def test_a_newer_mail_ends_the_older_code(market: Market) -> None:
         market.rpc(payer, "mail_gift", gift_id=gift)
 
 
+def test_what_costs_nothing_is_not_sent_to_any_number_of_people(market: Market) -> None:
+    """Else a fresh account mails a thousand strangers; what is paid for is given as often as one likes."""
+    seller, payer = market.sign_up(), market.sign_up()
+    free, paid = market.product(seller, 0), market.product(seller, 500)
+    coupon(market, seller, code="ALL", percent_bps=10000)
+    strangers = [to(free, gift_email=f"s{n}@example.com") for n in range(11)]
+    with refused("too_many_actions"):
+        market.rpc(payer, "checkout", items=strangers)
+    assert market.one("select count(*) from public.gifts") == 0
+    market.rpc(payer, "checkout", items=strangers[:10])
+    with refused("too_many_actions"):
+        market.rpc(payer, "checkout", items=[to(free, gift_to=market.sign_up())])
+    with refused("too_many_actions"):
+        checkout(market, payer, [to(paid, gift_email="a@example.com")], "ALL")
+    for n in range(12):
+        buy(market, payer, [to(paid, gift_email=f"p{n}@example.com")])
+    # For oneself is no gift.
+    market.rpc(payer, "checkout", items=[to(free)])
+
+
 def test_a_refund_ends_the_code(market: Market) -> None:
     seller, payer, claimer = market.sign_up(), market.sign_up(), market.sign_up()
     order = buy(market, payer, [to(market.product(seller, 2000), gift_email="a@example.com")])

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.market.order_market import by_service, sold_of
 from tests.market.reviews import HIDDEN, Reviews
+from tests.market.service_market import line as line_of
+from tests.market.service_market import service
 from tests.market.test_coupons import checkout, code, coupon
 from tests.market.webinars import begin_in, register, webinar
 from tests.money.market import Json, Market, refused
@@ -254,6 +257,47 @@ def test_market_11_a_review_after_approval_by_silence_still_attaches(market: Mar
     assert reviews.rating(item) == (1, "4.00")
     market.decline(order["payment_id"], charge=order["charge"])
     assert reviews.rating(item) == (0, None)
+    reviews.check()
+
+
+def test_what_is_done_is_reviewed_while_the_next_one_is_made(market: Market, reviews: Reviews) -> None:
+    """Bought again before the first was rated: the rating is of the one that is done, without saying which."""
+    _, buyer, item, line = done(market)
+    under_way = market.line(market.buy(buyer, item)["order_id"])
+    assert reviews.write(buyer, item, 4)["order_item_id"] == line
+    with refused("review_too_early"):
+        reviews.write(buyer, item, 4)
+    market.finish(under_way)
+    assert reviews.write(buyer, item, 5)["order_item_id"] == under_way
+    reviews.check()
+
+
+def test_nothing_is_reviewed_before_it_took_place(market: Market, reviews: Reviews) -> None:
+    """A webinar when it is over, a service when it is done: by the clock, and also where nothing was paid."""
+    host, guest, buyer = market.sign_up(), market.sign_up(), market.sign_up()
+    item = webinar(market, host, 2000, duration_minutes=60)
+    market.buy(guest, item)
+    for minutes in (24 * 60, -30):
+        begin_in(market, item, timedelta(minutes=minutes))
+        with refused("review_too_early"):
+            reviews.write(guest, item, 1)
+    begin_in(market, item, timedelta(minutes=-90))
+    assert market.status("webinars", item) == "upcoming"
+    assert reviews.write(guest, item, 4)["status"] == "published"
+
+    paid = by_service(market)
+    offered, (package,) = service(market, host, 2000)
+    market.member(host, "insert into public.coupons (code, percent_bps) values ('ALL', 10000)")
+    order = market.rpc(buyer, "checkout", items=[line_of(offered, package)], coupon_codes="{ALL}")
+    for sold, rated in ((paid, paid.row()["service_id"]), (sold_of(market, order), offered)):
+        with refused("review_too_early"):
+            reviews.write(sold.buyer, rated, 1)
+        sold.deliver()
+        with refused("review_too_early"):
+            reviews.write(sold.buyer, rated, 1)
+        sold.pass_time(72)
+        assert sold.row()["status"] == "delivered"
+        assert reviews.write(sold.buyer, rated, 3)["status"] == "blind"
     reviews.check()
 
 

@@ -130,7 +130,7 @@ class Month(RuleBasedStateMachine):
         with self.may_be_refused():
             if kind != "product":
                 return seller, self.market.good(seller, 500, kind, is_repeatable=True)
-            # Policies refuse them, with no word of ours.
+            # Nobody publishes who is gone or banned.
             if seller in self.gone or self.market.rows("select 1 from public.bans where user_id = %s", seller):
                 return multiple()
             item = self.market.product(seller, 500)

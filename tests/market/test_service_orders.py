@@ -92,11 +92,23 @@ def test_market_02_no_state_is_entered_whose_end_has_passed(market: Market) -> N
 def test_market_03_a_deadline_that_has_passed_is_true_for_every_act(market: Market) -> None:
     """Without any job: the buyer's revision, the seller's cancellation and everything else find it completed."""
     sold = by_offer(market)
+    added = extra(sold)
     sold.deliver()
+    proposed = sold.propose("seller", 1)
     sold.pass_time(72)
+    # The proposal's own time is not over; what is offered on top can be paid as long as the order can be answered.
+    market.rows("update public.resolution_requests set answer_by = now() + interval '1 hour' where id = %s", proposed)
+    market.rows("update public.payables set pay_by = pay_by - interval '72 hours' where id = %s", added["payable_id"])
     assert sold.row()["status"] == "delivered"
     assert sold.status == "completed"
+    # What was proposed or offered on top ended with it, for every reader.
+    state = "select effective_status(r) from public.resolution_requests as r where id = %s"
+    for side in ("buyer", "seller"):
+        assert [row["effective_status"] for row in market.member(sold.side(side), state, proposed)] == ["expired"]
     for act in (
+        lambda: market.rpc(sold.buyer, "answer_resolution", request_id=proposed, accept=True),
+        lambda: market.rpc(sold.seller, "withdraw_resolution", request_id=proposed),
+        lambda: market.rpc(sold.buyer, "decline_order_extra", extra_id=added["id"]),
         sold.revise,
         sold.approve,
         lambda: sold.cancel("seller"),
@@ -105,6 +117,8 @@ def test_market_03_a_deadline_that_has_passed_is_true_for_every_act(market: Mark
     ):
         with refused("state_changed"):
             act()
+    with refused("payable_not_open"):
+        market.pay_agreed(sold.buyer, added["payable_id"])
     assert advance(market) == 1
     sale = sold.sale()
     # As if it had been done in time: the hold counts from the deadline.
@@ -135,6 +149,28 @@ def test_market_04_no_time_zone_moves_a_deadline(market: Market, zone: str) -> N
             sold.id,
         )
         assert 182 * 24 - 0.1 < left <= 182 * 24
+    market.rows("set local timezone = 'UTC'")
+
+
+@pytest.mark.parametrize(
+    ("zone", "done"), [("America/New_York", "2027-03-10 12:00+00"), ("Australia/Lord_Howe", "2027-04-01 12:00+00")]
+)
+def test_market_04_earnings_are_held_for_as_many_hours(market: Market, zone: str, done: str) -> None:
+    """The buyer's client approves, in a zone whose clocks change within the hold."""
+    sold = by_offer(market)
+    market.rows(f"set local timezone = '{zone}'")
+    sale = sold.sale()
+    market.rows("select private.complete_lines(array[%s]::uuid[], %s)", sale["order_item_id"], done)
+    held = "select extract(epoch from release_at - completed_at) / 3600 from public.transactions where id = %s"
+    assert market.one(held, sale["id"]) == 168
+    # Whatever becomes a deadline in a member's own session has no days, which a zone could make longer or shorter.
+    periods = market.row(
+        "select earnings_hold, refund_answer_period, gift_refusal_period, ship_within, delivery_assumed_after, "
+        "service_approval_period, service_requirements_period, service_late_period, service_answer_period, "
+        "service_revision_limit, review_blind_period, offer_period from private.settings"
+    )
+    for name in periods:
+        assert market.one(f"select extract(day from {name}) from private.settings") == 0, name
     market.rows("set local timezone = 'UTC'")
 
 

@@ -269,6 +269,9 @@ def test_market_17_a_full_webinar_does_not_block_other_lines(market: Market) -> 
     full, product = webinar(market, host, 2000, seats=2), market.product(host, 900)
     market.buy(a, full)
     market.buy(b, full)
+    # Said before anybody tries: the cart shows which line it is.
+    shown = market.rpc(c, "preview_checkout", items=[{"item_id": full}, {"item_id": product}])
+    assert [line["problem"] for line in shown["lines"]] == ["webinar_full", None]
     with refused("webinar_full"):
         market.checkout(c, full, product)
     market.buy(c, product)
@@ -308,6 +311,22 @@ def test_market_18_cancel_with_paid_seats(market: Market) -> None:
     assert all("webinar_cancelled" in notices(market, guest) for guest in guests)
     with refused("webinar_not_found", "webinar_not_open"):
         register(market, market.sign_up(), paid)
+
+
+def test_market_18_a_seat_of_a_larger_order_gives_back_what_is_left_of_the_seat(market: Market) -> None:
+    """Of what else was paid with it nothing goes back, though the payment has enough."""
+    host, guest = market.sign_up("standard"), market.sign_up()
+    paid, product = webinar(market, host, 2000), market.product(host, 5000)
+    order = market.buy(guest, paid, product)
+    line = market.one("select id from public.order_items where order_id = %s and item_id = %s", order["order_id"], paid)
+    market.refund(host, line, 500)
+    # Another 3.00 are on their way.
+    market.request_refund(host, line, 300)
+    assert cost(market, host, paid)["refund_cents"] == 1200
+    cancel(market, host, paid)
+    rows = market.rows("select amount_cents, order_item_id from public.refunds where reason = 'webinar_cancelled'")
+    assert [(row["amount_cents"], row["order_item_id"]) for row in rows] == [(1200, line)]
+    assert market.owns(guest, product)
 
 
 def test_market_18_cancelled_seats_paid_from_wallets(market: Market) -> None:
