@@ -71,8 +71,20 @@ comment on function private.build_moves(text, text) is
 'Writes the guard of a status column from its rows of state_moves: two triggers whose conditions hold the moves. The '
 'column''s page calls it, and a migration that changes its moves.';
 
+create function private.refuse_state(kind text, state anyelement) returns void
+language plpgsql
+set search_path = ''
+as $$
+begin
+    perform private.fail('state_changed', jsonb_build_object('kind', kind, 'state', state)::text);
+end
+$$;
+comment on function private.refuse_state(text, anyelement) is
+'Fails with state_changed for a move that its state does not allow: detail {kind, state}.';
+
 insert into private.error_codes (code, sqlstate, message, description) values
-('state_changed', 'PT409', 'It is not in that state any more.', 'The detail says of what kind it is and its state.'),
+('state_changed', 'PT409', 'This is not possible in its state.',
+'It has moved on, or has not got there yet. The detail, {kind, state}, says of what kind it is and its state now.'),
 ('move_not_allowed', 'AV003', 'This thing cannot go from its state to that one.',
 'A mistake in our functions, not the caller''s: private.state_moves does not have the move that the detail names. '
 'Nothing was changed.');

@@ -222,7 +222,7 @@ insert into private.erasure_steps (step, phase, erases, statement) values
 $step$);
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
-('coupons', 'public.coupons', 't.seller_id = $1', '{seller_id, code, code_key, kinds}',
+('coupons', 'public.coupons', 't.seller_id = $1', '{seller_id, code, kinds}',
     'its orders stay in the books; removed where there are none');
 
 insert into private.error_codes (code, sqlstate, message, description) values

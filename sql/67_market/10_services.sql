@@ -131,7 +131,7 @@ as $$
         'service', service.seller_id, service.title, service.slug, service.thumbnail_url,
         private.lowest_package_cents(service.id), null, service.currency,
         (select c.slug from public.categories as c where c.id = service.category_id),
-        service.tags || service.genre_tags, null, service.is_featured,
+        service.tags || service.genre_tags || service.service_type::text, null, service.is_featured,
         service.status = 'active' and not service.is_hidden, true, service.description, null, false
     )::private.catalog_entry
 $$;

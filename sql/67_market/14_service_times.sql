@@ -11,6 +11,7 @@ create table public.availability (
     buffer_after_minutes smallint not null default 0,
     notice_minutes integer not null default 720,
     window_days smallint not null default 60,
+    cancel_before_hours smallint not null default 24,
     updated_at timestamptz not null default now(),
     constraint availability_pkey primary key (user_id),
     constraint availability_user_id_fkey foreign key (user_id) references public.profiles (id) on delete cascade,
@@ -20,7 +21,8 @@ create table public.availability (
         buffer_before_minutes between 0 and 240 and buffer_after_minutes between 0 and 240
     ),
     constraint availability_notice_minutes_check check (notice_minutes between 0 and 43200),
-    constraint availability_window_days_check check (window_days between 1 and 365)
+    constraint availability_window_days_check check (window_days between 1 and 365),
+    constraint availability_cancel_before_hours_check check (cancel_before_hours between 0 and 720)
 );
 
 -- What a client that breaks these is told, see error_catalog().
@@ -37,6 +39,9 @@ comment on constraint availability_notice_minutes_check on public.availability i
 comment on constraint availability_window_days_check on public.availability is
 'invalid_availability: Bookings open 1 to 365 days ahead.';
 
+comment on constraint availability_cancel_before_hours_check on public.availability is
+'invalid_availability: A session can be cancelled until 0 to 720 hours before it.';
+
 comment on table public.availability is
 'How somebody''s booked services are offered; without a row none can be booked. Owner only; what is free everybody '
 'learns from available_slots().';
@@ -48,6 +53,8 @@ comment on column public.availability.buffer_before_minutes is 'Minutes kept fre
 comment on column public.availability.buffer_after_minutes is 'Minutes kept free after a session.';
 comment on column public.availability.notice_minutes is 'A session begins at least so many minutes after it is booked.';
 comment on column public.availability.window_days is 'And at most so many days (of 24 hours) after.';
+comment on column public.availability.cancel_before_hours is
+'Until so many hours before it a buyer cancels a session and has all the money back. Of what is booked from now on.';
 
 create table public.availability_hours (
     id uuid not null default gen_random_uuid(),
@@ -139,8 +146,14 @@ for each row execute function private.check_availability_limit();
 alter table public.availability enable row level security;
 grant select on public.availability to authenticated, service_role;
 grant
-insert (time_zone, slot_minutes, buffer_before_minutes, buffer_after_minutes, notice_minutes, window_days),
-update (time_zone, slot_minutes, buffer_before_minutes, buffer_after_minutes, notice_minutes, window_days),
+insert (
+    time_zone, slot_minutes, buffer_before_minutes, buffer_after_minutes, notice_minutes, window_days,
+    cancel_before_hours
+),
+update (
+    time_zone, slot_minutes, buffer_before_minutes, buffer_after_minutes, notice_minutes, window_days,
+    cancel_before_hours
+),
 delete
 on public.availability to authenticated;
 create policy availability_select on public.availability for select to authenticated
@@ -302,12 +315,13 @@ begin
                 o.at + (service.session_minutes + rules.buffer_after_minutes) * interval '1 minute'
             )
     )
-    order by o.at;
+    order by o.at
+    limit 5000;
 end
 $$;
 comment on function public.available_slots(uuid, timestamptz, timestamptz, text) is
 'When a session of this service can begin, from and before these instants (a week from now unless told, 62 days at '
-'most), earliest first; starts_local is what a clock in the asked zone shows (the seller''s unless told), named in '
+'most), earliest first, at most 5,000; starts_local is what a clock in the asked zone shows (the seller''s unless told), named in '
 'time_zone_shown. Why another time is not free is not told. None of a service that is not booked. Errors: '
 'item_not_available, time_zone_not_known.';
 grant execute on function public.available_slots(uuid, timestamptz, timestamptz, text) to anon, authenticated;
@@ -368,6 +382,13 @@ begin
         'starts_at', to_char(starts at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
         'ends_at', to_char(
             (starts + service.session_minutes * interval '1 minute') at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'
+        ),
+        'free_until', to_char(
+            (
+                starts - (
+                    select a.cancel_before_hours from public.availability as a where a.user_id = service.seller_id
+                ) * interval '1 hour'
+            ) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'
         ),
         'time_zone', zone
     );

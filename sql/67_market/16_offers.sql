@@ -249,6 +249,11 @@ begin
     -- As for a message: a block, a ban, a private profile and a deleted account all give the same answer.
     elsif not private.is_visible_to(buyer, seller) or not private.is_visible_to(seller, buyer) then
         perform private.fail('cannot_message');
+    elsif not private.knows(buyer, seller) and exists (
+        select from public.inbox_entries as e
+        where e.conversation_id = send_offer.conversation_id and e.user_id = buyer and e.state <> 'accepted'
+    ) then
+        perform private.fail('request_pending');
     elsif send_offer.service_id is not null and not exists (
         select from public.catalog_items as c
         where c.id = send_offer.service_id and c.seller_id = seller and c.kind = 'service'
@@ -282,7 +287,7 @@ comment on function public.send_offer(
 ) is
 'Seller: offers the other one of a conversation of two something for this price (cents) and tells them. service_id: '
 'which of the caller''s services it is a variant of. The same idempotency_key and request answer the first offer. '
-'Errors: conversation_not_found, cannot_message, item_not_found, too_many_offers (10 open ones for one buyer), '
+'Errors: conversation_not_found, cannot_message, request_pending (a stranger who has not accepted the conversation), item_not_found, too_many_offers (10 open ones for one buyer), '
 'too_many_actions, '
 'idempotency_key_invalid, idempotency_key_reused, text_not_visible, and the constraints of offer_versions.';
 grant execute on function public.send_offer(
@@ -321,14 +326,15 @@ declare
     paid text;
 begin
     if offer.status not in ('sent', 'accepted') then
-        perform private.fail('state_changed', 'offer ' || offer.status);
+        perform private.refuse_state('offer', offer.status);
     elsif offer.status = 'accepted' and not private.end_payable(
         offer.payable_id, case end_offer.status when 'expired' then 'lapsed' else 'withdrawn' end::public.payable_status
     ) then
         select p.status into paid from public.payables as p where p.id = offer.payable_id;
-        perform private.fail(
-            case paid when 'open' then 'offer_being_paid' else 'state_changed' end, 'offer ' || offer.status
-        );
+        if paid = 'open' then
+            perform private.fail('offer_being_paid', offer.id::text);
+        end if;
+        perform private.refuse_state('offer', offer.status);
     end if;
     update public.offers as o set status = end_offer.status where o.id = offer.id returning * into offer;
     return offer;
@@ -357,7 +363,7 @@ declare
 begin
     -- One whose time is over may be made anew; what was accepted stands as it was accepted.
     if offer.status <> 'sent' then
-        perform private.fail('state_changed', 'offer ' || offer.status);
+        perform private.refuse_state('offer', offer.status);
     elsif offer.version = 100 then
         perform private.fail('too_many_offers');
     end if;
@@ -425,7 +431,7 @@ begin
     if offer.status = 'accepted' and offer.accepted_version = accept_offer.version then
         return offer;
     elsif offer.status <> 'sent' then
-        perform private.fail('state_changed', 'offer ' || offer.status);
+        perform private.refuse_state('offer', offer.status);
     elsif offer.version is distinct from accept_offer.version then
         perform private.fail('offer_changed', offer.version::text);
     elsif not private.is_visible_to(offer.seller_id, offer.buyer_id)

@@ -115,6 +115,7 @@ create table public.service_orders (
     extras jsonb not null default '[]',
     session_starts_at timestamptz,
     session_ends_at timestamptz,
+    free_until timestamptz,
     requirements_asked text,
     requirements text,
     requirement_files text[] not null default '{}',
@@ -196,6 +197,8 @@ comment on column public.service_orders.revisions_included is 'How many revision
 comment on column public.service_orders.extras is 'Extras bought with it: [{id, title, price_cents, delivery_days}].';
 comment on column public.service_orders.session_starts_at is 'The booked session; null where none is.';
 comment on column public.service_orders.session_ends_at is 'Its end.';
+comment on column public.service_orders.free_until is
+'Until when its buyer cancels the session and has all the money back, as availability said when it was booked.';
 comment on column public.service_orders.requirements_asked is
 'What the seller asked for when it was bought; null: nothing.';
 comment on column public.service_orders.requirements is 'What the buyer answered, at most 10,000 characters.';
@@ -576,7 +579,7 @@ begin
         where m.act = write_service_order.act and m.actor = write_service_order.actor and m.from_state = before
             and m.to_state = changed.status::text;
         if not found then
-            perform private.fail('state_changed', 'service_order ' || before);
+            perform private.refuse_state('service_order', before);
         end if;
     end if;
     if changed.status in ('completed', 'cancelled', 'refunded', 'awaiting_requirements') then
@@ -748,7 +751,7 @@ begin
         select from private.service_order_moves as m
         where m.act = begin_service_act.act and m.actor = begin_service_act.actor and m.from_state = acted.status::text
     ) then
-        perform private.fail('state_changed', 'service_order ' || acted.status);
+        perform private.refuse_state('service_order', acted.status);
     elsif acted.frozen_at is not null then
         perform private.fail('order_frozen', acted.id::text);
     -- Each of these is mailed to the other side at once, and can be taken back and done again.
@@ -861,13 +864,14 @@ begin
         end if;
         insert into public.service_orders (
             order_item_id, service_id, offer_id, buyer_id, seller_id, title, package_name, package_price_cents,
-            delivery_days, revisions_included, extras, session_starts_at, session_ends_at, requirements_asked, status,
+            delivery_days, revisions_included, extras, session_starts_at, session_ends_at, free_until, requirements_asked, status,
             due_at, cancel_after, revise_until, created_at
         ) values (
             line.id, line.item_id, (line.details #>> '{offer,id}')::uuid, line.buyer_id, line.seller_id, line.title,
             line.details #>> '{package,name}', line.unit_price_cents - line.extra_cents, made.delivery_days,
             (line.details #>> '{package,revisions}')::integer, coalesce(line.details -> 'extras', '[]'),
             (line.details #>> '{session,starts_at}')::timestamptz, made.session_ends_at,
+            (line.details #>> '{session,free_until}')::timestamptz,
             line.details ->> 'requirements_asked',
             case
                 when made.due_at is null then 'awaiting_requirements' else 'in_progress'
@@ -1220,11 +1224,14 @@ begin
     ended := act.acted;
     is_due := coalesce(ended.cancel_after <= clock_timestamp(), false);
     -- Nobody has begun: the platform bears what the provider keeps.
-    if ended.status = 'awaiting_requirements' and (act.actor = 'buyer' or is_due) then
+    if
+        ended.status = 'awaiting_requirements' and (act.actor = 'buyer' or is_due)
+        or act.actor = 'buyer' and ended.free_until > clock_timestamp()
+    then
         ended.is_rated := false;
         return private.give_service_back(ended, null, 'cancel', act.actor, auth.uid(), words, 'platform');
     elsif act.actor = 'buyer' and not is_due then
-        perform private.fail('not_late_yet', ended.cancel_after::text);
+        perform private.fail('not_late_yet', private.utc(ended.cancel_after));
     end if;
     return private.give_service_back(
         ended, null, 'cancel', act.actor, auth.uid(), words, 'seller',
@@ -1233,8 +1240,8 @@ begin
 end
 $$;
 comment on function public.cancel_service_order(uuid, text) is
-'Ends an order with all of the money back. Buyer: freely while the requirements are not sent, later when the delivery '
-'is late (from cancel_after). Seller: as long as it is not completed; one whose buyer sent no requirements by '
+'Ends an order with all of the money back. Buyer: freely while the requirements are not sent and of a session until '
+'free_until, later when the delivery is late (from cancel_after). Seller: as long as it is not completed; one whose buyer sent no requirements by '
 'cancel_after does not count for the completion rate. Errors: reason_required, service_order_not_found, state_changed, '
 'not_late_yet, order_frozen, insufficient_funds, refund_amount_invalid.';
 grant execute on function public.cancel_service_order(uuid, text) to authenticated;
@@ -1429,6 +1436,7 @@ insert into private.error_codes (code, sqlstate, message, description) values
 'There is no service order with that id, or the caller has no part in it.'),
 ('no_revisions_left', 'PT409', 'All revisions are used.',
 'Approve the delivery, agree on something with the seller, or open a dispute; silence still approves.'),
+('session_not_over', 'PT409', 'The session is not over.', 'It is delivered when it was held: from the detail on.'),
 ('not_late_yet', 'PT409', 'This order is not late.',
 'Its buyer can cancel alone from cancel_after on, the detail. Propose to end it by agreement, or open a dispute.'),
 ('order_frozen', 'PT409', 'This order is on hold.',

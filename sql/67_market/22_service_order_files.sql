@@ -137,6 +137,10 @@ declare
 begin
     select * into act from private.begin_service_act(service_order_id, 'deliver');
     sent := act.acted;
+    -- Else silence would approve, and pay, an hour that has not been held.
+    if sent.session_ends_at > clock_timestamp() then
+        perform private.fail('session_not_over', private.utc(sent.session_ends_at));
+    end if;
     sent.delivery_notes := words;
     sent.delivery_files := private.require_delivery_files(sent.id, deliver_service_order.files);
     if words is null and sent.delivery_files = '{}' then
@@ -162,8 +166,8 @@ end
 $$;
 comment on function public.deliver_service_order(uuid, text, text[]) is
 'Seller: delivers, a text or files or both; without an answer of the buyer the order is approved at auto_approve_at. '
-'Errors: service_order_not_found, not_your_part, state_changed, order_frozen, nothing_sent, too_many_delivery_files, '
-'delivery_file_not_found, invalid_delivery (23514).';
+'Errors: service_order_not_found, not_your_part, state_changed, order_frozen, session_not_over, nothing_sent, '
+'too_many_delivery_files, delivery_file_not_found, invalid_delivery (23514).';
 grant execute on function public.deliver_service_order(uuid, text, text[]) to authenticated;
 
 create function private.remind_service_buyers(max_rows integer) returns integer

@@ -150,7 +150,7 @@ begin
     if request.asking_side = act.actor then
         perform private.fail('not_your_part', case act.actor when 'buyer' then 'seller' else 'buyer' end);
     elsif public.effective_status(request) <> 'open' then
-        perform private.fail('state_changed', 'resolution_request ' || public.effective_status(request));
+        perform private.refuse_state('resolution_request', public.effective_status(request));
     end if;
     -- Before the order ends, which ends what is open about it.
     update public.resolution_requests as r set
@@ -204,7 +204,7 @@ begin
     if request.asking_side <> side then
         perform private.fail('not_your_part', request.asking_side);
     elsif public.effective_status(request) <> 'open' then
-        perform private.fail('state_changed', 'resolution_request ' || public.effective_status(request));
+        perform private.refuse_state('resolution_request', public.effective_status(request));
     end if;
     update public.resolution_requests as r set status = 'withdrawn', answered_at = clock_timestamp()
     where r.id = request.id
@@ -309,7 +309,7 @@ begin
     where e.id = end_order_extra.extra_id
     for no key update;
     if extra.status <> 'offered' then
-        perform private.fail('state_changed', 'service_order_extra ' || extra.status);
+        perform private.refuse_state('service_order_extra', extra.status);
     elsif not private.end_payable(extra.payable_id, 'withdrawn') then
         perform private.fail('offer_being_paid', 'service_order_extra ' || extra.status);
     end if;
@@ -538,7 +538,7 @@ begin
     elsif admin in (decided.buyer_id, decided.seller_id) then
         perform private.fail('own_dispute');
     elsif decided.status <> 'disputed' then
-        perform private.fail('state_changed', 'service_order ' || decided.status);
+        perform private.refuse_state('service_order', decided.status);
     elsif decided.frozen_at is not null then
         perform private.fail('order_frozen', decided.id::text);
     elsif decide_dispute.refund_cents is null then
@@ -621,7 +621,7 @@ begin
     if its.id is null then
         perform private.fail('service_order_not_found', dispute_messages.service_order_id::text);
     elsif its.status <> 'disputed' then
-        perform private.fail('state_changed', 'service_order ' || its.status);
+        perform private.refuse_state('service_order', its.status);
     end if;
     perform private.audit('read_dispute', 'service_order', its.id);
     return query

@@ -221,7 +221,7 @@ begin
     if tg_op = 'UPDATE' and (new.price_cents, new.max_attendees) is distinct from (old.price_cents, old.max_attendees)
     then
         if private.webinar_state(old) <> 'upcoming' then
-            perform private.fail('state_changed', format('webinar %s', private.webinar_state(old)));
+            perform private.refuse_state('webinar', private.webinar_state(old));
         end if;
         select c.taken into taken from public.catalog_items as c where c.id = new.id for no key update;
         if new.max_attendees < taken and new.max_attendees is distinct from old.max_attendees then
@@ -380,7 +380,7 @@ declare
     invited public.webinar_co_hosts;
 begin
     if private.webinar_state(webinar) <> 'upcoming' then
-        perform private.fail('state_changed', format('webinar %s', private.webinar_state(webinar)));
+        perform private.refuse_state('webinar', private.webinar_state(webinar));
     elsif not (private.seller_plan(host)).features ? 'webinar-co-hosts' then
         perform private.fail('plan_required', 'webinar-co-hosts');
     elsif
@@ -427,7 +427,7 @@ begin
     webinar := private.lock_webinar(answer_co_hosting.webinar_id);
     if accept then
         if private.webinar_state(webinar) <> 'upcoming' then
-            perform private.fail('state_changed', format('webinar %s', private.webinar_state(webinar)));
+            perform private.refuse_state('webinar', private.webinar_state(webinar));
         elsif private.has_seat(webinar.id, member) then
             perform private.fail('already_registered');
         end if;

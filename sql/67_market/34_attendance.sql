@@ -179,7 +179,7 @@ begin
     end if;
     webinar := private.lock_webinar(mark_attendance.webinar_id);
     if webinar.status = 'cancelled' or webinar.starts_at > clock_timestamp() then
-        perform private.fail('state_changed', format('webinar %s', private.webinar_state(webinar)));
+        perform private.refuse_state('webinar', private.webinar_state(webinar));
     end if;
     -- Who may be there is asked first, then whether somebody said so already.
     select u.id into stranger from unnest(mark_attendance.user_ids) as u (id)

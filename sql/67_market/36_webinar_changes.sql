@@ -232,7 +232,7 @@ begin
     perform private.lock_webinar_sales(cancel_webinar.webinar_id);
     select * into strict webinar from public.webinars as w where w.id = cancel_webinar.webinar_id;
     if private.webinar_state(webinar) <> 'upcoming' then
-        perform private.fail('state_changed', format('webinar %s', private.webinar_state(webinar)));
+        perform private.refuse_state('webinar', private.webinar_state(webinar));
     end if;
     cost := private.cancellation_of(webinar.id);
     if cost.host_cost_cents is distinct from agreed_cost_cents then
@@ -273,7 +273,7 @@ declare
     moved public.webinars;
 begin
     if private.webinar_state(webinar) <> 'upcoming' then
-        perform private.fail('state_changed', format('webinar %s', private.webinar_state(webinar)));
+        perform private.refuse_state('webinar', private.webinar_state(webinar));
     elsif reschedule_webinar.starts_local is null then
         perform private.fail('time_does_not_exist');
     end if;
@@ -433,12 +433,12 @@ begin
         or own.purchase_id is distinct from before
         or private.webinar_state(webinar) in ('ended', 'cancelled')
     then
-        perform private.fail('state_changed', format('webinar_registration %s', own.status));
+        perform private.refuse_state('webinar_registration', own.status);
     end if;
     if own.status = 'offered' then
         perform from public.payables as p where p.id = own.payable_id for no key update skip locked;
         if not found or not private.end_payable(own.payable_id, 'withdrawn') then
-            perform private.fail('state_changed', 'webinar_registration being paid');
+            perform private.refuse_state('webinar_registration', 'being_paid'::text);
         end if;
     end if;
     if own.status = 'confirmed' and not is_removal and (

@@ -55,7 +55,7 @@ begin
     perform private.require_host(require_ended.webinar_id, false);
     select * into strict webinar from public.webinars as w where w.id = require_ended.webinar_id for no key update;
     if private.webinar_state(webinar) <> 'ended' then
-        perform private.fail('state_changed', format('webinar %s', private.webinar_state(webinar)));
+        perform private.refuse_state('webinar', private.webinar_state(webinar));
     end if;
     return webinar;
 end

@@ -798,7 +798,7 @@ declare
     end;
 begin
     if review.status not in ('pending', 'rejected') or review.status = decision then
-        perform private.fail('state_changed', 'review ' || review.status);
+        perform private.refuse_state('review', review.status);
     end if;
     update public.reviews as r set
         status = decision, published_at = case when decision = 'published' then clock_timestamp() end

@@ -256,6 +256,31 @@ $$;
 comment on function private.gift_line(uuid) is
 'The line that grants a gift now; null: nobody has a right by it any more.';
 
+create function private.is_gift_taken_back(gift_id uuid) returns boolean
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select g.status in ('waiting', 'given') and private.gift_line(g.id) is null
+    from public.gifts as g
+    where g.id = is_gift_taken_back.gift_id
+$$;
+comment on function private.is_gift_taken_back(uuid) is 'Whether a gift was refunded, or taken away otherwise.';
+grant execute on function private.is_gift_taken_back(uuid) to authenticated, service_role;
+
+create function public.is_taken_back(gift public.gifts) returns boolean
+language sql
+stable
+set search_path = ''
+as $$
+    -- The row that is there, as far as the caller reads it: anybody can call this with a row they made up.
+    select private.is_gift_taken_back(g.id) from public.gifts as g where g.id = gift.id
+$$;
+comment on function public.is_taken_back(public.gifts) is
+'Computed field of gifts: it was paid, and refunded or taken away since; nobody has it by this gift.';
+grant execute on function public.is_taken_back(public.gifts) to authenticated, service_role;
+
 create function public.claim_gift(code text) returns public.gifts
 language plpgsql
 security definer
@@ -342,7 +367,7 @@ begin
         gift.status <> 'given' or num_nonnulls(gift.claimed_at, gift.opened_at) > 0 or line is null
         or gift.given_at + (select s.gift_refusal_period from private.settings as s) <= clock_timestamp()
     then
-        perform private.fail('state_changed', jsonb_build_object('kind', 'gift', 'state', gift.status)::text);
+        perform private.refuse_state('gift', gift.status);
     end if;
     select * into sale from public.transactions as t where t.order_item_id = line for no key update;
     if sale.id is not null then
@@ -377,7 +402,9 @@ begin
     update private.gift_codes as c set
         email = coalesce(lower(btrim(mail_gift.email)), c.email), mail_due_at = now(), attempts = 0, code_hash = null
     from public.gifts as g
-    where c.gift_id = mail_gift.gift_id and g.id = c.gift_id and g.payer_id = member and g.status = 'waiting';
+    where
+        c.gift_id = mail_gift.gift_id and g.id = c.gift_id and g.payer_id = member and g.status = 'waiting'
+        and private.gift_line(g.id) is not null;
     if not found then
         perform private.fail('gift_not_found');
     end if;
@@ -400,15 +427,20 @@ declare
     gift public.gifts;
     code text := replace(gen_random_uuid()::text, '-', '');
 begin
-    select c.* into due from private.gift_codes as c
-    inner join public.gifts as g on g.id = c.gift_id and g.status = 'waiting'
-    where c.mail_due_at <= now() and c.email is not null
-    order by c.mail_due_at
-    limit 1
-    for no key update of c skip locked;
-    if due.gift_id is null then
-        return null;
-    end if;
+    loop
+        select c.* into due from private.gift_codes as c
+        inner join public.gifts as g on g.id = c.gift_id and g.status = 'waiting'
+        where c.mail_due_at <= now() and c.email is not null
+        order by c.mail_due_at
+        limit 1
+        for no key update of c skip locked;
+        if due.gift_id is null then
+            return null;
+        end if;
+        exit when private.gift_line(due.gift_id) is not null;
+        -- Taken back meanwhile.
+        update private.gift_codes as c set mail_due_at = null where c.gift_id = due.gift_id;
+    end loop;
     update private.gift_codes as c set
         code_hash = sha256(convert_to(code, 'UTF8')), attempts = c.attempts + 1,
         -- Nobody waits a week for it.
@@ -416,7 +448,7 @@ begin
     where c.gift_id = due.gift_id;
     select * into strict gift from public.gifts as g where g.id = due.gift_id;
     return jsonb_build_object(
-        'gift_id', gift.id, 'to', due.email, 'created_at', due.created_at, 'code', code,
+        'gift_id', gift.id, 'to', due.email, 'created_at', now(), 'code', code,
         'from', (
             select coalesce(p.display_name, p.username::text) from public.profiles as p
             where p.id = gift.payer_id and p.deleted_at is null

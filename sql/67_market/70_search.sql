@@ -1062,7 +1062,7 @@ grant execute on function public.catalog_facets(text, text[], text, text[], bigi
 to anon, authenticated;
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
-('title_words', 'private.title_words', null, '{word, variants}',
+('title_words', 'private.title_words', null, '{word}',
     'single words of titles, of nobody; forgotten when no title on sale has them');
 
 insert into private.error_codes (code, sqlstate, message, description) values

@@ -731,7 +731,7 @@ begin
     if made.id is not null then
         return made;
     elsif job.finished_at is null then
-        perform private.fail('state_changed', 'photo_job ' || job.status);
+        perform private.refuse_state('photo_job', job.status);
     elsif balance.debt_cents > 0 then
         perform private.fail('credits_owed', balance.debt_cents::text);
     end if;

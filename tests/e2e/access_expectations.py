@@ -45,7 +45,9 @@ _SERVICE = (
 )
 _PIECE = "title url position image_media_id"
 _EXTRA = "title description price_cents delivery_days is_active position"
-_AVAILABILITY = "time_zone slot_minutes buffer_before_minutes buffer_after_minutes notice_minutes window_days"
+_AVAILABILITY = (
+    "time_zone slot_minutes buffer_before_minutes buffer_after_minutes notice_minutes window_days cancel_before_hours"
+)
 _HOURS = "weekday from_time until_time"
 _DAY = "day from_time until_time"
 _OPTION = "title price_cents stock is_set_aside is_active position details"

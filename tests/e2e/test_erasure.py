@@ -209,13 +209,18 @@ def plant(person: Person, database: Database) -> dict[str, str]:
 
 
 def found_in_tables(database: Database) -> set[str]:
-    """schema.relation.column of everything that contains the word, in every schema."""
+    """schema.relation.column of everything that contains the word, in every schema; what is made of another column is
+    that column's.
+    """
     with database.connect(SUPERUSER) as connection:
         places = set()
         for (table,) in connection.execute(TABLES.encode()).fetchall():
             hits = f"""
                 select distinct f.key from {table} as t, jsonb_each_text(to_jsonb(t)) as f
-                where t::text ilike '%{WORD}%' and f.value ilike '%{WORD}%'
+                where t::text ilike '%{WORD}%' and f.value ilike '%{WORD}%' and not exists (
+                    select from pg_attribute as a
+                    where a.attrelid = '{table}'::regclass and a.attname = f.key and a.attgenerated <> ''
+                )
             """
             qualified = table if "." in table else f"public.{table}"
             places |= {f"{qualified}.{column}" for (column,) in connection.execute(hits.encode()).fetchall()}

@@ -132,7 +132,7 @@ def offer(market: Market, seller: str, buyer: str, hours: float = 48, **terms: J
     made: dict[str, Json] = market.rpc(
         seller,
         "send_offer",
-        conversation_id=conversation(market, seller, buyer),
+        conversation_id=conversation(market, buyer, seller),
         valid_until=until,
         **{**TERMS, **terms},
     )

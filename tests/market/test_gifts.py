@@ -190,6 +190,21 @@ def test_too_late_or_taken_back_there_is_nothing_to_refuse(market: Market) -> No
             market.rpc(receiver, "refuse_gift", gift_id=gift_of(market, order, line)["id"])
 
 
+def test_a_gift_that_was_refunded_says_so_and_is_mailed_to_nobody(market: Market) -> None:
+    """Neither again when its payer asks, nor for the first time."""
+    seller, payer = market.sign_up(), market.sign_up()
+    order = buy(market, payer, [to(market.product(seller, 2000), gift_email="a@example.com")])
+    gift = gift_of(market, order)
+    taken_back = "select g.is_taken_back from public.gifts as g"
+    assert market.member(payer, taken_back) == [{"is_taken_back": False}]
+    market.refund(seller, market.line(order["order_id"]))
+    assert market.member(payer, taken_back) == [{"is_taken_back": True}]
+    with refused("gift_not_found"):
+        market.rpc(payer, "mail_gift", gift_id=gift["id"])
+    assert market.worker("select private.claim_gift_mail(60)") is None
+    assert market.one("select count(*) from private.gift_codes where mail_due_at is not null") == 0
+
+
 # -- to whoever has the code ------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,15 @@ from tests.market.test_licenses import activate, key_of, licensed, release
 from tests.money.market import Market, refused
 
 
+def mentored(market: Market) -> Sold:
+    """A paid session days from now."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    mentor(market, seller)
+    item, (package,) = service(market, seller, 2000, session_minutes=60, is_mentoring=True)
+    slot = slots(market, buyer, item)[-1]
+    return sold_of(market, market.buy(buyer, line(item, package, session=session(slot))))
+
+
 def hours_left(sold: Sold, column: str) -> float:
     """How many hours from now until one of an order's clocks."""
     return float(
@@ -127,6 +136,29 @@ def test_a_session_that_has_begun_is_not_cancelled_for_want_of_requirements(mark
     sold.deliver("We talked.")
     sold.approve()
     assert sold.events() == ["order", "session", "deliver", "approve"]
+
+
+def test_a_session_is_not_delivered_before_it_was_held(market: Market) -> None:
+    """Else silence pays for an hour to come."""
+    sold = mentored(market)
+    with refused("session_not_over"):
+        sold.deliver("See you in three weeks.")
+    market.rows("update public.service_orders set session_ends_at = now() where id = %s", sold.id)
+    sold.deliver("We talked.")
+    assert sold.status == "delivered"
+
+
+def test_a_session_is_cancelled_in_time_at_no_cost(market: Market) -> None:
+    """Until the mentor's limit, as it was when it was booked; the platform bears what the provider keeps."""
+    sold = mentored(market)
+    market.member(sold.seller, "update public.availability set cancel_before_hours = 720")
+    sold.cancel("buyer")
+    assert (sold.status, sold.refunds()[0]["amount_cents"]) == ("cancelled", 2000)
+    assert busy(market, sold.seller) == 0
+    late = mentored(market)
+    market.rows("update public.service_orders set free_until = now() where id = %s", late.id)
+    with refused("not_late_yet"):
+        late.cancel("buyer")
 
 
 def test_a_session_is_taken_again_when_the_refund_fails(market: Market) -> None:

@@ -170,3 +170,13 @@ def test_nobody_offers_across_a_block(market: Market) -> None:
     with refused("cannot_message"):
         accept(market, buyer, sent)
     pay(market, buyer, payable)
+
+
+def test_a_stranger_offers_nothing_before_they_are_accepted(market: Market) -> None:
+    """Or a request nobody has answered would be a way into anybody's notifications."""
+    seller, buyer = market.sign_up(), market.sign_up()
+    talk = conversation(market, seller, buyer)
+    with refused("request_pending"):
+        offer(market, seller, buyer)
+    market.rpc(buyer, "accept_message_request", conversation_id=talk)
+    assert offer(market, seller, buyer)["status"] == "sent"
