@@ -699,9 +699,7 @@ as $$
                 select count(*) from public.webinar_registrations as r
                 where r.webinar_id = c.id and r.status = 'offered' and private.registration_state(r) = 'expired'
             ) >= c.stock
-            or exists (
-                select from public.webinar_registrations as r where r.webinar_id = c.id and r.status = 'waiting'
-            )
+            or private.next_in_line(c.id) is not null
         )
     from public.catalog_items as c
     where c.id = is_full.webinar_id

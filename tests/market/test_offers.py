@@ -131,6 +131,7 @@ def test_an_offer_is_its_two_sides(market: Market) -> None:
     order = pay(market, buyer, accept(market, buyer, made)["payable_id"])
     assert sold_of(market, order).row()["service_id"] == item
     assert market.owns(buyer, item)
+    market.rpc(seller, "accept_message_request", conversation_id=conversation(market, seller, buyer))
     with refused("item_not_found"):
         offer(market, buyer, seller, service_id=item)
 
@@ -154,7 +155,7 @@ def test_the_same_key_is_the_same_offer(market: Market) -> None:
     """A retry answers the first one."""
     seller, buyer = market.sign_up(), market.sign_up()
     until = market.one("select (clock_timestamp() + interval '1 day')::text")
-    talk = conversation(market, seller, buyer)
+    talk = conversation(market, buyer, seller)
     asked = {**TERMS, "conversation_id": talk, "valid_until": until, "idempotency_key": "once"}
     assert market.rpc(seller, "send_offer", **asked)["id"] == market.rpc(seller, "send_offer", **asked)["id"]
 

@@ -60,6 +60,7 @@ def facets(market: Market, query: str | None = None, viewer: str | None = None, 
 
 
 def test_market_39_the_title_typed_exactly_is_first(market: Market) -> None:
+    market.has_made_up_counts = True
     seller = market.sign_up()
     market.rows(BULK, seller, "Harbour", 1, 1500)
     artwork(market, seller, "Blue harbour harbour", tags=["harbour"])
@@ -71,6 +72,7 @@ def test_market_39_the_title_typed_exactly_is_first(market: Market) -> None:
 
 
 def test_market_39_the_best_of_many_is_not_lost_to_where_rows_lie(market: Market) -> None:
+    market.has_made_up_counts = True
     seller = market.sign_up()
     first = artwork(market, seller, "Gallery wall", tags=["lamp"])
     market.rows(BULK, seller, "Lamp", 1, 1500)
@@ -190,6 +192,7 @@ def test_market_39_whom_the_viewer_does_not_see_is_neither_found_nor_counted(mar
 
 
 def test_unrated_items_come_last_and_count_as_none(market: Market) -> None:
+    market.has_made_up_counts = True
     seller = market.sign_up()
     good, fair, none = (artwork(market, seller, f"Rated {n}") for n in range(3))
     market.rows("update public.catalog_items set rating_average = 4.5, reviews_count = 2 where id = %s", good)

@@ -687,7 +687,12 @@ def test_market_25_a_recording_goes_with_the_seat(market: Market) -> None:
     sweep(market)
     product = market.rpc(host, "convert_recording", webinar_id=paid, price_cents=1500)["id"]
     # Theirs by having bought it, whatever becomes of the seat.
-    market.rows("delete from public.purchases where owner_id = %s and item_id = %s", buyer, product)
+    market.rows(
+        "update public.purchases set revoked_at = now(), revoked_reason = 'removed' "
+        "where owner_id = %s and item_id = %s",
+        buyer,
+        product,
+    )
     path = f"{host}/{product}.mp4"
     market.rows("insert into storage.objects (bucket_id, name) values ('product-files', %s)", path)
     market.member(host, "insert into public.product_files (product_id, path) values (%s, %s)", product, path)

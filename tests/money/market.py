@@ -53,6 +53,8 @@ class Market:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
+        # Where a test writes items or counters past what counts.
+        self.has_made_up_counts = False
         # Ids are texts here, as they are in every client.
         connection.adapters.register_loader("uuid", TextLoader)
 
@@ -544,5 +546,5 @@ class Market:
     def check(self) -> None:
         """The books are right and add up to nothing, nobody's balance is negative, and every counter is right."""
         assert self.rows("select * from ledger.audit()") == []
-        assert self.rows("select * from private.recount()") == []
+        assert self.has_made_up_counts or self.rows("select * from private.recount()") == []
         assert self.one("select coalesce(sum(amount_cents), 0) from ledger.entries") == 0

@@ -116,7 +116,8 @@ select is(pg_temp.buys(jsonb_build_object('starts_at', (current_date + 3) || 'T1
 select results_eq(
     $$select is_booked, details -> 'session' from public.order_items$$,
     $$select true, jsonb_build_object('starts_at', (current_date + 3) || 'T11:00:00Z', 'ends_at',
-    (current_date + 3) || 'T12:00:00Z', 'time_zone', 'UTC')$$, 'and kept on the line'
+    (current_date + 3) || 'T12:00:00Z', 'free_until',
+    (current_date + 2) || 'T11:00:00Z', 'time_zone', 'UTC')$$, 'and kept on the line'
 );
 select results_eq(
     $$select b.person_id, b.subject_id = i.id from private.busy_times as b inner join public.order_items as i on true

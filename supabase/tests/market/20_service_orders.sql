@@ -26,6 +26,9 @@ $$;
 grant execute on all functions in schema pg_temp to public;
 
 -- An order from an offer that 1 made for 2.
+-- Who is offered something has written first, or accepted.
+select pg_temp.be(pg_temp.id(2));
+select lives_ok($$select public.start_conversation(array[pg_temp.id(1)])$$, '2 begins to talk to 1');
 select pg_temp.be(pg_temp.id(1));
 create temporary table made as
 select o.id as offer

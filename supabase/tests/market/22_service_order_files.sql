@@ -13,6 +13,9 @@ create function pg_temp.path(who integer, name text) returns text language sql s
     select pg_temp.id(who) || '/' || pg_temp.t('order') || '/' || name
 $$;
 grant execute on all functions in schema pg_temp to public;
+-- Who is offered something has written first, or accepted.
+select pg_temp.be(pg_temp.id(2));
+select lives_ok($$select public.start_conversation(array[pg_temp.id(1)])$$, '2 begins to talk to 1');
 select pg_temp.be(pg_temp.id(1));
 create temporary table made as
 select o.id as offer

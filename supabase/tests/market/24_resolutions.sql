@@ -16,6 +16,9 @@ create function pg_temp.extra() returns uuid language sql security definer as $$
     select e.id from public.service_order_extras as e
 $$;
 grant execute on all functions in schema pg_temp to public;
+-- Who is offered something has written first, or accepted.
+select pg_temp.be(pg_temp.id(2));
+select lives_ok($$select public.start_conversation(array[pg_temp.id(1)])$$, '2 begins to talk to 1');
 select pg_temp.be(pg_temp.id(1));
 create temporary table made as
 select o.id as offer
