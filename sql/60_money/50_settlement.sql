@@ -227,6 +227,11 @@ begin
                                 select from public.payables as a where a.id = i.payable_id and a.status = 'open'
                             )
                             or not i.is_booked
+                            or i.id in (
+                                select l.id from private.kinds as k
+                                cross join lateral private.dispatch_lacks(k.kind, array[i.id]) as l (id)
+                                where k.kind = i.kind and 'lacks' = any (k.hooks)
+                            )
                         )
                 )
             order by u.no
