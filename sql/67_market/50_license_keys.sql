@@ -193,6 +193,17 @@ end
 $$;
 comment on function private.product_grant(uuid[]) is 'Hook grant: what was bought gets its licence key.';
 
+create function private.product_give(ids uuid[]) returns void
+language plpgsql
+security definer
+set search_path = ''
+as $$
+begin
+    perform private.issue_licenses(ids);
+end
+$$;
+comment on function private.product_give(uuid[]) is 'Hook give: a gift that was claimed gets the key its owner could not yet have.';
+
 create function private.product_revoke(ids uuid[], reason text) returns void
 language plpgsql
 security definer

@@ -921,9 +921,9 @@ begin
             line.no, bundle.description, null, null, null,
             jsonb_build_object(
                 'terms_version', bundle.terms_version, 'parts', parts,
-                'owned', case when line.owner_id = line.buyer_id then bundle.owned else '[]' end
+                'owned', case when line.owner_id = line.buyer_id then bundle.owned else '[]'::jsonb end
             ) || case
-                when bundle.takes_coupons or bundle.sellers <@ array[bundle.seller_id] then '{}'
+                when bundle.takes_coupons or bundle.sellers <@ array[bundle.seller_id] then '{}'::jsonb
                 else '{"takes_coupons": false}'
             end,
             0, problem, case when problem = 'line_not_valid' then 'details' else line.item_id::text end, 0, false
