@@ -102,10 +102,10 @@ insert into private.hooks (hook, parameters, returns, otherwise, needs, refusal,
     'have one.'),
 ('freed', '', 'void', null, '{grant}', 'item_not_available',
     'Orders gave up seats of these items: who waits for one may have it.'),
-('rate', '', 'setof private.item_rate', null, '{payees}', 'item_not_available',
-    'Checkout: the commission of each of these items, whose payees have plans of their own. Of other kinds it is that of '
-    'the seller''s plan.'),
-('lacks', '', 'setof uuid', null, '{units}', 'item_not_available',
+('rate', '', 'setof private.item_rate', 'select null::uuid, null::integer where false', '{payees}', 'item_not_available',
+    'Checkout: the commission of each of these items, whose payees have plans of their own. Of one of which nothing is '
+    'said it is that of the seller''s plan.'),
+('lacks', '', 'setof uuid', 'select null::uuid where false', '{units}', 'item_not_available',
     'Settlement: which of these order lines cannot be granted any more as they were ordered; for what shared code does '
     'not see by their own item. Their money goes back.'),
 ('grant', '', 'void', 'null', '{revoke}', 'item_not_available',
@@ -141,8 +141,9 @@ begin
         commission_bps := case
             when sold.proceeds = 'platform' or private.is_platform(sale_terms.seller_id) then 10000
             when sold.commission = 'none' then 0
-            when 'rate' = any (sold.hooks)
-                then (select r.commission_bps from private.dispatch_rate(sold.kind, array[sale_terms.item_id]) as r)
+            when 'rate' = any (sold.hooks) then coalesce((
+                select r.commission_bps from private.dispatch_rate(sold.kind, array[sale_terms.item_id]) as r
+            ), plan.commission_bps)
             else plan.commission_bps
         end;
     end if;
