@@ -618,7 +618,7 @@ as $$
 declare
     member uuid := private.require_member();
     bundle public.bundles;
-    wanted public.bundle_parts[] := private.wanted_parts(set_bundle_terms.parts);
+    wanted public.bundle_parts[];
     part public.bundle_parts;
     item public.catalog_items;
     option public.catalog_options;
@@ -629,8 +629,6 @@ declare
     asked uuid[];
     takes boolean := coalesce(set_bundle_terms.takes_coupons, false);
 begin
-    perform private.require_keys(p.part, '{item_id,option_id}', 'invalid_bundle')
-    from jsonb_array_elements(set_bundle_terms.parts) as p (part);
     select * into bundle from public.bundles as b
     where b.id = set_bundle_terms.bundle_id and b.seller_id = member
     for no key update;
@@ -639,6 +637,9 @@ begin
     elsif bundle.status = 'deleted' then
         perform private.fail('bundle_deleted', bundle.id::text);
     end if;
+    wanted := private.wanted_parts(set_bundle_terms.parts);
+    perform private.require_keys(p.part, '{item_id,option_id}', 'invalid_bundle')
+    from jsonb_array_elements(set_bundle_terms.parts) as p (part);
     foreach part in array wanted loop
         -- What the caller cannot buy is as good as not there.
         select * into item from public.catalog_items as c

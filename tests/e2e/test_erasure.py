@@ -144,6 +144,18 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     person.client.table("shipping_rates").insert({"name": f"everywhere {WORD}", "price_cents": 500}).execute()
     order(person, {"item_id": publish_product(seller, 0), "gift_email": f"{WORD}@example.com"})
     person.client.table("coupons").insert({"code": WORD, "amount_cents": 100}).execute()
+    # A bundle of theirs that was bought, and somebody else's that they agreed to.
+    mine, theirs = publish_product(person, 3000), publish_product(seller, 3000)
+    for whose, other in ((person, seller), (seller, person)):
+        word = WORD if whose is person else "theirs"
+        row = {"title": f"bundle {word}", "description": word, "tags": [word]}
+        bundle = whose.client.table("bundles").insert(row).execute().data[0]["id"]
+        parts = [{"item_id": mine}, {"item_id": theirs}]
+        assert whose.api.rpc("set_bundle_terms", bundle_id=bundle, price_cents=5000, parts=parts).is_success
+        assert other.api.rpc("agree_to_bundle", bundle_id=bundle, terms_version=2).is_success
+        whose.client.table("bundles").update({"status": "active"}).eq("id", bundle).execute()
+        if whose is person:
+            buy(simulator, buyer, bundle)
     wishes = person.client.table("wish_lists").insert({"name": f"wishes {WORD}"}).execute().data[0]["id"]
     person.client.table("wish_list_items").insert({"list_id": wishes, "item_id": publish_product(seller)}).execute()
     wishes: Any = person.client.table("wish_lists").insert({"name": f"wishes {WORD}"}).execute().data[0]

@@ -89,8 +89,8 @@ select results_eq(
 select results_eq(
     $$select f.no, f.details, f.discount_cents, f.problem, f.detail
     from private.dispatch_check_line('thing', array(select item from t) || array(select item from t), array[
-        row(1, (select item from t), null, 1, 2000, '{}', pg_temp.id(2)),
-        row(2, (select item from t), null, 1, 2000, '{"color": "red"}', pg_temp.id(2))
+        row(1, (select item from t), null, 1, 2000, '{}', pg_temp.id(2), pg_temp.id(2)),
+        row(2, (select item from t), null, 1, 2000, '{"color": "red"}', pg_temp.id(2), null)
     ]::private.wanted_line[]) as f order by 1$$,
     $$values (1::smallint, '{}'::jsonb, 0::bigint, null::text, null::text), (2::smallint, '{}', 0, 'line_not_valid', 'details')$$,
     'it takes no details, nothing off'
