@@ -167,15 +167,15 @@ select ok(pg_temp.complete(), 'and on sale again');
 select is(pg_temp.answer(6, 'decline_bundle'), null, 'agreed, declined');
 select results_eq(
     $$select type, count(*) from public.notifications where user_id = pg_temp.id(1) and type like 'bundle%' group by 1 order by 1$$,
-    $$values ('bundle_agreed', 1::bigint), ('bundle_declined', 1)$$, 'told of each once while unread'
+    $$values ('bundle_agreed', 2::bigint), ('bundle_declined', 2)$$, 'told of each answer'
 );
 select throws_ok(
-    format('update public.bundle_sellers set status = %L, terms_version = null', state), 'PT409', null,
+    format('update public.bundle_sellers set status = %L, terms_version = null', state), 'AV003', null,
     'declined moves not to ' || state
 ) from unnest(array['asked']) as s (state);
 select throws_ok(
     format('insert into public.bundle_sellers (bundle_id, seller_id, share_bps, status, terms_version)
-    select mine, pg_temp.id(7), 1, %L, %s from t', state, version), 'PT409', null, 'it does not begin ' || state
+    select mine, pg_temp.id(7), 1, %L, %s from t', state, version), 'AV003', null, 'it does not begin ' || state
 ) from (values ('agreed', '2'), ('declined', 'null')) as x (state, version);
 
 -- a block
