@@ -161,6 +161,7 @@ create table private.bundle_changes (
     bundle_id uuid not null,
     constraint bundle_changes_pkey primary key (id)
 );
+create index bundle_changes_bundle_id_idx on private.bundle_changes (bundle_id);
 comment on table private.bundle_changes is
 'Bundles of which a part, or an agreement, changed: for follow_bundles(), which removes the note.';
 comment on column private.bundle_changes.bundle_id is 'Which; it may be gone.';
@@ -214,57 +215,52 @@ as $$
 $$;
 comment on function private.look_at_bundle(uuid) is 'Whether a bundle is complete, what its parts cost and are called.';
 
-create function private.refresh_bundles(ids uuid[]) returns void
+create function private.refresh_bundle(bundle_id uuid) returns void
 language plpgsql
 security definer
 set search_path = ''
 as $$
 begin
-    perform from public.bundles as b where b.id = any (ids) order by b.id for no key update;
+    perform from public.bundles as b where b.id = refresh_bundle.bundle_id for no key update;
     update public.bundles as b set
         is_complete = l.problem is null, parts_cents = l.parts_cents, part_titles = l.part_titles
-    from (
-        select u.id, (private.look_at_bundle(u.id)).* from (select distinct i.id from unnest(ids) as i (id)) as u
-    ) as l
+    from private.look_at_bundle(refresh_bundle.bundle_id) as l
     where
-        b.id = l.id and (b.is_complete, b.parts_cents, b.part_titles)
+        b.id = refresh_bundle.bundle_id and (b.is_complete, b.parts_cents, b.part_titles)
         is distinct from (l.problem is null, l.parts_cents, l.part_titles);
 end
 $$;
-comment on function private.refresh_bundles(uuid[]) is
-'Locks these bundles and lets what they say of their parts follow.';
+comment on function private.refresh_bundle(uuid) is 'Locks a bundle and lets what it says of its parts follow.';
 
-create function private.follow_bundles(max_rows integer default 100) returns integer
+-- One at a time: each is in the shop or not by a change of its seller's profile and of its registry row.
+create function private.follow_bundles() returns integer
 language plpgsql
 security definer
 set search_path = ''
 as $$
 declare
-    changed uuid[];
+    changed uuid;
+    noted integer;
 begin
-    with taken as (
-        delete from private.bundle_changes as c
-        where c.id in (
-            select n.id from private.bundle_changes as n
-            order by n.id
-            limit max_rows
-            for update skip locked
-        )
-        returning c.bundle_id
-    )
-
-    select array_agg(t.bundle_id) into changed from taken as t;
-    if changed is null then
-        return 0;
+    select c.bundle_id into changed from private.bundle_changes as c
+    order by c.id
+    limit 1
+    for update skip locked;
+    delete from private.bundle_changes as c
+    where c.id in (
+        select n.id from private.bundle_changes as n where n.bundle_id = changed order by n.id for update skip locked
+    );
+    get diagnostics noted = row_count;
+    if noted > 0 then
+        perform private.refresh_bundle(changed);
     end if;
-    perform private.refresh_bundles(changed);
-    return cardinality(changed);
+    return noted;
 end
 $$;
-comment on function private.follow_bundles(integer) is
-'Looks at bundles of which something changed: in the shop while they are complete. Returns at how many notes it '
-'looked. A job calls it every few seconds.';
-grant execute on function private.follow_bundles(integer) to avenue_worker;
+comment on function private.follow_bundles() is
+'Looks at the next bundle of which something changed: in the shop while it is complete. Returns how many notes it had; '
+'0: there is none. A job calls it until then, every few seconds.';
+grant execute on function private.follow_bundles() to avenue_worker;
 
 create function private.note_part_change() returns trigger
 language plpgsql
@@ -685,7 +681,7 @@ begin
             order by s.seller_id
         ) = array(select row(a.seller_id, a.share_bps)::text from unnest(agreed) as a order by a.seller_id)
     then
-        perform private.refresh_bundles(array[bundle.id]);
+        perform private.refresh_bundle(bundle.id);
         select * into bundle from public.bundles as b where b.id = bundle.id;
         return bundle;
     end if;
@@ -713,7 +709,7 @@ begin
         price_cents = set_bundle_terms.price_cents, takes_coupons = takes, terms_version = b.terms_version + 1,
         parts_count = cardinality(wanted)
     where b.id = bundle.id;
-    perform private.refresh_bundles(array[bundle.id]);
+    perform private.refresh_bundle(bundle.id);
     perform private.notify(a.id, 'bundle_asked', member, 'bundle', bundle.id) from unnest(asked) as a (id);
     select * into bundle from public.bundles as b where b.id = bundle.id;
     return bundle;
@@ -743,13 +739,12 @@ begin
         and exists (
             select from public.bundle_sellers as s where s.bundle_id = b.id and s.seller_id = member
         )
-        -- Whoever blocked the other one, or who is not there any more.
-        and private.can_see(b.seller_id)
     for no key update;
     select * into answer from public.bundle_sellers as s
     where s.bundle_id = bundle.id and s.seller_id = member
     for no key update;
-    if answer.bundle_id is null then
+    -- Whoever blocked the other one, or is not there any more. Asked with the answer locked, as a block changes it.
+    if answer.bundle_id is null or private.can_see(bundle.seller_id) is not true then
         perform private.fail('bundle_not_found', lock_bundle_answer.bundle_id::text);
     elsif bundle.status = 'deleted' then
         perform private.fail('bundle_deleted', bundle.id::text);
@@ -777,7 +772,7 @@ begin
         update public.bundle_sellers as s set status = 'agreed', terms_version = bundle.terms_version
         where s.bundle_id = bundle.id and s.seller_id = answer.seller_id
         returning * into answer;
-        perform private.refresh_bundles(array[bundle.id]);
+        perform private.refresh_bundle(bundle.id);
         perform private.notify(bundle.seller_id, 'bundle_agreed', answer.seller_id, 'bundle', bundle.id);
     end if;
     return answer;
@@ -806,7 +801,7 @@ begin
     update public.bundle_sellers as s set status = 'declined', terms_version = null
     where s.bundle_id = answer.bundle_id and s.seller_id = answer.seller_id
     returning * into answer;
-    perform private.refresh_bundles(array[answer.bundle_id]);
+    perform private.refresh_bundle(answer.bundle_id);
     select b.seller_id into strict seller from public.bundles as b where b.id = answer.bundle_id;
     perform private.notify(seller, 'bundle_declined', answer.seller_id, 'bundle', answer.bundle_id);
     return answer;
@@ -969,15 +964,16 @@ set search_path = ''
 as $$
 declare
     noted integer;
+    is_agreed boolean;
 begin
     with bundle as (
-        select b.id, b.seller_id from public.bundles as b
+        select b.id, b.seller_id, b.terms_version from public.bundles as b
         where b.id = new.item_id and b.terms_version = (new.details ->> 'terms_version')::integer
     ),
 
     shared as (
         select s.seller_id, s.share_bps from bundle as b
-        inner join public.bundle_sellers as s on s.bundle_id = b.id and s.status = 'agreed'
+        inner join public.bundle_sellers as s on s.bundle_id = b.id and s.terms_version = b.terms_version
     ),
 
     share as (
@@ -998,16 +994,26 @@ begin
         returning item_id
     )
 
-    select count(*) into noted from part as p;
+    select
+        (select count(*) from part),
+        not exists (
+            select from bundle as b
+            inner join public.bundle_parts as p on p.bundle_id = b.id
+            inner join public.catalog_items as c on c.id = p.item_id and c.seller_id <> b.seller_id
+            where c.seller_id not in (select s.seller_id from shared as s)
+        )
+    into noted, is_agreed;
     if noted <> jsonb_array_length(new.details -> 'parts') then
         perform private.fail('price_changed', new.item_id::text);
+    elsif not is_agreed then
+        perform private.fail('item_not_available', new.item_id::text);
     end if;
     return null;
 end
 $$;
 comment on function private.note_bundle_line() is
-'Trigger on order lines of bundles: keeps which parts they bring and how they are shared. Error: price_changed, when '
-'the terms changed in the same instant.';
+'Trigger on order lines of bundles: keeps which parts they bring and how they are shared. Errors: price_changed, '
+'item_not_available, when the terms changed or somebody declined in the same instant.';
 create trigger note_bundle_line after insert on public.order_items
 for each row when (new.kind = 'bundle')
 execute function private.note_bundle_line();

@@ -182,16 +182,26 @@ select throws_ok(
 select is(pg_temp.answer(6, 'agree_to_bundle', 4), null, 'agreed');
 insert into public.user_blocks (blocker_id, blocked_id) values (pg_temp.id(6), pg_temp.id(1));
 select is(pg_temp.state(6), 'declined', 'a block declines');
-select ok(private.follow_bundles() > 0 and not pg_temp.complete(), 'and takes it off sale');
+create function pg_temp.follow() returns integer language plpgsql as $$
+declare
+    looked integer := 0;
+begin
+    while private.follow_bundles() > 0 loop
+        looked := looked + 1;
+    end loop;
+    return looked;
+end
+$$;
+select ok(pg_temp.follow() > 0 and not pg_temp.complete(), 'and takes it off sale');
 select is(private.follow_bundles(), 0, 'looked at once');
 select is(pg_temp.answer(6, 'agree_to_bundle', 4), 'bundle_not_found', 'nothing is agreed over a block');
 
 -- an item that changes
 update public.products set price_cents = 1400 where id = (select own from t);
-select ok(private.follow_bundles() > 0, 'noted');
+select is(pg_temp.follow(), 2, 'noted of both');
 select is(is_complete, false, 'no cheaper than its parts') from public.bundles where id = (select mine from t);
 update public.products set price_cents = 3000 where id = (select own from t);
-select ok(private.follow_bundles() > 0, 'noted');
+select is(pg_temp.follow(), 2, 'noted of both');
 select is(is_complete, true, 'cheaper again') from public.bundles where id = (select mine from t);
 select is(pg_temp.code_as(pg_temp.id(1), format(
     'insert into public.catalog_options (item_id, title, price_cents) values (%L, ''x'', 100)', (select mine from t)
