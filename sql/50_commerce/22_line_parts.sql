@@ -1,6 +1,6 @@
--- What a line brings beside its own item, and who earns it: for kinds of which one line grants several. Written with the
--- line by the kind's page, a snapshot like the line, so that settlement grants what was ordered and shares what was agreed,
--- whatever changed since. The references keep what was ordered from being deleted.
+-- What a line brings beside its own item, and who earns it: for kinds of which one line grants several. Written with
+-- the line by the kind's page, a snapshot like the line, so that settlement grants what was ordered and shares what was
+-- agreed, whatever changed since. The references keep what was ordered from being deleted.
 
 create table private.line_parts (
     order_item_id uuid not null,

@@ -202,7 +202,8 @@ begin
     perform private.issue_licenses(ids);
 end
 $$;
-comment on function private.product_give(uuid[]) is 'Hook give: a gift that was claimed gets the key its owner could not yet have.';
+comment on function private.product_give(uuid[]) is
+'Hook give: a gift that was claimed gets the key its owner could not have before.';
 
 create function private.product_revoke(ids uuid[], reason text) returns void
 language plpgsql

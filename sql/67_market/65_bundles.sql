@@ -1,7 +1,7 @@
--- Bundles: several items at one price, of one seller or of several. Bought it is one line that grants the bundle and each
--- of its parts; a part's own kind hears of it as if it had been bought alone. Other sellers agree to the terms first: the
--- price, the parts, their share, whether coupons lower it. Whatever changes of these asks them again, and nothing is sold
--- on terms that somebody did not agree to. What was sold stays sold, whoever declines later.
+-- Bundles: several items at one price, of one seller or of several. Bought it is one line that grants the bundle and
+-- each of its parts; a part's own kind hears of it as if it had been bought alone. Other sellers agree to the terms
+-- first: the price, the parts, their share, whether coupons lower it. Whatever changes of these asks them again, and
+-- nothing is sold on terms that somebody did not agree to. What was sold stays sold, whoever declines later.
 --
 -- A bundle is in the shop while it is complete: all its parts can be bought, all sellers agreed, it costs less than its
 -- parts. Checkout looks itself; the column, and with it the shop, follows a few seconds later where somebody else made
@@ -15,8 +15,8 @@ comment on column private.settings.parts_per_bundle is 'How many parts a bundle 
 
 create type public.bundle_status as enum ('draft', 'active', 'paused', 'deleted');
 comment on type public.bundle_status is
-'active is in the shop while it is complete, paused is not for now, deleted never again. What was bought stays in every '
-'state.';
+'active is in the shop while it is complete, paused is not for now, deleted never again. What was bought stays in '
+'every state.';
 
 create type public.bundle_answer as enum ('asked', 'agreed', 'declined');
 comment on type public.bundle_answer is
@@ -180,12 +180,13 @@ begin
 end
 $$;
 comment on function private.may_be_part(public.catalog_items) is
-'Whether an item can be a part of something: of a kind that can (kinds.is_bundled), there is as much of it as is wanted, '
-'no option of it is limited or exclusive, it is owned once and not sent.';
+'Whether an item can be a part of something: of a kind that can (kinds.is_bundled), there is as much of it as is '
+'wanted, no option of it is limited or exclusive, it is owned once and not sent.';
 
 create type private.bundle_look as (problem text, parts_cents bigint, part_titles text);
 comment on type private.bundle_look is
-'A bundle as it is now. problem: parts (none yet), part_not_available, not_agreed, saves_nothing; null: it is complete.';
+'A bundle as it is now. problem: parts (none yet), part_not_available, not_agreed, saves_nothing; null: '
+'it is complete.';
 
 create function private.look_at_bundle(bundle_id uuid) returns private.bundle_look
 language sql
@@ -600,8 +601,8 @@ begin
 end
 $$;
 comment on function private.wanted_shares(public.bundles, uuid[], bigint[], jsonb) is
-'The shares of a bundle''s other sellers: as sent, or by what the parts (of these sellers, at these prices) cost alone. '
-'Error: invalid_bundle.';
+'The shares of a bundle''s other sellers: as sent, or by what the parts (of these sellers, at these prices) cost '
+'alone. Error: invalid_bundle.';
 
 create function public.set_bundle_terms(
     bundle_id uuid, price_cents bigint, parts jsonb, shares jsonb default null, takes_coupons boolean default false
@@ -1069,13 +1070,15 @@ select private.build_moves('public.bundle_sellers', 'status');
 
 insert into private.kinds (kind, relation, owner_column, page, reviewing, hooks) values
 ('bundle', 'public.bundles', 'seller_id', '/bundles/{id}', 'none',
-    '{can_read,evidence,place,lock,hide,check_option,check_line,rate,units,payees,lacks,grant,revoke,restore,complete,give}');
+    '{can_read,evidence,place,lock,hide,check_option,check_line,rate,units,payees,lacks,grant,revoke,restore,complete,'
+    'give}');
 
 insert into private.activity_limits (kind, fresh, established, period, description) values
 ('bundle_asked', 10, 100, '1 day', 'Sellers asked to agree to a bundle');
 
 insert into private.notification_types (type, title, message, email, can_switch_off) values
-('bundle_asked', 'Your work in a bundle', 'Somebody asks whether they may sell it together with theirs.', 'digest', true),
+('bundle_asked', 'Your work in a bundle',
+    'Somebody asks whether they may sell it together with theirs.', 'digest', true),
 ('bundle_agreed', 'A seller agreed to your bundle', 'They agreed to its terms.', 'digest', true),
 ('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', 'immediate', true);
 

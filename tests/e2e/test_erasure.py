@@ -148,9 +148,10 @@ def live(person: Person, simulator: Simulator, sign_up: SignUp, database: Databa
     mine, theirs = publish_product(person, 3000), publish_product(seller, 3000)
     for whose, other in ((person, seller), (seller, person)):
         word = WORD if whose is person else "theirs"
-        row = {"title": f"bundle {word}", "description": word, "tags": [word]}
-        bundle = whose.client.table("bundles").insert(row).execute().data[0]["id"]
-        parts = [{"item_id": mine}, {"item_id": theirs}]
+        row: Any = {"title": f"bundle {word}", "description": word, "tags": [word]}
+        made: Any = whose.client.table("bundles").insert(row).execute().data[0]
+        bundle = str(made["id"])
+        parts: Any = [{"item_id": mine}, {"item_id": theirs}]
         assert whose.api.rpc("set_bundle_terms", bundle_id=bundle, price_cents=5000, parts=parts).is_success
         assert other.api.rpc("agree_to_bundle", bundle_id=bundle, terms_version=2).is_success
         whose.client.table("bundles").update({"status": "active"}).eq("id", bundle).execute()
