@@ -507,6 +507,25 @@ def test_a_part_sold_exclusively_while_the_bundle_is_paid(market: Market) -> Non
     assert market.rows("select id from private.webhook_events where status <> 'processed'") == []
 
 
+def test_settled_together_with_an_exclusive_sale_it_is_as_one_by_one(market: Market) -> None:
+    _, other, it, parts = shared(market)
+    before, buyer, exclusive = market.sign_up(), market.sign_up(), market.sign_up()
+    orders = [checkout(market, before, [it]), checkout(market, buyer, [it])]
+    tier = market.license(other, parts[1], 50000, "exclusive")
+    orders.insert(1, checkout(market, exclusive, [{"item_id": parts[1], "option_id": tier}]))
+    events = []
+    for who, order in zip((before, exclusive, buyer), orders, strict=True):
+        market.start(who, order["payment_id"])
+        events.append(market.store("payment_intent.succeeded", market.intent(order["payment_id"])))
+    # Who came later than the exclusive buyer is left to a settlement of its own.
+    assert market.worker("select private.settle_batch(%s::bigint[])", events) == events[:2]
+    assert market.process(events[2]) == "processed"
+    states = [market.status("orders", order["order_id"]) for order in orders]
+    assert states == ["completed", "completed", "cancelled"]
+    assert owned(market, before, it, *parts) == [True] * 3
+    assert owned(market, buyer, it, *parts) == [False] * 3
+
+
 def test_what_was_ordered_as_a_part_is_not_deleted(market: Market) -> None:
     owner, other, it, parts = shared(market)
     checkout(market, market.sign_up(), [it])
