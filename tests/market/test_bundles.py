@@ -699,6 +699,8 @@ def test_it_is_taken_down_like_everything(market: Market) -> None:
     _, _, it, parts = shared(market)
     admin, buyer = market.sign_up(role="admin"), market.sign_up()
     market.buy(buyer, it)
+    market.rpc(market.sign_up(), "report_content", target_type="bundle", target_id=it, reason="spam")
+    assert market.one("select count(*) from public.reports where target_id = %s", it) == 1
     market.rpc(admin, "hide_content", target_type="bundle", target_id=it, reason="Taken down")
     assert not market.listed(it)
     with refused("item_not_available"):
