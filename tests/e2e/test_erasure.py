@@ -261,7 +261,8 @@ def test_nothing_is_left_but_what_is_stated_to_stay(
     generated = {
         row["name"]
         for row in database.run(
-            "select attrelid::regclass || '.' || attname as name from pg_attribute where attgenerated <> ''"
+            "select c.relnamespace::regnamespace || '.' || c.relname || '.' || a.attname as name "
+            "from pg_attribute as a join pg_class as c on c.oid = a.attrelid where a.attgenerated <> ''"
         )
     }
     assert found_in_tables(database) - stays - generated == set(FOREIGN)
