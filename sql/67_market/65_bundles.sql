@@ -1080,7 +1080,7 @@ insert into private.notification_types (type, title, message, email, can_switch_
 ('bundle_asked', 'Your work in a bundle',
     'Somebody asks whether they may sell it together with theirs.', 'digest', true),
 ('bundle_agreed', 'A seller agreed to your bundle', 'They agreed to its terms.', 'digest', true),
-('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', 'immediate', true);
+('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', 'digest', true);
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('bundles', 'public.bundles',
