@@ -741,8 +741,14 @@ begin
             select from public.bundle_sellers as s where s.bundle_id = b.id and s.seller_id = member
         )
     for no key update;
+    -- Who declined and was taken out of it has nothing to say.
     select * into answer from public.bundle_sellers as s
-    where s.bundle_id = bundle.id and s.seller_id = member
+    where
+        s.bundle_id = bundle.id and s.seller_id = member and exists (
+            select from public.bundle_parts as p
+            inner join public.catalog_items as c on c.id = p.item_id
+            where p.bundle_id = s.bundle_id and c.seller_id = s.seller_id
+        )
     for no key update;
     -- Whoever blocked the other one, or is not there any more. Asked with the answer locked, as a block changes it.
     if answer.bundle_id is null or private.can_see(bundle.seller_id) is not true then
