@@ -150,7 +150,8 @@ begin
 end
 $$;
 comment on function private.lock_items(uuid[]) is
-'Locks the rows of items in the registry, for what many want of one at once: a stock, a seat, a rating. See take_turn().';
+'Locks the rows of items in the registry, for what many want of one at once: a stock, a seat, a rating. See '
+'take_turn().';
 
 create function private.lock_stock(orders uuid[]) returns void
 language plpgsql
