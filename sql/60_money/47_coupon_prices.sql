@@ -339,8 +339,8 @@ end
 $$;
 comment on function public.preview_checkout(jsonb, text[], jsonb) is
 'What checkout() would charge for these items (default: the cart) with these codes: {lines, coupons, subtotal_cents, '
-'discount_cents, shipping_cents, total_cents}. owned '
-'are the parts of a line that the buyer has already. A line or a code that cannot be had has its problem and '
-'detail, as checkout() would fail; of such a line nothing else is counted. Holds and promises nothing. Errors: invalid_checkout, '
+'discount_cents, shipping_cents, total_cents}. owned are the parts of a line that the buyer has already. A line or a '
+'code that cannot be had has its problem and detail, as checkout() would fail; of such a line nothing else is counted. '
+'Holds and promises nothing. Errors: invalid_checkout, '
 'empty_checkout, too_many_items.';
 grant execute on function public.preview_checkout(jsonb, text[], jsonb) to authenticated;
