@@ -62,6 +62,7 @@ Function = Literal[
     "file_erasures_due",
     "fold_counts",
     "fold_views",
+    "follow_bundles",
     "follow_time_zones",
     "forget_mails",
     "forget_old_event_persons",

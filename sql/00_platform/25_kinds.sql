@@ -16,6 +16,7 @@ create table private.kinds (
     earned text not null default 'at_payment',
     free_window interval,
     reviewing text,
+    is_bundled boolean not null default false,
     constraint kinds_pkey primary key (kind),
     constraint kinds_relation_key unique (relation),
     constraint kinds_kind_check check (kind ~ '^[a-z]+(_[a-z]+)*$'),
@@ -51,6 +52,9 @@ comment on column private.kinds.earned is
 comment on column private.kinds.free_window is
 'Of what is sold: how long after paying a buyer steps back at the platform''s cost (the provider keeps its fee). Null: '
 'no such right.';
+comment on column private.kinds.is_bundled is
+'Of what is sold: whether one can be a part of what brings several at one price. For what is there as soon as it is '
+'paid: no stock, seat, date or parcel. The item says the rest, see may_be_part().';
 comment on column private.kinds.reviewing is
 'Of what is sold: none: nobody reviews it; open: shown at once; blind: buyer and seller review each other, unseen '
 'until '

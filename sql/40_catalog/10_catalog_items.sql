@@ -336,10 +336,12 @@ security definer
 set search_path = ''
 as $$
 begin
-    return exists (select from public.order_items as i where i.item_id = item_has_orders.item_id);
+    return exists (select from public.order_items as i where i.item_id = item_has_orders.item_id)
+        or exists (select from private.line_parts as p where p.item_id = item_has_orders.item_id);
 end
 $$;
-comment on function private.item_has_orders(uuid) is 'Whether an item was ever ordered, paid for or not.';
+comment on function private.item_has_orders(uuid) is
+'Whether an item was ever ordered, alone or as a part, paid for or not.';
 
 create function private.refuse_ordered_item() returns trigger
 language plpgsql

@@ -12,11 +12,13 @@ create type private.wanted_line as (
     quantity integer,
     unit_price_cents bigint,
     details jsonb,
-    buyer_id uuid
+    buyer_id uuid,
+    owner_id uuid
 );
 comment on type private.wanted_line is
 'A line somebody wants to order, as its kind is asked about it: at the price a piece costs this buyer, cents; details '
-'are what the buyer sent for it, an object.';
+'are what the buyer sent for it, an object. owner_id: who will own it; of a gift not the buyer, null: whoever claims '
+'it.';
 
 create type private.line_facts as (
     no smallint,
@@ -46,6 +48,12 @@ create type private.granted_unit as (
 comment on type private.granted_unit is
 'One right that a line grants. is_extra: on top of what was bought, such as a track of an album: it has no stock, and '
 'it does not matter that the buyer has it already.';
+
+create type private.item_rate as (
+    id uuid,
+    commission_bps integer
+);
+comment on type private.item_rate is 'The commission, basis points, of a sale of an item now.';
 
 create type private.line_payee as (
     order_item_id uuid,
@@ -94,6 +102,13 @@ insert into private.hooks (hook, parameters, returns, otherwise, needs, refusal,
     'have one.'),
 ('freed', '', 'void', null, '{grant}', 'item_not_available',
     'Orders gave up seats of these items: who waits for one may have it.'),
+('rate', '', 'setof private.item_rate', 'select null::uuid, null::integer where false', '{payees}',
+    'item_not_available',
+    'Checkout: the commission of each of these items, whose payees have plans of their own. Of one of which nothing is '
+    'said it is that of the seller''s plan.'),
+('lacks', '', 'setof uuid', 'select null::uuid where false', '{units}', 'item_not_available',
+    'Settlement: which of these order lines cannot be granted any more as they were ordered; for what shared code does '
+    'not see by their own item. Their money goes back.'),
 ('grant', '', 'void', 'null', '{revoke}', 'item_not_available',
     'Settlement: these purchases were just granted.'),
 ('revoke', 'reason text', 'void', 'null', '{restore}', 'item_not_available',
@@ -109,7 +124,9 @@ insert into private.error_codes (code, sqlstate, message, description) values
 ('line_not_valid', 'PT400', 'This cannot be ordered like that.',
 'The detail names what was sent for the item and is not known or not allowed.');
 
-create function private.sale_terms(kind text, seller_id uuid, out tier text, out commission_bps integer)
+create function private.sale_terms(
+    kind text, seller_id uuid, item_id uuid default null, out tier text, out commission_bps integer
+)
 language plpgsql
 stable
 set search_path = ''
@@ -125,11 +142,14 @@ begin
         commission_bps := case
             when sold.proceeds = 'platform' or private.is_platform(sale_terms.seller_id) then 10000
             when sold.commission = 'none' then 0
+            when 'rate' = any (sold.hooks) then coalesce((
+                select r.commission_bps from private.dispatch_rate(sold.kind, array[sale_terms.item_id]) as r
+            ), plan.commission_bps)
             else plan.commission_bps
         end;
     end if;
 end
 $$;
-comment on function private.sale_terms(text, uuid) is
-'The seller''s plan and the commission (basis points) of a sale of this kind now: all of it for what the platform '
-'sells.';
+comment on function private.sale_terms(text, uuid, uuid) is
+'The seller''s plan and the commission (basis points) of a sale of this kind, and this item, now: all of it for what '
+'the platform sells.';

@@ -424,11 +424,13 @@ begin
             when o.is_exclusive then jsonb_build_object('earlier_licenses', (
                 select coalesce(jsonb_object_agg(e.license_type, e.n), '{}')
                 from (
-                    select i.license_type, count(*) as n
+                    select l.license_type, count(*) as n
                     from public.purchases as b
                     inner join public.order_items as i on i.id = b.order_item_id
-                    where b.item_id = p.id and b.revoked_at is null and i.license_type is not null
-                    group by i.license_type
+                    left join private.line_parts as x on x.order_item_id = i.id and x.item_id = b.item_id
+                    cross join lateral (select coalesce(x.license_type, i.license_type) as license_type) as l
+                    where b.item_id = p.id and b.revoked_at is null and l.license_type is not null
+                    group by l.license_type
                 ) as e
             ))
             else '{}'
@@ -459,8 +461,8 @@ insert into private.state_moves (relation, state_column, from_state, to_state, m
 ('public.products', 'status', 'paused', 'deleted', 'by its seller, or the seller left');
 select private.build_moves('public.products', 'status');
 
-insert into private.kinds (kind, relation, owner_column, page, hooks) values
-('product', 'public.products', 'seller_id', '/catalog_items/{id}',
+insert into private.kinds (kind, relation, owner_column, page, is_bundled, hooks) values
+('product', 'public.products', 'seller_id', '/catalog_items/{id}', true,
     '{can_read,evidence,place,lock,hide,check_option,check_line,units,payees,grant,revoke,restore,complete,give}');
 
 insert into private.personal_data (section, relation, condition, stays, reason) values

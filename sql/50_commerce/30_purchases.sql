@@ -61,7 +61,7 @@ comment on column public.purchases.item_id is
 'What is owned; null for a payable that delivers nothing of the registry.';
 comment on column public.purchases.option_id is 'Which option of it.';
 comment on column public.purchases.unit is 'Which of the line''s rights, from 1: the copies of an edition.';
-comment on column public.purchases.kind is 'Kind of what was bought, as on the line.';
+comment on column public.purchases.kind is 'Kind of what was bought, as on the line; of a part its own.';
 comment on column public.purchases.owner_id is 'Who owns it; null while a gift is not claimed.';
 comment on column public.purchases.payer_id is 'Who paid for it.';
 comment on column public.purchases.is_owned_once is 'Nobody can own it twice: products, not copies or services.';
@@ -90,6 +90,23 @@ $$;
 comment on function private.owns_item(uuid, uuid) is
 'True while the user owns the item, in any option: downloads, reviews and the like ask it.';
 grant execute on function private.owns_item(uuid, uuid) to authenticated;
+
+create function private.owns_option(user_id uuid, item_id uuid, option_id uuid) returns boolean
+language sql
+stable
+security definer
+set search_path = ''
+as $$
+    select exists (
+        select from public.purchases as p
+        where
+            p.owner_id = owns_option.user_id and p.item_id = owns_option.item_id
+            and p.option_id is not distinct from owns_option.option_id and p.revoked_at is null
+    )
+$$;
+
+comment on function private.owns_option(uuid, uuid, uuid) is
+'True while the user owns the item in this option; null: in none.';
 
 create function private.count_purchases() returns trigger
 language plpgsql

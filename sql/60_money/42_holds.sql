@@ -150,7 +150,8 @@ begin
 end
 $$;
 comment on function private.lock_items(uuid[]) is
-'Locks the rows of items in the registry, for what many want of one at once: a stock, a seat, a rating. See take_turn().';
+'Locks the rows of items in the registry, for what many want of one at once: a stock, a seat, a rating. See '
+'take_turn().';
 
 create function private.lock_stock(orders uuid[]) returns void
 language plpgsql
@@ -161,6 +162,12 @@ begin
     perform private.lock_heirlooms(lock_stock.orders);
     perform private.lock_items(array(
         select l.item_id from private.limited_lines as l where l.order_id = any (orders) and not l.is_unique
+        union all
+        -- A part that is sold exclusively this very moment: see lines_lacking().
+        select p.item_id from public.order_items as i
+        inner join private.line_parts as p on p.order_item_id = i.id
+        inner join public.catalog_items as c on c.id = p.item_id
+        where i.order_id = any (orders) and private.is_limited(c)
     ));
 end
 $$;
@@ -182,7 +189,7 @@ begin
     select
         array_agg(i.payable_id) filter (where i.payable_id is not null),
         bool_or(i.item_id is not null and 'lock_own' = any (k.hooks)),
-        bool_or(i.is_held or c.stock is not null or o.stock is not null)
+        bool_or(i.is_held or c.stock is not null or o.stock is not null or 'lacks' = any (k.hooks))
     into agreed, has_own, is_limited
     from public.order_items as i
     inner join private.kinds as k on k.kind = i.kind

@@ -296,7 +296,7 @@ begin
             line.gift_email := asked.gift_email;
         end if;
         if line.problem is null then
-            terms := private.sale_terms(item.kind, item.seller_id);
+            terms := private.sale_terms(item.kind, item.seller_id, item.id);
             line.kind := item.kind;
             line.seller_id := item.seller_id;
             line.title := item.title || case when option.id is null then '' else ' (' || option.title || ')' end;
@@ -324,7 +324,7 @@ begin
             if line.kind = asked_kind and line.problem is null then
                 asked_lines := asked_lines || row(
                     line.line_no, line.item_id, line.option_id, line.quantity, line.unit_price_cents, line.details,
-                    buyer
+                    buyer, case when line.gift_id is null then buyer else line.gift_to_id end
                 )::private.wanted_line;
             end if;
         end loop;

@@ -21,13 +21,14 @@ begin
         case hook
             when 'grant' then perform private.dispatch_grant(chosen.kind, chosen.ids);
             when 'revoke' then perform private.dispatch_revoke(chosen.kind, chosen.ids, reason);
+            when 'give' then perform private.dispatch_give(chosen.kind, chosen.ids);
             else perform private.dispatch_restore(chosen.kind, chosen.ids);
         end case;
     end loop;
 end
 $$;
 comment on function private.dispatch_purchases(text, uuid[], text) is
-'Calls the hook grant, revoke or restore of the kinds of these purchases; grant in the order given.';
+'Calls the hook grant, revoke, restore or give of the kinds of these purchases; grant in the order given.';
 
 -- Grants what these orders bought. The orders are locked, and hold what they need.
 create function private.grant_orders(orders uuid[]) returns void
@@ -57,14 +58,15 @@ begin
             currency
         )
         select
-            i.id, u.item_id, u.option_id, u.unit, i.kind, i.owner_id, i.buyer_id,
+            -- A part is what it is, and its own kind hears of it.
+            i.id, u.item_id, u.option_id, u.unit, case when u.is_extra then c.kind else i.kind end, i.owner_id, i.buyer_id,
             -- What comes on top does not matter to whoever has it, or buys it here as well. Of several orders that
             -- settle together the later ones would find it owned: that is a 23505, and they settle apart.
             i.is_owned_once and not (
                 u.is_extra and (
-                    private.owns_item(i.owner_id, u.item_id)
-                    or row_number() over (
-                        partition by i.order_id, u.item_id
+                    private.owns_option(i.owner_id, u.item_id, u.option_id)
+                    or i.owner_id is not null and row_number() over (
+                        partition by i.order_id, i.owner_id, u.item_id, u.option_id
                         order by u.is_extra, array_position(orders, i.order_id), i.line_no, u.unit
                     ) > 1
                 )

@@ -50,6 +50,8 @@ begin
                     where k.kind = line.kind and k.proceeds = 'seller' and k.commission = 'plan'
                 )
                 and not private.is_platform(line.seller_id)
+                -- What others earn too only the platform pays for, unless they agreed.
+                and (private.is_platform(coupon.seller_id) or line.details -> 'takes_coupons' is distinct from 'false')
                 then line.unit_price_cents * line.quantity - line.discount_cents
             else 0
         end;
@@ -320,7 +322,8 @@ begin
                 'unit_price_cents', l.unit_price_cents, 'discount_cents', l.discount_cents,
                 'total_cents', l.unit_price_cents * l.quantity - l.discount_cents,
                 'shipping_cents', l.shipping_cents, 'problem', l.problem,
-                'detail', case when l.problem is not null then l.detail end
+                'detail', case when l.problem is not null then l.detail end,
+                'owned', coalesce(l.details -> 'owned', '[]')
             ) order by l.line_no, l.item_id),
             'coupons', coalesce(priced.coupons, '[]'),
             'subtotal_cents', coalesce(sum(l.unit_price_cents * l.quantity), 0),
@@ -337,7 +340,8 @@ end
 $$;
 comment on function public.preview_checkout(jsonb, text[], jsonb) is
 'What checkout() would charge for these items (default: the cart) with these codes: {lines, coupons, subtotal_cents, '
-'discount_cents, shipping_cents, total_cents}. A line or a code that cannot be had has its problem and detail, as '
-'checkout() would fail; of such a line nothing else is counted. Holds and promises nothing. Errors: invalid_checkout, '
+'discount_cents, shipping_cents, total_cents}. owned are the parts of a line that the buyer has already. A line or a '
+'code that cannot be had has its problem and detail, as checkout() would fail; of such a line nothing else is counted. '
+'Holds and promises nothing. Errors: invalid_checkout, '
 'empty_checkout, too_many_items.';
 grant execute on function public.preview_checkout(jsonb, text[], jsonb) to authenticated;

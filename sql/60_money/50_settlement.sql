@@ -233,6 +233,11 @@ begin
                                 left join public.profiles as r on r.id = g.receiver_id
                                 where g.id = i.gift_id and (r.deleted_at is not null or g.status = 'refused')
                             )
+                            or i.id in (
+                                select l.id from private.kinds as k
+                                cross join lateral private.dispatch_lacks(k.kind, array[i.id]) as l (id)
+                                where k.kind = i.kind and 'lacks' = any (k.hooks)
+                            )
                         )
                 )
             order by u.no

@@ -950,10 +950,16 @@ begin
             or i.is_owned_once and min(f.event_id) over (
                 partition by i.owner_id, i.item_id, i.option_id
             ) < f.event_id
-            or min(f.event_id) filter (where o.is_exclusive) over (partition by i.item_id) < f.event_id as is_later
+            or min(f.event_id) filter (where o.is_exclusive) over (partition by g.item_id) < f.event_id as is_later
         from first as f
         inner join public.order_items as i on i.order_id = f.order_id
         left join public.catalog_options as o on o.id = i.option_id
+        -- What it brings is bought by it too.
+        cross join lateral (
+            select i.item_id
+            union all
+            select p.item_id from private.line_parts as p where p.order_item_id = i.id
+        ) as g
     )
 
     select
@@ -974,6 +980,12 @@ begin
             inner join public.order_items as i on i.order_id = p.order_id
         ),
 
+        part as (
+            select l.event_id, p.item_id
+            from line as l
+            inner join private.line_parts as p on p.order_item_id = l.id
+        ),
+
         earner as (
             select l.event_id, y.payee_id as user_id
             from line as l
@@ -991,7 +1003,7 @@ begin
 
         free_item as (
             select c.id from public.catalog_items as c
-            where c.id in (select l.item_id from line as l)
+            where c.id in (select l.item_id from line as l union all select p.item_id from part as p)
             order by c.id
             for no key update skip locked
         ),
@@ -1022,6 +1034,8 @@ begin
             where
                 l.payable_id is not null and l.payable_id not in (select f.id from free_payable as f)
                 or l.item_id is not null and l.item_id not in (select f.id from free_item as f)
+            union
+            select p.event_id from part as p where p.item_id not in (select f.id from free_item as f)
             union
             select e.event_id
             from earner as e

@@ -569,7 +569,9 @@ begin
         side, order_item_id, item_id, kind, reviewer_id, buyer_id, seller_id, rating, review_text,
         is_verified_purchase, status, publish_at, published_at, author_audience
     ) values (
-        side, line.id, add_review.item_id, item.kind, reviewer, buyer, line.seller_id, rating, review_text,
+        side, line.id, add_review.item_id, item.kind, reviewer, buyer,
+        -- A part is its own seller's.
+        case when item.id = line.item_id then line.seller_id else item.seller_id end, rating, review_text,
         private.is_paid_for(line, buyer), review.status, review.publish_at,
         case when review.status = 'published' then clock_timestamp() end, private.lock_audience(reviewer)
     )

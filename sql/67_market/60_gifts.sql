@@ -199,7 +199,10 @@ declare
     given record;
 begin
     -- A charge that follows a declined one buys a gift again that may have been claimed.
-    update public.purchases as p set owner_id = g.receiver_id
+    update public.purchases as p set
+        owner_id = g.receiver_id,
+        is_owned_once = p.is_owned_once
+            and (p.item_id = i.item_id or not private.owns_option(g.receiver_id, p.item_id, p.option_id))
     from public.order_items as i
     inner join public.gifts as g on g.id = i.gift_id and g.receiver_id is not null
     where i.order_id = any (orders) and p.order_item_id = i.id and p.owner_id is null;
@@ -304,14 +307,13 @@ begin
         where c.gift_id = gift.id and c.code_hash = sha256(convert_to(lower(btrim(claim_gift.code)), 'UTF8'))
     ) or exists (select from private.blocked_ids() as b (id) where b.id in (gift.payer_id, bought.seller_id)) then
         perform private.fail('gift_not_found');
-    elsif bought.seller_id = member then
+    elsif private.earns_item(member, bought.item_id, bought.id) then
         perform private.fail('own_item', bought.item_id::text);
-    elsif bought.is_owned_once and exists (
-        select from public.purchases as p
-        where
-            p.owner_id = member and p.item_id = bought.item_id and p.revoked_at is null
-            and p.option_id is not distinct from bought.option_id
-    ) then
+    -- Or all that it brings.
+    elsif bought.is_owned_once and (private.owns_option(member, bought.item_id, bought.option_id) or (
+        select bool_and(private.owns_option(member, p.item_id, p.option_id)) from public.purchases as p
+        where p.order_item_id = bought.id and p.item_id <> bought.item_id and p.revoked_at is null
+    )) then
         perform private.fail('already_owned', bought.item_id::text);
     end if;
     begin
@@ -319,7 +321,7 @@ begin
             owner_id = member,
             -- What comes on top does not matter to whoever has it.
             is_owned_once = p.is_owned_once
-                and (p.item_id = bought.item_id or not private.owns_item(member, p.item_id))
+                and (p.item_id = bought.item_id or not private.owns_option(member, p.item_id, p.option_id))
         where p.order_item_id = bought.id and p.owner_id is null;
     exception when unique_violation then
         -- Bought in the same instant.
@@ -329,7 +331,7 @@ begin
     where g.id = gift.id
     returning * into gift;
     update private.gift_codes as c set email = null, code_hash = null, mail_due_at = null where c.gift_id = gift.id;
-    perform private.dispatch_give(bought.kind, array(
+    perform private.dispatch_purchases('give', array(
         select p.id from public.purchases as p where p.order_item_id = bought.id and p.revoked_at is null
     ));
     perform private.notify(gift.payer_id, 'gift_claimed', null, 'gift', gift.id);

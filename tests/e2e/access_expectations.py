@@ -44,6 +44,7 @@ _SERVICE = (
     "tags genre_tags status is_featured image_media_id"
 )
 _PIECE = "title url position image_media_id"
+_BUNDLE = "title slug description thumbnail_url category_id tags status is_featured image_media_id"
 _EXTRA = "title description price_cents delivery_days is_active position"
 _AVAILABILITY = (
     "time_zone slot_minutes buffer_before_minutes buffer_after_minutes notice_minutes window_days cancel_before_hours"
@@ -155,6 +156,9 @@ EXPECTED = {
     "license_keys": Rules(BOTH_SIDES),
     "license_activations": Rules("owner"),
     "product_versions": Rules(SHOP_WINDOW),
+    "bundles": Rules(SHOP_WINDOW, update=_BUNDLE, insert=_BUNDLE, delete="owner"),
+    "bundle_parts": Rules(SHOP_WINDOW),
+    "bundle_sellers": Rules(BOTH_SIDES),  # the counterparty's part is in it
     "webinars": Rules(
         SHOP_WINDOW,
         update=_WEBINAR,
@@ -264,6 +268,9 @@ ROWS = {
     "item_ratings": "item_id in (select id from public.catalog_items where seller_id = %(me)s)",
     "license_keys": "owner_id = %(me)s",
     "license_activations": "license_key_id in (select id from public.license_keys where owner_id = %(me)s)",
+    "bundles": "seller_id = %(me)s and status = 'active'",
+    "bundle_parts": "bundle_id in (select id from public.bundles where seller_id = %(me)s)",
+    "bundle_sellers": "bundle_id in (select id from public.bundles where seller_id = %(me)s)",
     "product_versions": "product_id in (select id from public.products where seller_id = %(me)s)",
     "refunds": "payment_id in (select id from public.payments where user_id = %(me)s)",
     "refund_requests": "buyer_id = %(me)s",
@@ -300,6 +307,7 @@ DISPOSABLE = {
     "product_files": "product_id in (select id from public.products where seller_id = %(me)s and title = 'Spare')",
     "posts": "user_id = %(me)s and post_type = 'link'",
     "services": "seller_id = %(me)s and title = 'Never booked'",
+    "bundles": "seller_id = %(me)s and title = 'Never sold'",
 }
 
 # What members insert, with themselves as owner; a word in braces is an id, see World.ids.
@@ -310,6 +318,7 @@ INSERTS: dict[str, dict[str, Any]] = {
     "shipping_rates": {"name": "Everywhere", "price_cents": 500},
     "tip_jars": {"suggested_cents": 800},
     "services": {"title": "Mine", "service_type": "mixing"},
+    "bundles": {"title": "Mine"},
     "availability": {"time_zone": "UTC"},
     "availability_hours": {"weekday": 1, "from_time": "06:00", "until_time": "07:00"},
     "availability_overrides": {"day": "2030-02-01"},
@@ -362,6 +371,10 @@ _TERMS = {
     "valid_until": "2099-01-01",
 }
 RPCS: dict[str, tuple[dict[str, Any], str]] = {
+    "agree_to_bundle": ({"bundle_id": "{bundles}", "terms_version": 2}, "bundle_not_found"),
+    "bundle_problem": ({"bundle_id": "{bundles}"}, "bundle_not_found"),
+    "decline_bundle": ({"bundle_id": "{bundles}"}, "bundle_not_found"),
+    "set_bundle_terms": ({"bundle_id": "{bundles}", "price_cents": 100, "parts": []}, "bundle_not_found"),
     "accept_offer": ({"offer_id": "{offers}", "version": 1}, "offer_not_found"),
     "answer_resolution": ({"request_id": "{resolution_requests}", "accept": True}, "resolution_not_found"),
     "approve_service_order": (_ORDER, "service_order_not_found"),

@@ -77,6 +77,13 @@ def settle_in(person: Person, other: Person, admin: Person, simulator: Simulator
     person.client.table("cart_items").insert({"item_id": publish_product(other, 1000)}).execute()
     unsold = person.api.one("products", title="eq.Unsold", seller_id=f"eq.{person.id}")["id"]
     person.client.table("catalog_options").insert({"item_id": unsold, "title": "Team", "price_cents": 9000}).execute()
+    both: Any = person.client.table("bundles").insert({"title": "Both"}).execute().data[0]
+    bundle = str(both["id"])
+    parts: Any = [{"item_id": publish_product(person, 2000, title="Half")}, {"item_id": publish_product(other, 1000)}]
+    assert person.api.rpc("set_bundle_terms", bundle_id=bundle, price_cents=2500, parts=parts).status_code == 200
+    assert other.api.rpc("agree_to_bundle", bundle_id=bundle, terms_version=2).status_code == 200
+    person.client.table("bundles").update({"status": "active"}).eq("id", bundle).execute()
+    person.client.table("bundles").insert({"title": "Never sold"}).execute()
     person.client.table("tip_jars").insert({}).execute()
     person.client.table("wish_lists").insert({"name": "Wishes"}).execute()
     wishes = person.api.one("wish_lists")["id"]

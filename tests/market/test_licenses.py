@@ -273,3 +273,15 @@ def test_what_is_no_version(market: Market, more: Json, code: str) -> None:
         release(market, seller, product, **more)
     with refused("item_not_found"):
         release(market, market.sign_up(), product)
+
+
+def test_a_gift_that_is_claimed_has_a_key(market: Market) -> None:
+    seller, product = licensed(market)
+    payer, receiver = market.sign_up(), market.sign_up()
+    order = market.buy(payer, {"item_id": product, "gift_email": "a@example.com"})
+    assert market.one("select count(*) from public.license_keys") == 0, "nobody's yet"
+    market.rpc(receiver, "claim_gift", code=market.worker("select private.claim_gift_mail(300)")["code"])
+    line = market.line(order["order_id"])
+    assert check(market, product, key_of(market, receiver, line))["state"] == "valid"
+    market.refund(seller, line)
+    assert check(market, product, key_of(market, receiver, line))["state"] == "refunded"

@@ -51,6 +51,9 @@ STATE = {
             else l.charged_cents = 0 and o.status in ('completed', 'refunded', 'partially_refunded')
         end or (p.owner_id, p.payer_id, p.option_id) is distinct from (l.owner_id, l.buyer_id, case
             when p.item_id = l.item_id then l.option_id
+            else (
+                select x.option_id from private.line_parts as x where x.order_item_id = l.id and x.item_id = p.item_id
+            )
         end)
     """,
     "a line that was paid granted all that it promised, any other nothing": """
@@ -65,7 +68,9 @@ STATE = {
         cross join lateral (select count(*) as n from public.purchases as p where p.order_item_id = l.id) as g
         where g.n <> case
             when t.id is not null or l.charged_cents = 0 and o.status in ('completed', 'refunded', 'partially_refunded')
-            then case when l.is_counted then l.quantity else 1 end + coalesce(cardinality(e.extras), 0)
+            then case when l.is_counted then l.quantity else 1 end + coalesce(cardinality(e.extras), 0) + (
+                select count(*) from private.line_parts as x where x.order_item_id = l.id
+            )
             else 0
         end
     """,
@@ -555,6 +560,7 @@ class Money(RuleBasedStateMachine):
             self.make("good", seller, 1200, extras=(song.item, beat.item)),
             self.make("task", seller, 3000, payees=[[other, 1], [seller, 9999]]),
             self.make("pack", self.platform, 2000, is_repeatable=True),
+            *self.make_bundle(seller, [song, Thing(self.market.product(other, 777), other, 777)], 1501),
         )
 
     @initialize(seller=users, other=users)
@@ -693,6 +699,46 @@ class Money(RuleBasedStateMachine):
         item = self.market.good(seller, price, kind, extras=list(extras), payees=payees, **more)
         return Thing(item, seller, price, kind, repeatable=bool(more.get("is_repeatable")), extras=extras)
 
+    @rule(
+        target=items,
+        seller=users,
+        parts=st.lists(items, min_size=2, max_size=4, unique_by=lambda part: part.item),
+        percent=st.sampled_from([1, 50, 67, 99]),
+        share=st.sampled_from([None, None, 0, 1, 3333]),
+    )
+    def list_bundle(self, seller: str, parts: list[Thing], percent: int, share: int | None) -> MultipleResults[Thing]:
+        """Of what others sell too, who agree to whatever share; refused where a part is none."""
+        price = sum(part.price for part in parts) * percent // 100
+        shares = {part.seller: share for part in parts if part.seller != seller} if share is not None else None
+        with self.may_be_refused():
+            return multiple(*self.make_bundle(seller, parts, price, shares))
+        return multiple()
+
+    def make_bundle(
+        self, seller: str, parts: list[Thing], price: int, shares: dict[str, int] | None = None
+    ) -> list[Thing]:
+        """A bundle whose sellers agreed."""
+        (row,) = self.market.member(seller, "insert into public.bundles (title) values ('Bundle') returning id")
+        item = str(row["id"])
+        wanted = [{"item_id": part.item, "option_id": part.option} for part in parts]
+        self.market.rpc(seller, "set_bundle_terms", bundle_id=item, price_cents=price, parts=wanted, shares=shares)
+        self.market.member(seller, "update public.bundles set status = 'active' where id = %s", item)
+        for other in {part.seller for part in parts} - {seller}:
+            self.market.rpc(other, "agree_to_bundle", bundle_id=item, terms_version=2)
+        return [Thing(item, seller, price, "bundle", extras=tuple(part.item for part in parts))]
+
+    @rule(bundle=items, seller=users, agrees=st.booleans())
+    def answer_bundle(self, bundle: Thing, seller: str, agrees: bool) -> None:
+        """Somebody whose part is in it declines, or agrees again; the shop follows."""
+        if bundle.kind != "bundle":
+            return
+        with self.may_be_refused():
+            if agrees:
+                self.market.rpc(seller, "agree_to_bundle", bundle_id=bundle.item, terms_version=2)
+            else:
+                self.market.rpc(seller, "decline_bundle", bundle_id=bundle.item)
+        self.market.worker("select private.follow_bundles()")
+
     @rule(thing=items, on_sale=st.booleans())
     def change_item(self, thing: Thing, on_sale: bool) -> None:
         """Its seller takes it off sale, or puts it there."""
@@ -706,6 +752,12 @@ class Money(RuleBasedStateMachine):
                     "published" if on_sale else "archived",
                     thing.item,
                 )
+        elif thing.kind in ("bundle", "product") and thing.option is None:
+            self.market.rows(
+                f"update public.{thing.kind}s set status = %s::public.{thing.kind}_status where id = %s",
+                "active" if on_sale else "paused",
+                thing.item,
+            )
         elif thing.option is not None:
             self.market.member(
                 thing.seller, "update public.catalog_options set is_active = %s where id = %s", on_sale, thing.option

@@ -41,6 +41,7 @@ def crons(settings: Settings) -> dict[str, str]:
         "update_trending_items": "*/10 * * * *",
         "fold_views": _every(5),
         "tell_wishers": _every(10),
+        "follow_bundles": _every(10),
         "forget_title_words": "13 4 * * *",
         "update_response_times": "49 * * * *",
         "deliver_mails": _every(settings.mail_sweep_seconds),

@@ -184,6 +184,13 @@ async def tell_wishers(services: Services) -> None:
         pass
 
 
+@task("follow_bundles", retry=False)
+async def follow_bundles(services: Services) -> None:
+    """Bundles are in the shop while all their parts can be bought and their sellers agree."""
+    while await services.db.call("follow_bundles"):
+        pass
+
+
 @task("forget_title_words", retry=False)
 async def forget_title_words(services: Services) -> None:
     """Words that no title on sale has any more are not guessed at any longer."""

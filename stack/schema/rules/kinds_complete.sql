@@ -73,7 +73,8 @@ from kinds as k
 inner join sold as s on s.table_id = k.table_id
 cross join private.hooks as h
 -- Only a kind whose own row changes when it is sold locks that first; only one that needs more than a stock holds it;
--- only one with seats says who gets one; not every kind can be given.
+-- only one with seats says who gets one; not every kind can be given; only one whose line grants several, or is earned
+-- by several, says what it lacks and at which rate.
 where
-    h.hook <> all(k.hooks) and h.hook not in ('lock_own', 'hold', 'release', 'give')
+    h.hook <> all(k.hooks) and h.hook not in ('lock_own', 'hold', 'release', 'give', 'rate', 'lacks')
     and (h.hook not in ('take', 'freed') or k.has_seats)

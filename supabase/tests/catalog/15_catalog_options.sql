@@ -45,8 +45,8 @@ select has_index('public', 'catalog_options', 'catalog_options_item_id_idx', arr
 select results_eq(
     $$select c.relname::text collate "default", k.conname::text collate "default" from pg_constraint as k inner join pg_class as c on c.oid = k.conrelid
     where k.confrelid = 'public.catalog_options'::regclass order by 1$$,
-    $$values ('cart_items', 'cart_items_option_id_fkey'), ('holds', 'holds_option_id_fkey'),
-    ('order_items', 'order_items_option_id_fkey'), ('purchases', 'purchases_option_id_fkey')$$,
+    $$values ('bundle_parts', 'bundle_parts_option_id_fkey'), ('cart_items', 'cart_items_option_id_fkey'), ('holds', 'holds_option_id_fkey'),
+    ('line_parts', 'line_parts_option_id_fkey'), ('order_items', 'order_items_option_id_fkey'), ('purchases', 'purchases_option_id_fkey')$$,
     'whatever names an option names its item with it'
 );
 

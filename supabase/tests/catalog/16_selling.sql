@@ -19,14 +19,15 @@ select set_eq(
     ('grant', '', 'void', 'item_not_available'), ('revoke', 'reason text', 'void', 'item_not_available'),
     ('take', 'taker uuid', 'void', 'item_not_available'), ('freed', '', 'void', 'item_not_available'),
     ('give', '', 'void', 'gift_not_possible'),
+    ('rate', '', 'setof private.item_rate', 'item_not_available'), ('lacks', '', 'setof uuid', 'item_not_available'),
     ('restore', '', 'void', 'item_not_available'), ('complete', '', 'void', 'item_not_available')$$,
     'what is asked of what is sold'
 );
 select is_empty(
     $$select k.kind, h.hook from private.kinds as k cross join private.hooks as h
     where k.kind in ('product', 'artwork', 'tip_jar') and h.hook <> all (k.hooks)
-    and h.hook not in ('lock_own', 'hold', 'release', 'take', 'freed', 'give')$$,
-    'each kind that is sold names all of them but those for its own rows, for what is no stock, seats and gifts'
+    and h.hook not in ('lock_own', 'hold', 'release', 'take', 'freed', 'give', 'rate', 'lacks')$$,
+    'each kind that is sold names all of them but those for its own rows, for what is no stock, seats, gifts and parts'
 );
 select is(
     array(
@@ -88,8 +89,8 @@ select results_eq(
 select results_eq(
     $$select f.no, f.details, f.discount_cents, f.problem, f.detail
     from private.dispatch_check_line('thing', array(select item from t) || array(select item from t), array[
-        row(1, (select item from t), null, 1, 2000, '{}', pg_temp.id(2)),
-        row(2, (select item from t), null, 1, 2000, '{"color": "red"}', pg_temp.id(2))
+        row(1, (select item from t), null, 1, 2000, '{}', pg_temp.id(2), pg_temp.id(2)),
+        row(2, (select item from t), null, 1, 2000, '{"color": "red"}', pg_temp.id(2), null)
     ]::private.wanted_line[]) as f order by 1$$,
     $$values (1::smallint, '{}'::jsonb, 0::bigint, null::text, null::text), (2::smallint, '{}', 0, 'line_not_valid', 'details')$$,
     'it takes no details, nothing off'

@@ -136,7 +136,7 @@ select is(
     jsonb_build_object(
         'lines', jsonb_build_array(jsonb_build_object(
             'option_id', null, 'title', 'Product', 'quantity', 1, 'unit_price_cents', 2000, 'discount_cents', 500,
-            'total_cents', 1500, 'shipping_cents', 0, 'problem', null, 'detail', null
+            'total_cents', 1500, 'shipping_cents', 0, 'problem', null, 'detail', null, 'owned', '[]'::jsonb
         )),
         'coupons', jsonb_build_array(jsonb_build_object(
             'code', 'summer', 'discount_cents', 500, 'problem', null, 'detail', null
