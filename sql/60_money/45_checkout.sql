@@ -862,7 +862,7 @@ comment on function public.checkout(jsonb, public.payment_provider, text, jsonb,
 'insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, '
 'idempotency_key_invalid, idempotency_key_reused, coupon_not_found, coupon_expired, coupon_exhausted, '
 'coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low, gift_not_possible, '
-'too_many_actions (gifts).';
+'registration_is_free, webinar_not_open, webinar_full, already_registered, seat_offered, too_many_actions (gifts).';
 grant execute on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text[]) to authenticated;
 
 -- A door of its own beside the cart: what was agreed is paid as agreed.
