@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field, JsonValue
 
 ExtensionsCube: TypeAlias = str
 PgCatalogTsvector: TypeAlias = str
-Kind: TypeAlias = Literal["article", "artist_profile", "artwork", "banned_address", "book_correction", "category", "comment", "conversation", "coupon", "credit_pack", "custom_field_request", "genre", "gift", "group", "message", "offer", "order", "order_item", "payable", "payout", "photo_job", "post", "product", "product_file", "profile", "refund", "refund_request", "report", "resolution_request", "review", "service", "service_extra", "service_order", "skill", "tip", "tip_jar", "transaction", "wallet", "webhook_event", "webinar"]
-NotificationType: TypeAlias = Literal["account_banned", "account_restored", "back_in_stock", "bid", "comment", "commission", "connected", "consultation", "content_hidden", "content_restored", "credits_expiring", "credits_low", "earnings", "favorite", "field_approved", "field_rejected", "follow", "gift", "gift_claimed", "gift_refused", "group_approved", "group_banned", "group_invitation", "group_ownership", "group_post_approved", "group_post_rejected", "group_post_request", "group_request", "group_role", "like", "livestream", "mention", "message", "offer", "offer_accepted", "offer_declined", "order", "payout", "payout_account", "payout_failed", "payout_requested", "photo_job_completed", "photo_job_expiring", "photo_job_failed", "price_drop", "purchase", "refund", "refund_request", "refund_request_answered", "reply", "report_ban", "report_ban_lifted", "report_resolved", "report_warning", "review", "review_response", "role_changed", "service_answer", "service_cancelled", "service_completed", "service_delivered", "service_dispute_withdrawn", "service_disputed", "service_frozen", "service_order", "service_proposal", "service_reminder", "service_requirements", "service_requirements_wanted", "service_revision", "service_thawed", "share", "shipped", "system", "tip", "updated", "webinar_cancelled", "webinar_co_host", "webinar_moved", "webinar_offer", "webinar_recording", "webinar_reminder", "webinar_removed", "webinar_seat"]
+Kind: TypeAlias = Literal["article", "artist_profile", "artwork", "banned_address", "book_correction", "bundle", "category", "comment", "conversation", "coupon", "credit_pack", "custom_field_request", "genre", "gift", "group", "message", "offer", "order", "order_item", "payable", "payout", "photo_job", "post", "product", "product_file", "profile", "refund", "refund_request", "report", "resolution_request", "review", "service", "service_extra", "service_order", "skill", "tip", "tip_jar", "transaction", "wallet", "webhook_event", "webinar"]
+NotificationType: TypeAlias = Literal["account_banned", "account_restored", "back_in_stock", "bid", "bundle_agreed", "bundle_asked", "bundle_declined", "comment", "commission", "connected", "consultation", "content_hidden", "content_restored", "credits_expiring", "credits_low", "earnings", "favorite", "field_approved", "field_rejected", "follow", "gift", "gift_claimed", "gift_refused", "group_approved", "group_banned", "group_invitation", "group_ownership", "group_post_approved", "group_post_rejected", "group_post_request", "group_request", "group_role", "like", "livestream", "mention", "message", "offer", "offer_accepted", "offer_declined", "order", "payout", "payout_account", "payout_failed", "payout_requested", "photo_job_completed", "photo_job_expiring", "photo_job_failed", "price_drop", "purchase", "refund", "refund_request", "refund_request_answered", "reply", "report_ban", "report_ban_lifted", "report_resolved", "report_warning", "review", "review_response", "role_changed", "service_answer", "service_cancelled", "service_completed", "service_delivered", "service_dispute_withdrawn", "service_disputed", "service_frozen", "service_order", "service_proposal", "service_reminder", "service_requirements", "service_requirements_wanted", "service_revision", "service_thawed", "share", "shipped", "system", "tip", "updated", "webinar_cancelled", "webinar_co_host", "webinar_moved", "webinar_offer", "webinar_recording", "webinar_reminder", "webinar_removed", "webinar_seat"]
 
 LedgerJournalKind: TypeAlias = Literal["sale", "unapplied", "fee_adjustment", "release", "refund", "refund_reversal", "payout_requested", "payout_completed", "payout_failed", "payout_returned", "adjustment", "correction", "credits_granted", "credits_held", "credits_captured", "credits_returned", "credits_expired", "credits_taken_back", "credits_repaid"]
 
@@ -41,6 +41,10 @@ PublicAudience: TypeAlias = Literal["public", "members", "group", "owner"]
 PublicBillingInterval: TypeAlias = Literal["monthly", "annual"]
 
 PublicBillingProvider: TypeAlias = Literal["stripe", "paypal"]
+
+PublicBundleAnswer: TypeAlias = Literal["asked", "agreed", "declined"]
+
+PublicBundleStatus: TypeAlias = Literal["draft", "active", "paused", "deleted"]
 
 PublicCorrectionStatus: TypeAlias = Literal["proposed", "approved", "rejected"]
 
@@ -408,6 +412,7 @@ class PublicAuditLogUpdate(TypedDict):
 class PublicAvailability(BaseModel):
     buffer_after_minutes: int = Field(alias="buffer_after_minutes")
     buffer_before_minutes: int = Field(alias="buffer_before_minutes")
+    cancel_before_hours: int = Field(alias="cancel_before_hours")
     notice_minutes: int = Field(alias="notice_minutes")
     slot_minutes: int = Field(alias="slot_minutes")
     time_zone: str = Field(alias="time_zone")
@@ -418,6 +423,7 @@ class PublicAvailability(BaseModel):
 class PublicAvailabilityInsert(TypedDict):
     buffer_after_minutes: NotRequired[Annotated[int, Field(alias="buffer_after_minutes")]]
     buffer_before_minutes: NotRequired[Annotated[int, Field(alias="buffer_before_minutes")]]
+    cancel_before_hours: NotRequired[Annotated[int, Field(alias="cancel_before_hours")]]
     notice_minutes: NotRequired[Annotated[int, Field(alias="notice_minutes")]]
     slot_minutes: NotRequired[Annotated[int, Field(alias="slot_minutes")]]
     time_zone: Annotated[str, Field(alias="time_zone")]
@@ -428,6 +434,7 @@ class PublicAvailabilityInsert(TypedDict):
 class PublicAvailabilityUpdate(TypedDict):
     buffer_after_minutes: NotRequired[Annotated[int, Field(alias="buffer_after_minutes")]]
     buffer_before_minutes: NotRequired[Annotated[int, Field(alias="buffer_before_minutes")]]
+    cancel_before_hours: NotRequired[Annotated[int, Field(alias="cancel_before_hours")]]
     notice_minutes: NotRequired[Annotated[int, Field(alias="notice_minutes")]]
     slot_minutes: NotRequired[Annotated[int, Field(alias="slot_minutes")]]
     time_zone: NotRequired[Annotated[str, Field(alias="time_zone")]]
@@ -533,6 +540,129 @@ class PublicBookCorrectionsUpdate(TypedDict):
     reason: NotRequired[Annotated[str, Field(alias="reason")]]
     status: NotRequired[Annotated[PublicCorrectionStatus, Field(alias="status")]]
     user_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="user_id")]]
+
+class PublicBundleParts(BaseModel):
+    bundle_id: uuid.UUID = Field(alias="bundle_id")
+    item_id: uuid.UUID = Field(alias="item_id")
+    option_id: Optional[uuid.UUID] = Field(alias="option_id")
+    position: int = Field(alias="position")
+
+class PublicBundlePartsInsert(TypedDict):
+    bundle_id: Annotated[uuid.UUID, Field(alias="bundle_id")]
+    item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
+    position: Annotated[int, Field(alias="position")]
+
+class PublicBundlePartsUpdate(TypedDict):
+    bundle_id: NotRequired[Annotated[uuid.UUID, Field(alias="bundle_id")]]
+    item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    option_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="option_id")]]
+    position: NotRequired[Annotated[int, Field(alias="position")]]
+
+class PublicBundleSellers(BaseModel):
+    bundle_id: uuid.UUID = Field(alias="bundle_id")
+    created_at: datetime.datetime = Field(alias="created_at")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    share_bps: int = Field(alias="share_bps")
+    status: PublicBundleAnswer = Field(alias="status")
+    terms_version: Optional[int] = Field(alias="terms_version")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicBundleSellersInsert(TypedDict):
+    bundle_id: Annotated[uuid.UUID, Field(alias="bundle_id")]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    seller_id: Annotated[uuid.UUID, Field(alias="seller_id")]
+    share_bps: Annotated[int, Field(alias="share_bps")]
+    status: NotRequired[Annotated[PublicBundleAnswer, Field(alias="status")]]
+    terms_version: NotRequired[Annotated[Optional[int], Field(alias="terms_version")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicBundleSellersUpdate(TypedDict):
+    bundle_id: NotRequired[Annotated[uuid.UUID, Field(alias="bundle_id")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    share_bps: NotRequired[Annotated[int, Field(alias="share_bps")]]
+    status: NotRequired[Annotated[PublicBundleAnswer, Field(alias="status")]]
+    terms_version: NotRequired[Annotated[Optional[int], Field(alias="terms_version")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicBundles(BaseModel):
+    category_id: Optional[uuid.UUID] = Field(alias="category_id")
+    created_at: datetime.datetime = Field(alias="created_at")
+    currency: str = Field(alias="currency")
+    description: Optional[str] = Field(alias="description")
+    hidden_reason: Optional[str] = Field(alias="hidden_reason")
+    id: uuid.UUID = Field(alias="id")
+    image_media_id: Optional[uuid.UUID] = Field(alias="image_media_id")
+    is_complete: bool = Field(alias="is_complete")
+    is_featured: bool = Field(alias="is_featured")
+    is_hidden: bool = Field(alias="is_hidden")
+    part_titles: Optional[str] = Field(alias="part_titles")
+    parts_cents: int = Field(alias="parts_cents")
+    parts_count: int = Field(alias="parts_count")
+    price_cents: int = Field(alias="price_cents")
+    saved_cents: int = Field(alias="saved_cents")
+    seller_id: uuid.UUID = Field(alias="seller_id")
+    slug: str = Field(alias="slug")
+    status: PublicBundleStatus = Field(alias="status")
+    tags: List[str] = Field(alias="tags")
+    takes_coupons: bool = Field(alias="takes_coupons")
+    terms_version: int = Field(alias="terms_version")
+    thumbnail_url: Optional[str] = Field(alias="thumbnail_url")
+    title: str = Field(alias="title")
+    updated_at: datetime.datetime = Field(alias="updated_at")
+
+class PublicBundlesInsert(TypedDict):
+    category_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="category_id")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    is_complete: NotRequired[Annotated[bool, Field(alias="is_complete")]]
+    is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    part_titles: NotRequired[Annotated[Optional[str], Field(alias="part_titles")]]
+    parts_cents: NotRequired[Annotated[int, Field(alias="parts_cents")]]
+    parts_count: NotRequired[Annotated[int, Field(alias="parts_count")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    saved_cents: NotRequired[Annotated[int, Field(alias="saved_cents")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    slug: NotRequired[Annotated[str, Field(alias="slug")]]
+    status: NotRequired[Annotated[PublicBundleStatus, Field(alias="status")]]
+    tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    takes_coupons: NotRequired[Annotated[bool, Field(alias="takes_coupons")]]
+    terms_version: NotRequired[Annotated[int, Field(alias="terms_version")]]
+    thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
+    title: Annotated[str, Field(alias="title")]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
+
+class PublicBundlesUpdate(TypedDict):
+    category_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="category_id")]]
+    created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
+    currency: NotRequired[Annotated[str, Field(alias="currency")]]
+    description: NotRequired[Annotated[Optional[str], Field(alias="description")]]
+    hidden_reason: NotRequired[Annotated[Optional[str], Field(alias="hidden_reason")]]
+    id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    image_media_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="image_media_id")]]
+    is_complete: NotRequired[Annotated[bool, Field(alias="is_complete")]]
+    is_featured: NotRequired[Annotated[bool, Field(alias="is_featured")]]
+    is_hidden: NotRequired[Annotated[bool, Field(alias="is_hidden")]]
+    part_titles: NotRequired[Annotated[Optional[str], Field(alias="part_titles")]]
+    parts_cents: NotRequired[Annotated[int, Field(alias="parts_cents")]]
+    parts_count: NotRequired[Annotated[int, Field(alias="parts_count")]]
+    price_cents: NotRequired[Annotated[int, Field(alias="price_cents")]]
+    saved_cents: NotRequired[Annotated[int, Field(alias="saved_cents")]]
+    seller_id: NotRequired[Annotated[uuid.UUID, Field(alias="seller_id")]]
+    slug: NotRequired[Annotated[str, Field(alias="slug")]]
+    status: NotRequired[Annotated[PublicBundleStatus, Field(alias="status")]]
+    tags: NotRequired[Annotated[List[str], Field(alias="tags")]]
+    takes_coupons: NotRequired[Annotated[bool, Field(alias="takes_coupons")]]
+    terms_version: NotRequired[Annotated[int, Field(alias="terms_version")]]
+    thumbnail_url: NotRequired[Annotated[Optional[str], Field(alias="thumbnail_url")]]
+    title: NotRequired[Annotated[str, Field(alias="title")]]
+    updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
 
 class PublicCartItems(BaseModel):
     added_at: datetime.datetime = Field(alias="added_at")
@@ -1203,6 +1333,7 @@ class PublicGifts(BaseModel):
     given_at: Optional[datetime.datetime] = Field(alias="given_at")
     id: uuid.UUID = Field(alias="id")
     item_id: uuid.UUID = Field(alias="item_id")
+    opened_at: Optional[datetime.datetime] = Field(alias="opened_at")
     payer_id: uuid.UUID = Field(alias="payer_id")
     receiver_id: Optional[uuid.UUID] = Field(alias="receiver_id")
     status: PublicGiftStatus = Field(alias="status")
@@ -1214,6 +1345,7 @@ class PublicGiftsInsert(TypedDict):
     given_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="given_at")]]
     id: Annotated[uuid.UUID, Field(alias="id")]
     item_id: Annotated[uuid.UUID, Field(alias="item_id")]
+    opened_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="opened_at")]]
     payer_id: Annotated[uuid.UUID, Field(alias="payer_id")]
     receiver_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="receiver_id")]]
     status: NotRequired[Annotated[PublicGiftStatus, Field(alias="status")]]
@@ -1225,6 +1357,7 @@ class PublicGiftsUpdate(TypedDict):
     given_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="given_at")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     item_id: NotRequired[Annotated[uuid.UUID, Field(alias="item_id")]]
+    opened_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="opened_at")]]
     payer_id: NotRequired[Annotated[uuid.UUID, Field(alias="payer_id")]]
     receiver_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="receiver_id")]]
     status: NotRequired[Annotated[PublicGiftStatus, Field(alias="status")]]
@@ -2593,8 +2726,6 @@ class PublicProductVersions(BaseModel):
     notes: str = Field(alias="notes")
     number: int = Field(alias="number")
     product_id: uuid.UUID = Field(alias="product_id")
-    told_at: Optional[datetime.datetime] = Field(alias="told_at")
-    told_up_to: Optional[uuid.UUID] = Field(alias="told_up_to")
 
 class PublicProductVersionsInsert(TypedDict):
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
@@ -2603,8 +2734,6 @@ class PublicProductVersionsInsert(TypedDict):
     notes: Annotated[str, Field(alias="notes")]
     number: Annotated[int, Field(alias="number")]
     product_id: Annotated[uuid.UUID, Field(alias="product_id")]
-    told_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="told_at")]]
-    told_up_to: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="told_up_to")]]
 
 class PublicProductVersionsUpdate(TypedDict):
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
@@ -2613,8 +2742,6 @@ class PublicProductVersionsUpdate(TypedDict):
     notes: NotRequired[Annotated[str, Field(alias="notes")]]
     number: NotRequired[Annotated[int, Field(alias="number")]]
     product_id: NotRequired[Annotated[uuid.UUID, Field(alias="product_id")]]
-    told_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="told_at")]]
-    told_up_to: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="told_up_to")]]
 
 class PublicProducts(BaseModel):
     allow_name_your_price: bool = Field(alias="allow_name_your_price")
@@ -3493,6 +3620,7 @@ class PublicServiceOrders(BaseModel):
     disputing_side: Optional[str] = Field(alias="disputing_side")
     due_at: Optional[datetime.datetime] = Field(alias="due_at")
     extras: JsonValue = Field(alias="extras")
+    free_until: Optional[datetime.datetime] = Field(alias="free_until")
     frozen_at: Optional[datetime.datetime] = Field(alias="frozen_at")
     id: uuid.UUID = Field(alias="id")
     is_open: bool = Field(alias="is_open")
@@ -3514,6 +3642,7 @@ class PublicServiceOrders(BaseModel):
     service_id: Optional[uuid.UUID] = Field(alias="service_id")
     session_ends_at: Optional[datetime.datetime] = Field(alias="session_ends_at")
     session_starts_at: Optional[datetime.datetime] = Field(alias="session_starts_at")
+    silence_left: Optional[str] = Field(alias="silence_left")
     status: PublicServiceOrderStatus = Field(alias="status")
     title: str = Field(alias="title")
     updated_at: datetime.datetime = Field(alias="updated_at")
@@ -3534,6 +3663,7 @@ class PublicServiceOrdersInsert(TypedDict):
     disputing_side: NotRequired[Annotated[Optional[str], Field(alias="disputing_side")]]
     due_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="due_at")]]
     extras: NotRequired[Annotated[JsonValue, Field(alias="extras")]]
+    free_until: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="free_until")]]
     frozen_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="frozen_at")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
@@ -3555,6 +3685,7 @@ class PublicServiceOrdersInsert(TypedDict):
     service_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="service_id")]]
     session_ends_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="session_ends_at")]]
     session_starts_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="session_starts_at")]]
+    silence_left: NotRequired[Annotated[Optional[str], Field(alias="silence_left")]]
     status: Annotated[PublicServiceOrderStatus, Field(alias="status")]
     title: Annotated[str, Field(alias="title")]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
@@ -3575,6 +3706,7 @@ class PublicServiceOrdersUpdate(TypedDict):
     disputing_side: NotRequired[Annotated[Optional[str], Field(alias="disputing_side")]]
     due_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="due_at")]]
     extras: NotRequired[Annotated[JsonValue, Field(alias="extras")]]
+    free_until: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="free_until")]]
     frozen_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="frozen_at")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
     is_open: NotRequired[Annotated[bool, Field(alias="is_open")]]
@@ -3596,6 +3728,7 @@ class PublicServiceOrdersUpdate(TypedDict):
     service_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="service_id")]]
     session_ends_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="session_ends_at")]]
     session_starts_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="session_starts_at")]]
+    silence_left: NotRequired[Annotated[Optional[str], Field(alias="silence_left")]]
     status: NotRequired[Annotated[PublicServiceOrderStatus, Field(alias="status")]]
     title: NotRequired[Annotated[str, Field(alias="title")]]
     updated_at: NotRequired[Annotated[datetime.datetime, Field(alias="updated_at")]]
@@ -4296,6 +4429,7 @@ class PublicWebinarRegistrations(BaseModel):
     confirmed_at: Optional[datetime.datetime] = Field(alias="confirmed_at")
     created_at: datetime.datetime = Field(alias="created_at")
     id: uuid.UUID = Field(alias="id")
+    moved_at: Optional[datetime.datetime] = Field(alias="moved_at")
     offer_expires_at: Optional[datetime.datetime] = Field(alias="offer_expires_at")
     offers_count: int = Field(alias="offers_count")
     payable_id: Optional[uuid.UUID] = Field(alias="payable_id")
@@ -4314,6 +4448,7 @@ class PublicWebinarRegistrationsInsert(TypedDict):
     confirmed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="confirmed_at")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    moved_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="moved_at")]]
     offer_expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="offer_expires_at")]]
     offers_count: NotRequired[Annotated[int, Field(alias="offers_count")]]
     payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]
@@ -4332,6 +4467,7 @@ class PublicWebinarRegistrationsUpdate(TypedDict):
     confirmed_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="confirmed_at")]]
     created_at: NotRequired[Annotated[datetime.datetime, Field(alias="created_at")]]
     id: NotRequired[Annotated[uuid.UUID, Field(alias="id")]]
+    moved_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="moved_at")]]
     offer_expires_at: NotRequired[Annotated[Optional[datetime.datetime], Field(alias="offer_expires_at")]]
     offers_count: NotRequired[Annotated[int, Field(alias="offers_count")]]
     payable_id: NotRequired[Annotated[Optional[uuid.UUID], Field(alias="payable_id")]]

@@ -5,6 +5,7 @@ export type Kind =
   | "artwork"
   | "banned_address"
   | "book_correction"
+  | "bundle"
   | "category"
   | "comment"
   | "conversation"
@@ -45,6 +46,9 @@ export type NotificationType =
   | "account_restored"
   | "back_in_stock"
   | "bid"
+  | "bundle_agreed"
+  | "bundle_asked"
+  | "bundle_declined"
   | "comment"
   | "commission"
   | "connected"
@@ -477,6 +481,7 @@ isOneToOne: false
                   Row: {
                     "buffer_after_minutes": number,
                     "buffer_before_minutes": number,
+                    "cancel_before_hours": number,
                     "notice_minutes": number,
                     "slot_minutes": number,
                     "time_zone": string,
@@ -488,6 +493,7 @@ isOneToOne: false
                   Insert: {
                     "buffer_after_minutes"?: number,
                     "buffer_before_minutes"?: number,
+                    "cancel_before_hours"?: number,
                     "notice_minutes"?: number,
                     "slot_minutes"?: number,
                     "time_zone": string,
@@ -498,6 +504,7 @@ isOneToOne: false
                   Update: {
                     "buffer_after_minutes"?: number,
                     "buffer_before_minutes"?: number,
+                    "cancel_before_hours"?: number,
                     "notice_minutes"?: number,
                     "slot_minutes"?: number,
                     "time_zone"?: string,
@@ -659,6 +666,203 @@ isOneToOne: true
 isOneToOne: false
       referencedRelation: "wallets"
       referencedColumns: ["user_id"]
+    }
+                  ]
+                },
+                "bundle_parts": {
+                  Row: {
+                    "bundle_id": string,
+                    "item_id": string,
+                    "option_id": string | null,
+                    "position": number
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "bundle_id": string,
+                    "item_id": string,
+                    "option_id"?: string | null,
+                    "position": number
+                  }
+                  Update: {
+                    "bundle_id"?: string,
+                    "item_id"?: string,
+                    "option_id"?: string | null,
+                    "position"?: number
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "bundle_parts_bundle_id_fkey"
+      columns: ["bundle_id"]
+isOneToOne: false
+      referencedRelation: "bundles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "bundle_parts_item_id_fkey"
+      columns: ["item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "bundle_parts_option_id_fkey"
+      columns: ["option_id",
+      "item_id"]
+isOneToOne: false
+      referencedRelation: "catalog_options"
+      referencedColumns: ["id",
+      "item_id"]
+    }
+                  ]
+                },
+                "bundle_sellers": {
+                  Row: {
+                    "bundle_id": string,
+                    "created_at": string,
+                    "seller_id": string,
+                    "share_bps": number,
+                    "status": Database["public"]['Enums']["bundle_answer"],
+                    "terms_version": number | null,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "bundle_id": string,
+                    "created_at"?: string,
+                    "seller_id": string,
+                    "share_bps": number,
+                    "status"?: Database["public"]['Enums']["bundle_answer"],
+                    "terms_version"?: number | null,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "bundle_id"?: string,
+                    "created_at"?: string,
+                    "seller_id"?: string,
+                    "share_bps"?: number,
+                    "status"?: Database["public"]['Enums']["bundle_answer"],
+                    "terms_version"?: number | null,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "bundle_sellers_bundle_id_fkey"
+      columns: ["bundle_id"]
+isOneToOne: false
+      referencedRelation: "bundles"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "bundle_sellers_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
+    }
+                  ]
+                },
+                "bundles": {
+                  Row: {
+                    "category_id": string | null,
+                    "created_at": string,
+                    "currency": string,
+                    "description": string | null,
+                    "hidden_reason": string | null,
+                    "id": string,
+                    "image_media_id": string | null,
+                    "is_complete": boolean,
+                    "is_featured": boolean,
+                    "is_hidden": boolean,
+                    "part_titles": string | null,
+                    "parts_cents": number,
+                    "parts_count": number,
+                    "price_cents": number,
+                    "saved_cents": number,
+                    "seller_id": string,
+                    "slug": string,
+                    "status": Database["public"]['Enums']["bundle_status"],
+                    "tags": (string)[],
+                    "takes_coupons": boolean,
+                    "terms_version": number,
+                    "thumbnail_url": string | null,
+                    "title": string,
+                    "updated_at": string
+                  }
+                  ComputedFields: never
+                  Insert: {
+                    "category_id"?: string | null,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "description"?: string | null,
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "image_media_id"?: string | null,
+                    "is_complete"?: boolean,
+                    "is_featured"?: boolean,
+                    "is_hidden"?: boolean,
+                    "part_titles"?: string | null,
+                    "parts_cents"?: number,
+                    "parts_count"?: number,
+                    "price_cents"?: number,
+                    "saved_cents"?: never,
+                    "seller_id"?: string,
+                    "slug"?: string,
+                    "status"?: Database["public"]['Enums']["bundle_status"],
+                    "tags"?: (string)[],
+                    "takes_coupons"?: boolean,
+                    "terms_version"?: number,
+                    "thumbnail_url"?: string | null,
+                    "title": string,
+                    "updated_at"?: string
+                  }
+                  Update: {
+                    "category_id"?: string | null,
+                    "created_at"?: string,
+                    "currency"?: string,
+                    "description"?: string | null,
+                    "hidden_reason"?: string | null,
+                    "id"?: string,
+                    "image_media_id"?: string | null,
+                    "is_complete"?: boolean,
+                    "is_featured"?: boolean,
+                    "is_hidden"?: boolean,
+                    "part_titles"?: string | null,
+                    "parts_cents"?: number,
+                    "parts_count"?: number,
+                    "price_cents"?: number,
+                    "saved_cents"?: never,
+                    "seller_id"?: string,
+                    "slug"?: string,
+                    "status"?: Database["public"]['Enums']["bundle_status"],
+                    "tags"?: (string)[],
+                    "takes_coupons"?: boolean,
+                    "terms_version"?: number,
+                    "thumbnail_url"?: string | null,
+                    "title"?: string,
+                    "updated_at"?: string
+                  }
+                  Relationships: [
+                    {
+      foreignKeyName: "bundles_category_id_fkey"
+      columns: ["category_id"]
+isOneToOne: false
+      referencedRelation: "categories"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "bundles_id_fkey"
+      columns: ["id"]
+isOneToOne: true
+      referencedRelation: "catalog_items"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "bundles_image_media_id_fkey"
+      columns: ["image_media_id"]
+isOneToOne: false
+      referencedRelation: "media"
+      referencedColumns: ["id"]
+    },{
+      foreignKeyName: "bundles_seller_id_fkey"
+      columns: ["seller_id"]
+isOneToOne: false
+      referencedRelation: "profiles"
+      referencedColumns: ["id"]
     }
                   ]
                 },
@@ -1618,18 +1822,21 @@ isOneToOne: false
                     "given_at": string | null,
                     "id": string,
                     "item_id": string,
+                    "opened_at": string | null,
                     "payer_id": string,
                     "receiver_id": string | null,
                     "status": Database["public"]['Enums']["gift_status"],
-                    "updated_at": string
+                    "updated_at": string,
+                    "is_taken_back": boolean | null
                   }
-                  ComputedFields: never
+                  ComputedFields: "is_taken_back"
                   Insert: {
                     "claimed_at"?: string | null,
                     "created_at"?: string,
                     "given_at"?: string | null,
                     "id": string,
                     "item_id": string,
+                    "opened_at"?: string | null,
                     "payer_id": string,
                     "receiver_id"?: string | null,
                     "status"?: Database["public"]['Enums']["gift_status"],
@@ -1641,6 +1848,7 @@ isOneToOne: false
                     "given_at"?: string | null,
                     "id"?: string,
                     "item_id"?: string,
+                    "opened_at"?: string | null,
                     "payer_id"?: string,
                     "receiver_id"?: string | null,
                     "status"?: Database["public"]['Enums']["gift_status"],
@@ -3651,9 +3859,7 @@ isOneToOne: false
                     "name": string | null,
                     "notes": string,
                     "number": number,
-                    "product_id": string,
-                    "told_at": string | null,
-                    "told_up_to": string | null
+                    "product_id": string
                   }
                   ComputedFields: never
                   Insert: {
@@ -3662,9 +3868,7 @@ isOneToOne: false
                     "name"?: string | null,
                     "notes": string,
                     "number": number,
-                    "product_id": string,
-                    "told_at"?: string | null,
-                    "told_up_to"?: string | null
+                    "product_id": string
                   }
                   Update: {
                     "created_at"?: string,
@@ -3672,9 +3876,7 @@ isOneToOne: false
                     "name"?: string | null,
                     "notes"?: string,
                     "number"?: number,
-                    "product_id"?: string,
-                    "told_at"?: string | null,
-                    "told_up_to"?: string | null
+                    "product_id"?: string
                   }
                   Relationships: [
                     {
@@ -4962,6 +5164,7 @@ isOneToOne: false
                     "disputing_side": string | null,
                     "due_at": string | null,
                     "extras": NonNullable<Json>,
+                    "free_until": string | null,
                     "frozen_at": string | null,
                     "id": string,
                     "is_open": boolean,
@@ -4983,6 +5186,7 @@ isOneToOne: false
                     "service_id": string | null,
                     "session_ends_at": string | null,
                     "session_starts_at": string | null,
+                    "silence_left": string | null,
                     "status": Database["public"]['Enums']["service_order_status"],
                     "title": string,
                     "updated_at": string,
@@ -5006,6 +5210,7 @@ isOneToOne: false
                     "disputing_side"?: string | null,
                     "due_at"?: string | null,
                     "extras"?: NonNullable<Json>,
+                    "free_until"?: string | null,
                     "frozen_at"?: string | null,
                     "id"?: string,
                     "is_open"?: never,
@@ -5027,6 +5232,7 @@ isOneToOne: false
                     "service_id"?: string | null,
                     "session_ends_at"?: string | null,
                     "session_starts_at"?: string | null,
+                    "silence_left"?: string | null,
                     "status": Database["public"]['Enums']["service_order_status"],
                     "title": string,
                     "updated_at"?: string
@@ -5047,6 +5253,7 @@ isOneToOne: false
                     "disputing_side"?: string | null,
                     "due_at"?: string | null,
                     "extras"?: NonNullable<Json>,
+                    "free_until"?: string | null,
                     "frozen_at"?: string | null,
                     "id"?: string,
                     "is_open"?: never,
@@ -5068,6 +5275,7 @@ isOneToOne: false
                     "service_id"?: string | null,
                     "session_ends_at"?: string | null,
                     "session_starts_at"?: string | null,
+                    "silence_left"?: string | null,
                     "status"?: Database["public"]['Enums']["service_order_status"],
                     "title"?: string,
                     "updated_at"?: string
@@ -6129,6 +6337,7 @@ isOneToOne: true
                     "confirmed_at": string | null,
                     "created_at": string,
                     "id": string,
+                    "moved_at": string | null,
                     "offer_expires_at": string | null,
                     "offers_count": number,
                     "payable_id": string | null,
@@ -6149,6 +6358,7 @@ isOneToOne: true
                     "confirmed_at"?: string | null,
                     "created_at"?: string,
                     "id"?: string,
+                    "moved_at"?: string | null,
                     "offer_expires_at"?: string | null,
                     "offers_count"?: number,
                     "payable_id"?: string | null,
@@ -6167,6 +6377,7 @@ isOneToOne: true
                     "confirmed_at"?: string | null,
                     "created_at"?: string,
                     "id"?: string,
+                    "moved_at"?: string | null,
                     "offer_expires_at"?: string | null,
                     "offers_count"?: number,
                     "payable_id"?: string | null,
@@ -6473,6 +6684,23 @@ isOneToOne: false
 "reason": string,
 "user_id": string }; Returns: number
                            },
+"agree_to_bundle":
+{ Args: { "bundle_id": string,
+"terms_version": number }; Returns: {
+              "bundle_id": string,
+"created_at": string,
+"seller_id": string,
+"share_bps": number,
+"status": Database["public"]['Enums']["bundle_answer"],
+"terms_version": number | null,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "bundle_sellers"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
 "answer_co_hosting":
 { Args: { "accept": boolean,
 "webinar_id": string }; Returns: boolean
@@ -6596,6 +6824,7 @@ isOneToOne: false
 "disputing_side": string | null,
 "due_at": string | null,
 "extras": NonNullable<Json>,
+"free_until": string | null,
 "frozen_at": string | null,
 "id": string,
 "is_open": boolean,
@@ -6617,6 +6846,7 @@ isOneToOne: false
 "service_id": string | null,
 "session_ends_at": string | null,
 "session_starts_at": string | null,
+"silence_left": string | null,
 "status": Database["public"]['Enums']["service_order_status"],
 "title": string,
 "updated_at": string
@@ -6654,6 +6884,9 @@ isOneToOne: false
               "id": string,
               "username": string
             }[]
+                           },
+"bundle_problem":
+{ Args: { "bundle_id": string }; Returns: string
                            },
 "cancel_invitation":
 { Args: { "group_id": string,
@@ -6757,6 +6990,7 @@ isOneToOne: false
 "confirmed_at": string | null,
 "created_at": string,
 "id": string,
+"moved_at": string | null,
 "offer_expires_at": string | null,
 "offers_count": number,
 "payable_id": string | null,
@@ -6793,6 +7027,7 @@ isOneToOne: false
 "disputing_side": string | null,
 "due_at": string | null,
 "extras": NonNullable<Json>,
+"free_until": string | null,
 "frozen_at": string | null,
 "id": string,
 "is_open": boolean,
@@ -6814,6 +7049,7 @@ isOneToOne: false
 "service_id": string | null,
 "session_ends_at": string | null,
 "session_starts_at": string | null,
+"silence_left": string | null,
 "status": Database["public"]['Enums']["service_order_status"],
 "title": string,
 "updated_at": string
@@ -6879,6 +7115,7 @@ isOneToOne: false
 "given_at": string | null,
 "id": string,
 "item_id": string,
+"opened_at": string | null,
 "payer_id": string,
 "receiver_id": string | null,
 "status": Database["public"]['Enums']["gift_status"],
@@ -7180,6 +7417,7 @@ isOneToOne: false
 "disputing_side": string | null,
 "due_at": string | null,
 "extras": NonNullable<Json>,
+"free_until": string | null,
 "frozen_at": string | null,
 "id": string,
 "is_open": boolean,
@@ -7201,6 +7439,7 @@ isOneToOne: false
 "service_id": string | null,
 "session_ends_at": string | null,
 "session_starts_at": string | null,
+"silence_left": string | null,
 "status": Database["public"]['Enums']["service_order_status"],
 "title": string,
 "updated_at": string
@@ -7248,6 +7487,22 @@ isOneToOne: false
                           SetofOptions: {
         from: "*"
         to: "reviews"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"decline_bundle":
+{ Args: { "bundle_id": string }; Returns: {
+              "bundle_id": string,
+"created_at": string,
+"seller_id": string,
+"share_bps": number,
+"status": Database["public"]['Enums']["bundle_answer"],
+"terms_version": number | null,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "bundle_sellers"
         isOneToOne: true
         isSetofReturn: false
       } },
@@ -7333,6 +7588,7 @@ isOneToOne: false
 "disputing_side": string | null,
 "due_at": string | null,
 "extras": NonNullable<Json>,
+"free_until": string | null,
 "frozen_at": string | null,
 "id": string,
 "is_open": boolean,
@@ -7354,6 +7610,7 @@ isOneToOne: false
 "service_id": string | null,
 "session_ends_at": string | null,
 "session_starts_at": string | null,
+"silence_left": string | null,
 "status": Database["public"]['Enums']["service_order_status"],
 "title": string,
 "updated_at": string
@@ -7520,6 +7777,9 @@ isOneToOne: false
 "is_report_banned":
 { Args: { "tracking": Omit<Database["public"]['Tables']["report_abuse_tracking"]['Row'], Database["public"]['Tables']["report_abuse_tracking"]['ComputedFields']> }; Returns: boolean
                            },
+"is_taken_back":
+{ Args: { "gift": Omit<Database["public"]['Tables']["gifts"]['Row'], Database["public"]['Tables']["gifts"]['ComputedFields']> }; Returns: boolean
+                           },
 "item_reviews":
 { Args: { "after_created_at"?: string,
 "after_helpful_count"?: number,
@@ -7575,6 +7835,7 @@ isOneToOne: false
 "confirmed_at": string | null,
 "created_at": string,
 "id": string,
+"moved_at": string | null,
 "offer_expires_at": string | null,
 "offers_count": number,
 "payable_id": string | null,
@@ -7741,6 +8002,7 @@ isOneToOne: false
 "disputing_side": string | null,
 "due_at": string | null,
 "extras": NonNullable<Json>,
+"free_until": string | null,
 "frozen_at": string | null,
 "id": string,
 "is_open": boolean,
@@ -7762,6 +8024,7 @@ isOneToOne: false
 "service_id": string | null,
 "session_ends_at": string | null,
 "session_starts_at": string | null,
+"silence_left": string | null,
 "status": Database["public"]['Enums']["service_order_status"],
 "title": string,
 "updated_at": string
@@ -7769,6 +8032,25 @@ isOneToOne: false
                           SetofOptions: {
         from: "*"
         to: "service_orders"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"open_gift":
+{ Args: { "gift_id": string }; Returns: {
+              "claimed_at": string | null,
+"created_at": string,
+"given_at": string | null,
+"id": string,
+"item_id": string,
+"opened_at": string | null,
+"payer_id": string,
+"receiver_id": string | null,
+"status": Database["public"]['Enums']["gift_status"],
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "gifts"
         isOneToOne: true
         isSetofReturn: false
       } },
@@ -8040,6 +8322,7 @@ isOneToOne: false
 "given_at": string | null,
 "id": string,
 "item_id": string,
+"opened_at": string | null,
 "payer_id": string,
 "receiver_id": string | null,
 "status": Database["public"]['Enums']["gift_status"],
@@ -8058,6 +8341,7 @@ isOneToOne: false
 "confirmed_at": string | null,
 "created_at": string,
 "id": string,
+"moved_at": string | null,
 "offer_expires_at": string | null,
 "offers_count": number,
 "payable_id": string | null,
@@ -8137,9 +8421,7 @@ isOneToOne: false
 "name": string | null,
 "notes": string,
 "number": number,
-"product_id": string,
-"told_at": string | null,
-"told_up_to": string | null
+"product_id": string
             }
                           SetofOptions: {
         from: "*"
@@ -8168,6 +8450,7 @@ isOneToOne: false
 "confirmed_at": string | null,
 "created_at": string,
 "id": string,
+"moved_at": string | null,
 "offer_expires_at": string | null,
 "offers_count": number,
 "payable_id": string | null,
@@ -8324,6 +8607,7 @@ isOneToOne: false
 "disputing_side": string | null,
 "due_at": string | null,
 "extras": NonNullable<Json>,
+"free_until": string | null,
 "frozen_at": string | null,
 "id": string,
 "is_open": boolean,
@@ -8345,6 +8629,7 @@ isOneToOne: false
 "service_id": string | null,
 "session_ends_at": string | null,
 "session_starts_at": string | null,
+"silence_left": string | null,
 "status": Database["public"]['Enums']["service_order_status"],
 "title": string,
 "updated_at": string
@@ -8789,6 +9074,7 @@ isOneToOne: false
 "disputing_side": string | null,
 "due_at": string | null,
 "extras": NonNullable<Json>,
+"free_until": string | null,
 "frozen_at": string | null,
 "id": string,
 "is_open": boolean,
@@ -8810,6 +9096,7 @@ isOneToOne: false
 "service_id": string | null,
 "session_ends_at": string | null,
 "session_starts_at": string | null,
+"silence_left": string | null,
 "status": Database["public"]['Enums']["service_order_status"],
 "title": string,
 "updated_at": string
@@ -8846,6 +9133,43 @@ isOneToOne: false
                           SetofOptions: {
         from: "*"
         to: "conversations"
+        isOneToOne: true
+        isSetofReturn: false
+      } },
+"set_bundle_terms":
+{ Args: { "bundle_id": string,
+"parts": Json,
+"price_cents": number,
+"shares"?: Json,
+"takes_coupons"?: boolean }; Returns: {
+              "category_id": string | null,
+"created_at": string,
+"currency": string,
+"description": string | null,
+"hidden_reason": string | null,
+"id": string,
+"image_media_id": string | null,
+"is_complete": boolean,
+"is_featured": boolean,
+"is_hidden": boolean,
+"part_titles": string | null,
+"parts_cents": number,
+"parts_count": number,
+"price_cents": number,
+"saved_cents": number,
+"seller_id": string,
+"slug": string,
+"status": Database["public"]['Enums']["bundle_status"],
+"tags": (string)[],
+"takes_coupons": boolean,
+"terms_version": number,
+"thumbnail_url": string | null,
+"title": string,
+"updated_at": string
+            }
+                          SetofOptions: {
+        from: "*"
+        to: "bundles"
         isOneToOne: true
         isSetofReturn: false
       } },
@@ -9162,6 +9486,7 @@ isOneToOne: false
 "disputing_side": string | null,
 "due_at": string | null,
 "extras": NonNullable<Json>,
+"free_until": string | null,
 "frozen_at": string | null,
 "id": string,
 "is_open": boolean,
@@ -9183,6 +9508,7 @@ isOneToOne: false
 "service_id": string | null,
 "session_ends_at": string | null,
 "session_starts_at": string | null,
+"silence_left": string | null,
 "status": Database["public"]['Enums']["service_order_status"],
 "title": string,
 "updated_at": string
@@ -9262,6 +9588,8 @@ isOneToOne: false
             "audience": "public"|"members"|"group"|"owner",
             "billing_interval": "monthly"|"annual",
             "billing_provider": "stripe"|"paypal",
+            "bundle_answer": "asked"|"agreed"|"declined",
+            "bundle_status": "draft"|"active"|"paused"|"deleted",
             "correction_status": "proposed"|"approved"|"rejected",
             "coupon_use_status": "held"|"redeemed"|"released",
             "custom_field_status": "pending"|"auto_approved"|"approved"|"rejected",
@@ -9540,6 +9868,8 @@ export const Constants = {
             "audience": ["public", "members", "group", "owner"],
             "billing_interval": ["monthly", "annual"],
             "billing_provider": ["stripe", "paypal"],
+            "bundle_answer": ["asked", "agreed", "declined"],
+            "bundle_status": ["draft", "active", "paused", "deleted"],
             "correction_status": ["proposed", "approved", "rejected"],
             "coupon_use_status": ["held", "redeemed", "released"],
             "custom_field_status": ["pending", "auto_approved", "approved", "rejected"],

@@ -312,8 +312,8 @@ comment on function private.hold_key(bigint) is
 'Takes an advisory lock exclusively, until the transaction ends: a request that holds it and does not come to an end '
 'is cancelled. Fails (55P03) when it stays held.';
 
--- What many want at once has its turns: a coupon's uses, an item's stock, somebody's hours. A row says who holds it only
--- where no exception handler was about; an advisory lock always does.
+-- What many want at once has its turns: a coupon's uses, an item's stock, somebody's hours. A row says who holds it
+-- only where no exception handler was about; an advisory lock always does.
 create function private.take_turn(key bigint) returns void
 language plpgsql
 set search_path = ''

@@ -120,8 +120,8 @@ begin
 end
 $$;
 comment on function private.hold_coupons(uuid, uuid, uuid[], uuid[]) is
-'Takes one use of each of these coupons for an order; what its buyer''s replaced orders held is free again. Takes their '
-'turns. Errors: coupon_exhausted, coupon_already_used.';
+'Takes one use of each of these coupons for an order; what its buyer''s replaced orders held is free again. Takes '
+'their turns. Errors: coupon_exhausted, coupon_already_used.';
 
 create function private.follow_coupons(orders uuid[]) returns void
 language plpgsql

@@ -287,7 +287,8 @@ comment on function public.send_offer(
 ) is
 'Seller: offers the other one of a conversation of two something for this price (cents) and tells them. service_id: '
 'which of the caller''s services it is a variant of. The same idempotency_key and request answer the first offer. '
-'Errors: conversation_not_found, cannot_message, request_pending (a stranger who has not accepted the conversation), item_not_found, too_many_offers (10 open ones for one buyer), '
+'Errors: conversation_not_found, cannot_message, request_pending (a stranger who has not accepted the '
+'conversation), item_not_found, too_many_offers (10 open ones for one buyer), '
 'too_many_actions, '
 'idempotency_key_invalid, idempotency_key_reused, text_not_visible, and the constraints of offer_versions.';
 grant execute on function public.send_offer(
