@@ -322,7 +322,8 @@ $$;
 comment on function public.available_slots(uuid, timestamptz, timestamptz, text) is
 'When a session of this service can begin, from and before these instants (a week from now unless told, 62 days at '
 'most), earliest first, at most 5,000; starts_local is what a clock in the asked zone shows (the seller''s '
-'unless told), named in time_zone_shown. Why another time is not free is not told. None of a service that is not booked. Errors: '
+'unless told), named in '
+'time_zone_shown. Why another time is not free is not told. None of a service that is not booked. Errors: '
 'item_not_available, time_zone_not_known.';
 grant execute on function public.available_slots(uuid, timestamptz, timestamptz, text) to anon, authenticated;
 

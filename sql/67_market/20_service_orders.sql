@@ -1242,7 +1242,8 @@ $$;
 comment on function public.cancel_service_order(uuid, text) is
 'Ends an order with all of the money back. Buyer: freely while the requirements are not sent and of a session until '
 'free_until, later when the delivery is late (from cancel_after). Seller: as long as it is not completed; '
-'one whose buyer sent no requirements by cancel_after does not count for the completion rate. Errors: reason_required, service_order_not_found, state_changed, '
+'one whose buyer sent no requirements by cancel_after '
+'does not count for the completion rate. Errors: reason_required, service_order_not_found, state_changed, '
 'not_late_yet, order_frozen, insufficient_funds, refund_amount_invalid.';
 grant execute on function public.cancel_service_order(uuid, text) to authenticated;
 
