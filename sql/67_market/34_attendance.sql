@@ -288,7 +288,7 @@ grant execute on function private.remind_webinar(uuid, timestamptz, integer) to 
 
 insert into private.notification_types (type, title, message, link_template, collapse, email, can_switch_off) values
 ('webinar_reminder', 'A webinar starts soon', 'A webinar you are registered for starts soon.', null, null, 'immediate',
-    true);
+    false);
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('webinar_passes', 'private.webinar_passes', 't.user_id = $1', '{}', null),

@@ -5432,7 +5432,6 @@ insert into private.hooks (hook, needs, meaning, refusal, returns, as_caller, ot
 ('lacks', '{units}', 'Settlement: which of these order lines cannot be granted any more as they were ordered; for what shared code does not see by their own item. Their money goes back.', 'item_not_available', 'setof uuid', false, 'select null::uuid where false', '');
 update private.kinds set is_bundled = true where kind = 'product';
 update private.notification_types set collapse = '24:00:00' where type = 'webinar_co_host';
-update private.notification_types set can_switch_off = true where type = 'webinar_reminder';
 update private.notification_types set collapse = '24:00:00' where type = 'review_response';
 update private.notification_types set message = 'Somebody gave you something. Open it, or refuse it.' where type = 'gift';
 insert into private.personal_data (stays, reason, section, relation) values
