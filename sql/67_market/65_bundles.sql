@@ -88,7 +88,8 @@ comment on column public.bundles.thumbnail_url is
 comment on column public.bundles.price_cents is
 'Price of all parts together, cents; 0 before there are terms. Orders keep the price they were made at.';
 comment on column public.bundles.parts_cents is
-'What the parts cost alone, cents; of one whose price the buyer names the least. Kept by the server.';
+'What the parts cost alone, cents; of one whose price the buyer names the least, of one that cannot be had nothing. '
+'Kept by the server.';
 comment on column public.bundles.saved_cents is 'How much less the bundle costs, cents. Generated.';
 comment on column public.bundles.takes_coupons is
 'Whether its seller''s coupons lower it where others earn too: a term they agree to. Where nobody else does, they do; '
@@ -96,7 +97,7 @@ comment on column public.bundles.takes_coupons is
 comment on column public.bundles.terms_version is
 'Counts the changes of price, parts, shares and takes_coupons; agree_to_bundle() names it.';
 comment on column public.bundles.parts_count is 'How many parts the terms have.';
-comment on column public.bundles.part_titles is 'Titles of its parts, for the search. Kept by the server.';
+comment on column public.bundles.part_titles is 'Titles of its parts that can be had, for the search. Kept by the server.';
 comment on column public.bundles.tags is 'Up to 20 tags; lower case.';
 comment on column public.bundles.status is
 'State in the shop, set by the seller. active needs parts; deleted is final.';
@@ -196,21 +197,26 @@ as $$
     select row(
         case
             when b.parts_count = 0 then 'parts'
-            when count(p.item_id) < b.parts_count or not bool_and(
-                c.is_buyable and private.may_be_part(c) and (p.option_id is null or coalesce(o.is_active, false))
-            ) then 'part_not_available'
+            when count(p.item_id) < b.parts_count or not bool_and(a.is_there and private.may_be_part(c))
+                then 'part_not_available'
             when not bool_and(c.seller_id = b.seller_id or coalesce(s.terms_version = b.terms_version, false))
                 then 'not_agreed'
             when b.price_cents >= sum(a.cents) then 'saves_nothing'
         end,
-        coalesce(sum(a.cents), 0), string_agg(c.title, E'\n' order by p.position)
+        -- What is not in the shop is its seller's own affair: others read this.
+        coalesce(sum(a.cents) filter (where a.is_there), 0),
+        string_agg(c.title, E'\n' order by p.position) filter (where a.is_there)
     )::private.bundle_look
     from public.bundles as b
     left join public.bundle_parts as p on p.bundle_id = b.id
     left join public.catalog_items as c on c.id = p.item_id
     left join public.catalog_options as o on o.id = p.option_id
     left join public.bundle_sellers as s on s.bundle_id = b.id and s.seller_id = c.seller_id
-    cross join lateral (select coalesce(o.price_cents, c.minimum_price_cents, c.price_cents) as cents) as a
+    cross join lateral (
+        select
+            coalesce(o.price_cents, c.minimum_price_cents, c.price_cents) as cents,
+            c.is_buyable and (p.option_id is null or coalesce(o.is_active, false)) as is_there
+    ) as a
     where b.id = look_at_bundle.bundle_id
     group by b.id
 $$;

@@ -839,3 +839,18 @@ def test_who_leaves_takes_their_part_off_sale(market: Market) -> None:
     assert owned(market, buyer, it, *parts) == [True] * 3
     market.rows("select private.erase_bundles(%s)", owner)
     assert market.status("bundles", it) == "deleted"
+
+
+def test_a_part_that_is_not_in_the_shop_tells_nothing_of_itself(market: Market) -> None:
+    owner, other, it, parts = shared(market)
+    buyer = market.sign_up()
+    market.buy(buyer, it)
+    market.member(
+        other,
+        "update public.products set status = 'paused', title = 'Secret', price_cents = 77700 where id = %s",
+        parts[1],
+    )
+    assert not followed(market, it)
+    for who in (owner, buyer):
+        (seen,) = market.member(who, "select part_titles, parts_cents from public.bundles where id = %s", it)
+        assert ("Secret" in seen["part_titles"], seen["parts_cents"]) == (False, 3000)
