@@ -88,8 +88,8 @@ comment on column public.bundles.thumbnail_url is
 comment on column public.bundles.price_cents is
 'Price of all parts together, cents; 0 before there are terms. Orders keep the price they were made at.';
 comment on column public.bundles.parts_cents is
-'What the parts cost alone, cents; of one whose price the buyer names the least, of one that cannot be had nothing. '
-'Kept by the server.';
+'What the parts cost alone, cents; of one whose price the buyer names the least, of one that cannot be had now '
+'nothing. Kept by the server.';
 comment on column public.bundles.saved_cents is 'How much less the bundle costs, cents. Generated.';
 comment on column public.bundles.takes_coupons is
 'Whether its seller''s coupons lower it where others earn too: a term they agree to. Where nobody else does, they do; '
@@ -908,7 +908,12 @@ begin
             -- Who blocked the buyer, or was blocked by them, sells them nothing.
             when bundle.problem is not null or bundle.sellers && blocked then 'item_not_available'
             when line.unit_price_cents <> bundle.price_cents then 'price_changed'
-            when line.owner_id = any (bundle.sellers) then 'gift_not_possible'
+            when line.owner_id = any (bundle.sellers) or line.owner_id <> line.buyer_id and exists (
+                select from public.user_blocks as u
+                where
+                    u.blocker_id = any (bundle.sellers) and u.blocked_id = line.owner_id
+                    or u.blocker_id = line.owner_id and u.blocked_id = any (bundle.sellers)
+            ) then 'gift_not_possible'
             when jsonb_array_length(bundle.owned) = jsonb_array_length(bundle.parts) then case
                 when line.owner_id = line.buyer_id then 'already_owned' else 'gift_not_possible'
             end

@@ -660,6 +660,33 @@ def test_as_a_gift_by_a_code(market: Market) -> None:
     assert owned(market, receiver, it, *parts) == [False, False, True]
 
 
+@pytest.mark.parametrize("blocker", ["seller", "receiver"])
+def test_who_blocked_a_seller_of_a_part_is_not_given_it(market: Market, blocker: str) -> None:
+    _, other, it, parts = shared(market)
+    payer, receiver = market.sign_up(), market.sign_up()
+    buy(market, payer, [{"item_id": it, "gift_email": "a@example.com"}])
+    secret = market.worker("select private.claim_gift_mail(300)")["code"]
+    who, whom = (other, receiver) if blocker == "seller" else (receiver, other)
+    market.member(who, "insert into public.user_blocks (blocked_id) values (%s)", whom)
+    with refused("gift_not_found"):
+        market.rpc(receiver, "claim_gift", code=secret)
+    for item in (it, parts[1]):
+        with refused("gift_not_possible"):
+            checkout(market, payer, [{"item_id": item, "gift_to": receiver}])
+    market.member(who, "delete from public.user_blocks where blocked_id = %s", whom)
+    market.rpc(receiver, "claim_gift", code=secret)
+
+
+def test_a_seller_without_a_share_claims_none_either(market: Market) -> None:
+    owner, other = market.sign_up(), market.sign_up()
+    it = bundle(market, owner, 3000, market.product(owner, 3000), market.product(other, 1000), shares={other: 0})
+    agree(market, other, it)
+    buy(market, market.sign_up(), [{"item_id": it, "gift_email": "a@example.com"}])
+    secret = market.worker("select private.claim_gift_mail(300)")["code"]
+    with refused("own_item"):
+        market.rpc(other, "claim_gift", code=secret)
+
+
 # -- around it --------------------------------------------------------------------------------------------------------
 
 
