@@ -881,3 +881,18 @@ def test_a_part_that_is_not_in_the_shop_tells_nothing_of_itself(market: Market) 
     for who in (owner, buyer):
         (seen,) = market.member(who, "select part_titles, parts_cents from public.bundles where id = %s", it)
         assert ("Secret" in seen["part_titles"], seen["parts_cents"]) == (False, 3000)
+
+
+def test_money_for_a_part_that_is_owned_by_a_bundle_goes_back(market: Market) -> None:
+    """Also where the bundle came on top of a purchase that was given back since."""
+    owner, _, it, parts = shared(market)
+    buyer = market.sign_up()
+    late = checkout(market, buyer, [parts[0]])
+    market.start(buyer, late["payment_id"])
+    alone = market.buy(buyer, parts[0])
+    market.buy(buyer, it)
+    market.refund(owner, market.line(alone["order_id"]))
+    assert market.succeed(late["payment_id"]) == "processed"
+    assert market.status("orders", late["order_id"]) == "cancelled"
+    assert market.one("select amount_cents from public.refunds where payment_id = %s", late["payment_id"]) == 3000
+    assert owned(market, buyer, it, *parts) == [True] * 3
