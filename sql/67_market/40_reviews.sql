@@ -203,6 +203,11 @@ begin
         inner join public.transactions as t on t.id = p.transaction_id
         where p.payee_id = earns_item.user_id and t.related_id = earns_item.item_id
     ) or exists (
+        -- Or as a part of what they sell with others.
+        select from private.line_shares as s
+        inner join private.line_parts as p on p.order_item_id = s.order_item_id
+        where s.payee_id = earns_item.user_id and p.item_id = earns_item.item_id
+    ) or exists (
         select from public.order_items as i
         cross join lateral private.dispatch_payees(i.kind, array[i.id]) as p
         where i.id = earns_item.line and p.payee_id = earns_item.user_id

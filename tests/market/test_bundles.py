@@ -896,3 +896,12 @@ def test_money_for_a_part_that_is_owned_by_a_bundle_goes_back(market: Market) ->
     assert market.status("orders", late["order_id"]) == "cancelled"
     assert market.one("select amount_cents from public.refunds where payment_id = %s", late["payment_id"]) == 3000
     assert owned(market, buyer, it, *parts) == [True] * 3
+
+
+def test_who_earns_by_a_part_does_not_rate_it(market: Market) -> None:
+    owner, other, it, parts = shared(market)
+    market.buy(market.sign_up(), it)
+    for who, part in ((owner, parts[1]), (other, parts[0])):
+        market.buy(who, part)
+        with refused("review_not_allowed"):
+            market.rpc(who, "review_item", item_id=part, rating=5)
