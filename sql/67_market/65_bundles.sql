@@ -97,7 +97,8 @@ comment on column public.bundles.takes_coupons is
 comment on column public.bundles.terms_version is
 'Counts the changes of price, parts, shares and takes_coupons; agree_to_bundle() names it.';
 comment on column public.bundles.parts_count is 'How many parts the terms have.';
-comment on column public.bundles.part_titles is 'Titles of its parts that can be had, for the search. Kept by the server.';
+comment on column public.bundles.part_titles is
+'Titles of its parts that can be had, for the search. Kept by the server.';
 comment on column public.bundles.tags is 'Up to 20 tags; lower case.';
 comment on column public.bundles.status is
 'State in the shop, set by the seller. active needs parts; deleted is final.';
@@ -1093,11 +1094,12 @@ insert into private.kinds (kind, relation, owner_column, page, reviewing, hooks)
 insert into private.activity_limits (kind, fresh, established, period, description) values
 ('bundle_asked', 10, 100, '1 day', 'Sellers asked to agree to a bundle');
 
-insert into private.notification_types (type, title, message, email, can_switch_off) values
+-- Told once until it was read: terms and answers can change as often as somebody likes.
+insert into private.notification_types (type, title, message, collapse_unread, email, can_switch_off) values
 ('bundle_asked', 'Your work in a bundle',
-    'Somebody asks whether they may sell it together with theirs.', 'digest', true),
-('bundle_agreed', 'A seller agreed to your bundle', 'They agreed to its terms.', 'digest', true),
-('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', 'digest', true);
+    'Somebody asks whether they may sell it together with theirs.', true, 'digest', true),
+('bundle_agreed', 'A seller agreed to your bundle', 'They agreed to its terms.', true, 'digest', true),
+('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', true, 'digest', true);
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('bundles', 'public.bundles',

@@ -905,3 +905,16 @@ def test_who_earns_by_a_part_does_not_rate_it(market: Market) -> None:
         market.buy(who, part)
         with refused("review_not_allowed"):
             market.rpc(who, "review_item", item_id=part, rating=5)
+
+
+def test_an_answer_given_again_and_again_is_told_once(market: Market) -> None:
+    owner, other, it, parts = shared(market)
+    told(market, owner)
+    told(market, other)
+    for price in range(2900, 2895, -1):
+        market.rpc(other, "decline_bundle", bundle_id=it)
+        agree(market, other, it)
+        terms(market, owner, it, price, *parts)
+        agree(market, other, it)
+    assert told(market, owner) == ["bundle_agreed", "bundle_declined"]
+    assert told(market, other) == ["bundle_asked"]
