@@ -947,8 +947,8 @@ begin
 end
 $$;
 comment on function private.bundle_check_line(uuid[], private.wanted_line[]) is
-'Hook check_line: nothing is sent for it; keeps which terms it is sold on, its parts with their licences, and which of '
-'them the buyer has already. Each part is asked as if it were bought alone.';
+'Hook check_line: nothing is sent for it; keeps which terms it is sold on and its parts with their licences, and says '
+'which of them the buyer has already. Each part is asked as if it were bought alone.';
 
 create function private.bundle_rate(ids uuid[]) returns setof private.item_rate
 language sql
@@ -1036,6 +1036,21 @@ comment on function private.note_bundle_line() is
 create trigger note_bundle_line after insert on public.order_items
 for each row when (new.kind = 'bundle')
 execute function private.note_bundle_line();
+
+create function private.forget_owned() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    new.details := new.details - 'owned';
+    return new;
+end
+$$;
+comment on function private.forget_owned() is
+'Trigger on order lines of bundles: what the buyer has already was for the preview; the seller reads the line.';
+create trigger forget_owned before insert on public.order_items
+for each row when (new.kind = 'bundle')
+execute function private.forget_owned();
 
 create function private.bundle_units(ids uuid[]) returns setof private.granted_unit
 language sql
