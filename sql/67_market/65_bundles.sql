@@ -985,6 +985,10 @@ declare
     noted integer;
     is_agreed boolean;
 begin
+    -- A line that is paid by a further charge keeps what the first one had.
+    if (select o.status from public.orders as o where o.id = new.order_id) <> 'pending' then
+        return null;
+    end if;
     with bundle as (
         select b.id, b.seller_id, b.terms_version from public.bundles as b
         where b.id = new.item_id and b.terms_version = (new.details ->> 'terms_version')::integer

@@ -928,3 +928,18 @@ def test_what_a_buyer_has_already_is_not_told_its_seller(market: Market) -> None
     market.buy(buyer, it)
     (line,) = market.member(owner, "select details from public.order_items where item_id = %s", it)
     assert line["details"].keys() == {"terms_version", "parts", "takes_coupons"}
+
+
+@pytest.mark.parametrize("then", ["terms", "declined", "nothing"])
+def test_a_charge_after_a_declined_one_buys_what_was_agreed_first(market: Market, then: str) -> None:
+    owner, other, it, parts = shared(market)
+    buyer = market.sign_up()
+    order = market.buy(buyer, it)
+    assert market.decline(order["payment_id"], charge=order["charge"]) == "processed"
+    if then == "terms":
+        terms(market, owner, it, 2000, parts[0], market.product(owner, 1000))
+    elif then == "declined":
+        market.rpc(other, "decline_bundle", bundle_id=it)
+    assert market.succeed(order["payment_id"], charge="ch_again") == "processed"
+    assert owned(market, buyer, it, *parts) == [True] * 3
+    assert (market.wallet(owner)[1], market.wallet(other)[1]) in ((1543, 515), (1544, 514))
