@@ -114,7 +114,9 @@ create table public.bundle_parts (
     item_id uuid not null,
     option_id uuid,
     position smallint not null,
-    constraint bundle_parts_pkey primary key (bundle_id, item_id),
+    -- Not by the item, or bundles and catalog_items would be two ways related for item:catalog_items(*).
+    constraint bundle_parts_pkey primary key (bundle_id, position),
+    constraint bundle_parts_bundle_id_item_id_key unique (bundle_id, item_id),
     constraint bundle_parts_bundle_id_fkey foreign key (bundle_id) references public.bundles (id) on delete cascade,
     constraint bundle_parts_item_id_fkey foreign key (item_id)
     references public.catalog_items (id) on delete cascade,
