@@ -943,3 +943,17 @@ def test_a_charge_after_a_declined_one_buys_what_was_agreed_first(market: Market
     assert market.succeed(order["payment_id"], charge="ch_again") == "processed"
     assert owned(market, buyer, it, *parts) == [True] * 3
     assert (market.wallet(owner)[1], market.wallet(other)[1]) in ((1543, 515), (1544, 514))
+
+
+def test_no_payment_begins_for_what_would_only_go_back(market: Market) -> None:
+    _, other, it, parts = shared(market)
+    buyer, late = market.sign_up(), market.sign_up()
+    orders = [checkout(market, who, [it]) for who in (buyer, late)]
+    for part in parts:
+        market.buy(buyer, part)
+    with refused("item_not_available"):
+        market.start(buyer, orders[0]["payment_id"])
+    tier = market.license(other, parts[1], 50000, "exclusive")
+    market.buy(market.sign_up(), {"item_id": parts[1], "option_id": tier})
+    with refused("item_not_available"):
+        market.start(late, orders[1]["payment_id"])
