@@ -1049,6 +1049,11 @@ begin
     if owned is not null then
         perform private.fail('already_owned', owned);
     end if;
+    -- Or what it brings is gone, or all owned.
+    perform private.fail('item_not_available', i.item_id::text)
+    from public.order_items as i
+    inner join private.kinds as k on k.kind = i.kind and 'lacks' = any (k.hooks)
+    where i.order_id = attempt.order_id and i.id in (select l.id from private.dispatch_lacks(k.kind, array[i.id]) as l (id));
     perform private.fail('payable_not_open', a.id::text)
     from public.order_items as i
     inner join public.payables as a on a.id = i.payable_id and a.status <> 'open'
@@ -1072,7 +1077,8 @@ $$;
 comment on function private.start_payment(uuid, uuid, boolean, text, text) is
 'Opens an attempt for its payer, as a PaymentIntent or as a Checkout Session with the pages it returns to, and says '
 'what to create at the provider (idempotency key: the payment id and which of the two). Asked again it says the same. '
-'Errors: banned, payment_not_found, payment_not_open, payment_started_otherwise, already_owned, payable_not_open.';
+'Errors: banned, payment_not_found, payment_not_open, payment_started_otherwise, already_owned, item_not_available, '
+'payable_not_open.';
 grant execute on function private.start_payment(uuid, uuid, boolean, text, text) to avenue_worker;
 
 create function private.attach_payment_ref(payment_id uuid, provider_ref text) returns text

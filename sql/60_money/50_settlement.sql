@@ -216,7 +216,7 @@ begin
                                 where
                                     p.owner_id = i.owner_id and p.item_id = i.item_id
                                     and p.option_id is not distinct from i.option_id
-                                    and p.is_owned_once and p.revoked_at is null
+                                    and p.revoked_at is null
                             )
                             -- A refund failed while this order held the item: it is its first buyer's again.
                             or (i.is_held or i.payable_id is not null) and exists (

@@ -205,7 +205,8 @@ begin
     from public.orders as o
     where o.id = first.order_id
     returning id into new_order;
-    -- Whatever a line promises is promised again: every column but its identity.
+    update public.orders as o set status = 'cancelled' where o.id = new_order;
+    -- Whatever a line promises is promised again: every column but its identity, its parts and its shares.
     select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into promised
     from pg_catalog.pg_attribute as a
     where
@@ -216,7 +217,18 @@ begin
     ) using new_order, first.order_id;
     -- Late money: it holds nothing, no hour of anybody's either, and looks for its goods.
     update public.order_items as i set is_booked = false where i.order_id = new_order and i.is_booked;
-    update public.orders as o set status = 'cancelled' where o.id = new_order;
+    insert into private.line_parts (order_item_id, item_id, option_id, license_type)
+    select i.id, p.item_id, p.option_id, p.license_type
+    from public.order_items as i
+    inner join public.order_items as f on f.order_id = first.order_id and f.line_no = i.line_no
+    inner join private.line_parts as p on p.order_item_id = f.id
+    where i.order_id = new_order;
+    insert into private.line_shares (order_item_id, payee_id, share_bps)
+    select i.id, s.payee_id, s.share_bps
+    from public.order_items as i
+    inner join public.order_items as f on f.order_id = first.order_id and f.line_no = i.line_no
+    inner join private.line_shares as s on s.order_item_id = f.id
+    where i.order_id = new_order;
     insert into public.payments (
         user_id, purpose, order_id, amount_cents, currency, provider, provider_ref, fee_estimate_cents, status,
         expires_at, started_at

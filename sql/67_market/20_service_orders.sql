@@ -1218,20 +1218,28 @@ declare
     act record;
     ended public.service_orders;
     words text := private.require_reason(cancel_service_order.reason);
+    late_at timestamptz;
     is_due boolean;
 begin
     select * into act from private.begin_service_act(service_order_id, 'cancel');
     ended := act.acted;
-    is_due := coalesce(ended.cancel_after <= clock_timestamp(), false);
+    late_at := case
+        -- Its hour is kept for its buyer, whatever they have sent.
+        when act.actor = 'buyer' and ended.status = 'awaiting_requirements' and ended.session_starts_at is not null
+            then (private.start_service_work(ended, ended.session_starts_at)).cancel_after
+        else ended.cancel_after
+    end;
+    is_due := coalesce(late_at <= clock_timestamp(), false);
     -- Nobody has begun: the platform bears what the provider keeps.
     if
-        ended.status = 'awaiting_requirements' and (act.actor = 'buyer' or is_due)
+        ended.status = 'awaiting_requirements'
+        and (act.actor = 'buyer' and ended.session_starts_at is null or act.actor = 'seller' and is_due)
         or act.actor = 'buyer' and ended.free_until > clock_timestamp()
     then
         ended.is_rated := false;
         return private.give_service_back(ended, null, 'cancel', act.actor, auth.uid(), words, 'platform');
     elsif act.actor = 'buyer' and not is_due then
-        perform private.fail('not_late_yet', private.utc(ended.cancel_after));
+        perform private.fail('not_late_yet', private.utc(late_at));
     end if;
     return private.give_service_back(
         ended, null, 'cancel', act.actor, auth.uid(), words, 'seller',
@@ -1240,7 +1248,7 @@ begin
 end
 $$;
 comment on function public.cancel_service_order(uuid, text) is
-'Ends an order with all of the money back. Buyer: freely while the requirements are not sent and of a session until '
+'Ends an order with all of the money back. Buyer: freely while the requirements are not sent, but of a session until '
 'free_until, later when the delivery is late (from cancel_after). Seller: as long as it is not completed; '
 'one whose buyer sent no requirements by cancel_after '
 'does not count for the completion rate. Errors: reason_required, service_order_not_found, state_changed, '

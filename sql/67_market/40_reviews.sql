@@ -203,6 +203,11 @@ begin
         inner join public.transactions as t on t.id = p.transaction_id
         where p.payee_id = earns_item.user_id and t.related_id = earns_item.item_id
     ) or exists (
+        -- Or as a part of what they sell with others.
+        select from private.line_shares as s
+        inner join private.line_parts as p on p.order_item_id = s.order_item_id
+        where s.payee_id = earns_item.user_id and p.item_id = earns_item.item_id
+    ) or exists (
         select from public.order_items as i
         cross join lateral private.dispatch_payees(i.kind, array[i.id]) as p
         where i.id = earns_item.line and p.payee_id = earns_item.user_id
@@ -537,6 +542,9 @@ begin
         perform private.fail('review_not_allowed', case
             when private.earns_item(buyer, add_review.item_id, line.id) then 'own_item' else 'purchase'
         end);
+    -- Else it is refused when it was rated, and has cost nobody but the platform anything. Gifts come on a later page.
+    elsif side = 'buyer' and not private.is_gift_open(line.gift_id) then
+        perform private.fail('gift_not_opened', line.gift_id::text);
     elsif exists (
         select from public.reviews as r
         where
@@ -612,6 +620,7 @@ begin
         p.owner_id = member and p.item_id = review_item.item_id and p.revoked_at is null
         and (review_item.order_item_id is null or i.id = review_item.order_item_id)
     order by
+        not coalesce(private.is_gift_open(i.gift_id), true),
         exists (
             select from public.reviews as r
             where r.order_item_id = i.id and r.item_id = p.item_id and r.reviewer_id = member
@@ -628,8 +637,8 @@ $$;
 comment on function public.review_item(uuid, integer, text, uuid) is
 'Rates what the caller bought and still has, from 1 to 5; of what was bought several times the newest that has no '
 'review yet (done before unfinished), or the one named. Shown at once, or blind until the other side has reviewed or '
-'settings.review_blind_period is over. Errors: review_not_allowed, already_reviewed, review_too_early, '
-'review_closed, invalid_rating, invalid_review, too_many_actions.';
+'settings.review_blind_period is over. Errors: review_not_allowed, gift_not_opened, already_reviewed, '
+'review_too_early, review_closed, invalid_rating, invalid_review, too_many_actions.';
 grant execute on function public.review_item(uuid, integer, text, uuid) to authenticated;
 
 create function public.review_buyer(order_item_id uuid, rating integer, review_text text default null)

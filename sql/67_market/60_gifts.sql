@@ -293,6 +293,7 @@ declare
     member uuid := private.require_member();
     gift public.gifts;
     bought public.order_items;
+    sellers uuid[];
 begin
     select g.* into gift from private.gift_codes as c
     inner join public.gifts as g on g.id = c.gift_id
@@ -300,14 +301,20 @@ begin
     if gift.id is not null then
         gift := private.lock_gift(gift.id);
         select * into bought from public.order_items as i where i.id = private.gift_line(gift.id);
+        -- Of what it brings, too.
+        sellers := bought.seller_id || array(
+            select c.seller_id from public.purchases as p
+            inner join public.catalog_items as c on c.id = p.item_id
+            where p.order_item_id = bought.id and p.revoked_at is null
+        );
     end if;
     -- Taken back, refused, claimed before, mailed anew since, from somebody blocked: there is no such gift.
     if gift.id is null or gift.status <> 'waiting' or bought.id is null or not exists (
         select from private.gift_codes as c
         where c.gift_id = gift.id and c.code_hash = sha256(convert_to(lower(btrim(claim_gift.code)), 'UTF8'))
-    ) or exists (select from private.blocked_ids() as b (id) where b.id in (gift.payer_id, bought.seller_id)) then
+    ) or exists (select from private.blocked_ids() as b (id) where b.id = any (sellers || gift.payer_id)) then
         perform private.fail('gift_not_found');
-    elsif private.earns_item(member, bought.item_id, bought.id) then
+    elsif member = any (sellers) or private.earns_item(member, bought.item_id, bought.id) then
         perform private.fail('own_item', bought.item_id::text);
     -- Or all that it brings.
     elsif bought.is_owned_once and (private.owns_option(member, bought.item_id, bought.option_id) or (

@@ -88,7 +88,8 @@ comment on column public.bundles.thumbnail_url is
 comment on column public.bundles.price_cents is
 'Price of all parts together, cents; 0 before there are terms. Orders keep the price they were made at.';
 comment on column public.bundles.parts_cents is
-'What the parts cost alone, cents; of one whose price the buyer names the least. Kept by the server.';
+'What the parts cost alone, cents; of one whose price the buyer names the least, of one that cannot be had now '
+'nothing. Kept by the server.';
 comment on column public.bundles.saved_cents is 'How much less the bundle costs, cents. Generated.';
 comment on column public.bundles.takes_coupons is
 'Whether its seller''s coupons lower it where others earn too: a term they agree to. Where nobody else does, they do; '
@@ -96,7 +97,8 @@ comment on column public.bundles.takes_coupons is
 comment on column public.bundles.terms_version is
 'Counts the changes of price, parts, shares and takes_coupons; agree_to_bundle() names it.';
 comment on column public.bundles.parts_count is 'How many parts the terms have.';
-comment on column public.bundles.part_titles is 'Titles of its parts, for the search. Kept by the server.';
+comment on column public.bundles.part_titles is
+'Titles of its parts that can be had, for the search. Kept by the server.';
 comment on column public.bundles.tags is 'Up to 20 tags; lower case.';
 comment on column public.bundles.status is
 'State in the shop, set by the seller. active needs parts; deleted is final.';
@@ -112,7 +114,9 @@ create table public.bundle_parts (
     item_id uuid not null,
     option_id uuid,
     position smallint not null,
-    constraint bundle_parts_pkey primary key (bundle_id, item_id),
+    -- Not by the item, or bundles and catalog_items would be two ways related for item:catalog_items(*).
+    constraint bundle_parts_pkey primary key (bundle_id, position),
+    constraint bundle_parts_bundle_id_item_id_key unique (bundle_id, item_id),
     constraint bundle_parts_bundle_id_fkey foreign key (bundle_id) references public.bundles (id) on delete cascade,
     constraint bundle_parts_item_id_fkey foreign key (item_id)
     references public.catalog_items (id) on delete cascade,
@@ -196,21 +200,26 @@ as $$
     select row(
         case
             when b.parts_count = 0 then 'parts'
-            when count(p.item_id) < b.parts_count or not bool_and(
-                c.is_buyable and private.may_be_part(c) and (p.option_id is null or coalesce(o.is_active, false))
-            ) then 'part_not_available'
+            when count(p.item_id) < b.parts_count or not bool_and(a.is_there and private.may_be_part(c))
+                then 'part_not_available'
             when not bool_and(c.seller_id = b.seller_id or coalesce(s.terms_version = b.terms_version, false))
                 then 'not_agreed'
             when b.price_cents >= sum(a.cents) then 'saves_nothing'
         end,
-        coalesce(sum(a.cents), 0), string_agg(c.title, E'\n' order by p.position)
+        -- What is not in the shop is its seller's own affair: others read this.
+        coalesce(sum(a.cents) filter (where a.is_there), 0),
+        string_agg(c.title, E'\n' order by p.position) filter (where a.is_there)
     )::private.bundle_look
     from public.bundles as b
     left join public.bundle_parts as p on p.bundle_id = b.id
     left join public.catalog_items as c on c.id = p.item_id
     left join public.catalog_options as o on o.id = p.option_id
     left join public.bundle_sellers as s on s.bundle_id = b.id and s.seller_id = c.seller_id
-    cross join lateral (select coalesce(o.price_cents, c.minimum_price_cents, c.price_cents) as cents) as a
+    cross join lateral (
+        select
+            coalesce(o.price_cents, c.minimum_price_cents, c.price_cents) as cents,
+            c.is_buyable and (p.option_id is null or coalesce(o.is_active, false)) as is_there
+    ) as a
     where b.id = look_at_bundle.bundle_id
     group by b.id
 $$;
@@ -902,7 +911,12 @@ begin
             -- Who blocked the buyer, or was blocked by them, sells them nothing.
             when bundle.problem is not null or bundle.sellers && blocked then 'item_not_available'
             when line.unit_price_cents <> bundle.price_cents then 'price_changed'
-            when line.owner_id = any (bundle.sellers) then 'gift_not_possible'
+            when line.owner_id = any (bundle.sellers) or line.owner_id <> line.buyer_id and exists (
+                select from public.user_blocks as u
+                where
+                    u.blocker_id = any (bundle.sellers) and u.blocked_id = line.owner_id
+                    or u.blocker_id = line.owner_id and u.blocked_id = any (bundle.sellers)
+            ) then 'gift_not_possible'
             when jsonb_array_length(bundle.owned) = jsonb_array_length(bundle.parts) then case
                 when line.owner_id = line.buyer_id then 'already_owned' else 'gift_not_possible'
             end
@@ -935,8 +949,8 @@ begin
 end
 $$;
 comment on function private.bundle_check_line(uuid[], private.wanted_line[]) is
-'Hook check_line: nothing is sent for it; keeps which terms it is sold on, its parts with their licences, and which of '
-'them the buyer has already. Each part is asked as if it were bought alone.';
+'Hook check_line: nothing is sent for it; keeps which terms it is sold on and its parts with their licences, and says '
+'which of them the buyer has already. Each part is asked as if it were bought alone.';
 
 create function private.bundle_rate(ids uuid[]) returns setof private.item_rate
 language sql
@@ -973,6 +987,10 @@ declare
     noted integer;
     is_agreed boolean;
 begin
+    -- A line that is paid by a further charge keeps what the first one had.
+    if (select o.status from public.orders as o where o.id = new.order_id) <> 'pending' then
+        return null;
+    end if;
     with bundle as (
         select b.id, b.seller_id, b.terms_version from public.bundles as b
         where b.id = new.item_id and b.terms_version = (new.details ->> 'terms_version')::integer
@@ -1024,6 +1042,21 @@ comment on function private.note_bundle_line() is
 create trigger note_bundle_line after insert on public.order_items
 for each row when (new.kind = 'bundle')
 execute function private.note_bundle_line();
+
+create function private.forget_owned() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    new.details := new.details - 'owned';
+    return new;
+end
+$$;
+comment on function private.forget_owned() is
+'Trigger on order lines of bundles: what the buyer has already was for the preview; the seller reads the line.';
+create trigger forget_owned before insert on public.order_items
+for each row when (new.kind = 'bundle')
+execute function private.forget_owned();
 
 create function private.bundle_units(ids uuid[]) returns setof private.granted_unit
 language sql
@@ -1082,11 +1115,12 @@ insert into private.kinds (kind, relation, owner_column, page, reviewing, hooks)
 insert into private.activity_limits (kind, fresh, established, period, description) values
 ('bundle_asked', 10, 100, '1 day', 'Sellers asked to agree to a bundle');
 
-insert into private.notification_types (type, title, message, email, can_switch_off) values
+-- Told once until it was read: terms and answers can change as often as somebody likes.
+insert into private.notification_types (type, title, message, collapse_unread, email, can_switch_off) values
 ('bundle_asked', 'Your work in a bundle',
-    'Somebody asks whether they may sell it together with theirs.', 'digest', true),
-('bundle_agreed', 'A seller agreed to your bundle', 'They agreed to its terms.', 'digest', true),
-('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', 'digest', true);
+    'Somebody asks whether they may sell it together with theirs.', true, 'digest', true),
+('bundle_agreed', 'A seller agreed to your bundle', 'They agreed to its terms.', true, 'digest', true),
+('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', true, 'digest', true);
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('bundles', 'public.bundles',

@@ -626,7 +626,7 @@ def test_as_a_gift_to_a_member(market: Market) -> None:
     assert owned(market, receiver, it, *parts) == [True] * 3
     assert owned(market, payer, it, *parts) == [False] * 3
     details = market.one("select details from public.order_items where order_id = %s", order["order_id"])
-    assert details["owned"] == [], "what the receiver has is not told"
+    assert "owned" not in details, "what the receiver has is not told"
     with refused("gift_not_possible"):
         checkout(market, payer, [{"item_id": it, "gift_to": other}])
     full = market.sign_up()
@@ -658,6 +658,33 @@ def test_as_a_gift_by_a_code(market: Market) -> None:
     assert market.one("select owner_id from public.license_keys where owner_id = %s", receiver), "the part's kind heard"
     market.refund(owner, market.line(order["order_id"]))
     assert owned(market, receiver, it, *parts) == [False, False, True]
+
+
+@pytest.mark.parametrize("blocker", ["seller", "receiver"])
+def test_who_blocked_a_seller_of_a_part_is_not_given_it(market: Market, blocker: str) -> None:
+    _, other, it, parts = shared(market)
+    payer, receiver = market.sign_up(), market.sign_up()
+    buy(market, payer, [{"item_id": it, "gift_email": "a@example.com"}])
+    secret = market.worker("select private.claim_gift_mail(300)")["code"]
+    who, whom = (other, receiver) if blocker == "seller" else (receiver, other)
+    market.member(who, "insert into public.user_blocks (blocked_id) values (%s)", whom)
+    with refused("gift_not_found"):
+        market.rpc(receiver, "claim_gift", code=secret)
+    for item in (it, parts[1]):
+        with refused("gift_not_possible"):
+            checkout(market, payer, [{"item_id": item, "gift_to": receiver}])
+    market.member(who, "delete from public.user_blocks where blocked_id = %s", whom)
+    market.rpc(receiver, "claim_gift", code=secret)
+
+
+def test_a_seller_without_a_share_claims_none_either(market: Market) -> None:
+    owner, other = market.sign_up(), market.sign_up()
+    it = bundle(market, owner, 3000, market.product(owner, 3000), market.product(other, 1000), shares={other: 0})
+    agree(market, other, it)
+    buy(market, market.sign_up(), [{"item_id": it, "gift_email": "a@example.com"}])
+    secret = market.worker("select private.claim_gift_mail(300)")["code"]
+    with refused("own_item"):
+        market.rpc(other, "claim_gift", code=secret)
 
 
 # -- around it --------------------------------------------------------------------------------------------------------
@@ -839,3 +866,94 @@ def test_who_leaves_takes_their_part_off_sale(market: Market) -> None:
     assert owned(market, buyer, it, *parts) == [True] * 3
     market.rows("select private.erase_bundles(%s)", owner)
     assert market.status("bundles", it) == "deleted"
+
+
+def test_a_part_that_is_not_in_the_shop_tells_nothing_of_itself(market: Market) -> None:
+    owner, other, it, parts = shared(market)
+    buyer = market.sign_up()
+    market.buy(buyer, it)
+    market.member(
+        other,
+        "update public.products set status = 'paused', title = 'Secret', price_cents = 77700 where id = %s",
+        parts[1],
+    )
+    assert not followed(market, it)
+    for who in (owner, buyer):
+        (seen,) = market.member(who, "select part_titles, parts_cents from public.bundles where id = %s", it)
+        assert ("Secret" in seen["part_titles"], seen["parts_cents"]) == (False, 3000)
+
+
+def test_money_for_a_part_that_is_owned_by_a_bundle_goes_back(market: Market) -> None:
+    """Also where the bundle came on top of a purchase that was given back since."""
+    owner, _, it, parts = shared(market)
+    buyer = market.sign_up()
+    late = checkout(market, buyer, [parts[0]])
+    market.start(buyer, late["payment_id"])
+    alone = market.buy(buyer, parts[0])
+    market.buy(buyer, it)
+    market.refund(owner, market.line(alone["order_id"]))
+    assert market.succeed(late["payment_id"]) == "processed"
+    assert market.status("orders", late["order_id"]) == "cancelled"
+    assert market.one("select amount_cents from public.refunds where payment_id = %s", late["payment_id"]) == 3000
+    assert owned(market, buyer, it, *parts) == [True] * 3
+
+
+def test_who_earns_by_a_part_does_not_rate_it(market: Market) -> None:
+    owner, other, it, parts = shared(market)
+    market.buy(market.sign_up(), it)
+    for who, part in ((owner, parts[1]), (other, parts[0])):
+        market.buy(who, part)
+        with refused("review_not_allowed"):
+            market.rpc(who, "review_item", item_id=part, rating=5)
+
+
+def test_an_answer_given_again_and_again_is_told_once(market: Market) -> None:
+    owner, other, it, parts = shared(market)
+    told(market, owner)
+    told(market, other)
+    for price in range(2900, 2895, -1):
+        market.rpc(other, "decline_bundle", bundle_id=it)
+        agree(market, other, it)
+        terms(market, owner, it, price, *parts)
+        agree(market, other, it)
+    assert told(market, owner) == ["bundle_agreed", "bundle_declined"]
+    assert told(market, other) == ["bundle_asked"]
+
+
+def test_what_a_buyer_has_already_is_not_told_its_seller(market: Market) -> None:
+    owner, _, it, parts = shared(market)
+    buyer = market.sign_up()
+    market.buy(buyer, parts[1])
+    assert preview(market, buyer, [it])["lines"][0]["owned"] == [parts[1]]
+    market.buy(buyer, it)
+    (line,) = market.member(owner, "select details from public.order_items where item_id = %s", it)
+    assert line["details"].keys() == {"terms_version", "parts", "takes_coupons"}
+
+
+@pytest.mark.parametrize("then", ["terms", "declined", "nothing"])
+def test_a_charge_after_a_declined_one_buys_what_was_agreed_first(market: Market, then: str) -> None:
+    owner, other, it, parts = shared(market)
+    buyer = market.sign_up()
+    order = market.buy(buyer, it)
+    assert market.decline(order["payment_id"], charge=order["charge"]) == "processed"
+    if then == "terms":
+        terms(market, owner, it, 2000, parts[0], market.product(owner, 1000))
+    elif then == "declined":
+        market.rpc(other, "decline_bundle", bundle_id=it)
+    assert market.succeed(order["payment_id"], charge="ch_again") == "processed"
+    assert owned(market, buyer, it, *parts) == [True] * 3
+    assert (market.wallet(owner)[1], market.wallet(other)[1]) in ((1543, 515), (1544, 514))
+
+
+def test_no_payment_begins_for_what_would_only_go_back(market: Market) -> None:
+    _, other, it, parts = shared(market)
+    buyer, late = market.sign_up(), market.sign_up()
+    orders = [checkout(market, who, [it]) for who in (buyer, late)]
+    for part in parts:
+        market.buy(buyer, part)
+    with refused("item_not_available"):
+        market.start(buyer, orders[0]["payment_id"])
+    tier = market.license(other, parts[1], 50000, "exclusive")
+    market.buy(market.sign_up(), {"item_id": parts[1], "option_id": tier})
+    with refused("item_not_available"):
+        market.start(late, orders[1]["payment_id"])

@@ -334,3 +334,19 @@ def test_who_gives_nothing_does_not_pay_for_gifts(market: Market) -> None:
     assert market.rows(ran) == []
     buy(market, buyer, [to(item, gift_to=market.sign_up())])
     assert {row["funcname"] for row in market.rows(ran)} == {"gift_problem", "note_gifts", "give_gifts"}
+
+
+def test_what_can_be_refused_is_not_reviewed(market: Market) -> None:
+    """Else a second account rates it, refuses it and gets it again: ratings that cost nothing."""
+    seller, payer, receiver = market.sign_up(), market.sign_up(), market.sign_up()
+    item = market.product(seller, 2000)
+    gift = gift_of(market, buy(market, payer, [to(item, gift_to=receiver)]))
+    with refused("gift_not_opened"):
+        market.rpc(receiver, "review_item", item_id=item, rating=5)
+    market.rpc(receiver, "open_gift", gift_id=gift["id"])
+    assert market.rpc(receiver, "review_item", item_id=item, rating=5)["is_verified_purchase"]
+    # Whoever claimed one by its code opened it by that.
+    buy(market, payer, [to(item, gift_email="a@example.com")])
+    claimer = market.sign_up()
+    market.rpc(claimer, "claim_gift", code=mailed(market)["code"])
+    market.rpc(claimer, "review_item", item_id=item, rating=4)

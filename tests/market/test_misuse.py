@@ -161,6 +161,29 @@ def test_a_session_is_cancelled_in_time_at_no_cost(market: Market) -> None:
         late.cancel("buyer")
 
 
+def test_a_session_is_not_cancelled_late_for_want_of_requirements(market: Market) -> None:
+    """Its hour was kept for them; whoever sends nothing is not freer than whoever did."""
+    seller, buyer = market.sign_up("standard"), market.sign_up()
+    mentor(market, seller)
+    item, (package,) = service(
+        market, seller, 2000, session_minutes=60, is_mentoring=True, buyer_requirements="Your questions"
+    )
+
+    def booked() -> Sold:
+        slot = slots(market, buyer, item)[-1]
+        return sold_of(market, market.buy(buyer, line(item, package, session=session(slot))))
+
+    early, late = booked(), booked()
+    early.cancel("buyer")
+    assert early.status == "cancelled"
+    # Nor when it is long ago that it was booked.
+    market.rows("update public.service_orders set free_until = now(), cancel_after = now() where id = %s", late.id)
+    with refused("not_late_yet"):
+        late.cancel("buyer")
+    late.cancel("seller")
+    assert late.status == "cancelled"
+
+
 def test_a_session_is_taken_again_when_the_refund_fails(market: Market) -> None:
     """Else its hour is sold twice."""
     seller, buyer = market.sign_up("standard"), market.sign_up()

@@ -55,7 +55,8 @@ grant execute on all functions in schema pg_temp to public;
 
 -- structure
 select col_is_pk('public', 'bundles', 'id', 'bundles');
-select col_is_pk('public', 'bundle_parts', array['bundle_id', 'item_id'], 'each item once');
+select col_is_pk('public', 'bundle_parts', array['bundle_id', 'position'], 'parts in order');
+select col_is_unique('public', 'bundle_parts', array['bundle_id', 'item_id'], 'each item once');
 select col_is_pk('public', 'bundle_sellers', array['bundle_id', 'seller_id'], 'each seller once');
 select col_is_pk('private', 'line_parts', array['order_item_id', 'item_id'], 'what a line brings');
 select col_is_pk('private', 'line_shares', array['order_item_id', 'payee_id'], 'who earns a line');
@@ -167,7 +168,7 @@ select ok(pg_temp.complete(), 'and on sale again');
 select is(pg_temp.answer(6, 'decline_bundle'), null, 'agreed, declined');
 select results_eq(
     $$select type, count(*) from public.notifications where user_id = pg_temp.id(1) and type like 'bundle%' group by 1 order by 1$$,
-    $$values ('bundle_agreed', 2::bigint), ('bundle_declined', 2)$$, 'told of each answer'
+    $$values ('bundle_agreed', 1::bigint), ('bundle_declined', 1)$$, 'told of each answer once until it is read'
 );
 select throws_ok(
     format('update public.bundle_sellers set status = %L, terms_version = null', state), 'AV003', null,
