@@ -116,6 +116,9 @@ begin
         perform private.fail('review_not_allowed', case
             when private.earns_item(buyer, add_review.item_id, line.id) then 'own_item' else 'purchase'
         end);
+    -- Else it is refused when it was rated, and has cost nobody but the platform anything. Gifts come on a later page.
+    elsif side = 'buyer' and not private.is_gift_open(line.gift_id) then
+        perform private.fail('gift_not_opened', line.gift_id::text);
     elsif exists (
         select from public.reviews as r
         where
@@ -685,7 +688,7 @@ begin
                                 where
                                     p.owner_id = i.owner_id and p.item_id = i.item_id
                                     and p.option_id is not distinct from i.option_id
-                                    and p.is_owned_once and p.revoked_at is null
+                                    and p.revoked_at is null
                             )
                             -- A refund failed while this order held the item: it is its first buyer's again.
                             or (i.is_held or i.payable_id is not null) and exists (
@@ -789,6 +792,38 @@ begin
             else perform private.dispatch_restore(chosen.kind, chosen.ids);
         end case;
     end loop;
+end
+$function$;
+
+create or replace function private.earns_item (
+    user_id uuid,
+    item_id uuid,
+    line uuid default null::uuid
+)
+    returns boolean
+    language plpgsql
+    stable
+    security definer
+    set search_path to ''
+    AS $function$
+begin
+    return exists (
+        select from public.catalog_items as c
+        where c.id = earns_item.item_id and c.seller_id = earns_item.user_id
+    ) or exists (
+        select from public.transaction_payees as p
+        inner join public.transactions as t on t.id = p.transaction_id
+        where p.payee_id = earns_item.user_id and t.related_id = earns_item.item_id
+    ) or exists (
+        -- Or as a part of what they sell with others.
+        select from private.line_shares as s
+        inner join private.line_parts as p on p.order_item_id = s.order_item_id
+        where s.payee_id = earns_item.user_id and p.item_id = earns_item.item_id
+    ) or exists (
+        select from public.order_items as i
+        cross join lateral private.dispatch_payees(i.kind, array[i.id]) as p
+        where i.id = earns_item.line and p.payee_id = earns_item.user_id
+    );
 end
 $function$;
 
@@ -3140,7 +3175,8 @@ begin
     from public.orders as o
     where o.id = first.order_id
     returning id into new_order;
-    -- Whatever a line promises is promised again: every column but its identity.
+    update public.orders as o set status = 'cancelled' where o.id = new_order;
+    -- Whatever a line promises is promised again: every column but its identity, its parts and its shares.
     select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into promised
     from pg_catalog.pg_attribute as a
     where
@@ -3151,7 +3187,18 @@ begin
     ) using new_order, first.order_id;
     -- Late money: it holds nothing, no hour of anybody's either, and looks for its goods.
     update public.order_items as i set is_booked = false where i.order_id = new_order and i.is_booked;
-    update public.orders as o set status = 'cancelled' where o.id = new_order;
+    insert into private.line_parts (order_item_id, item_id, option_id, license_type)
+    select i.id, p.item_id, p.option_id, p.license_type
+    from public.order_items as i
+    inner join public.order_items as f on f.order_id = first.order_id and f.line_no = i.line_no
+    inner join private.line_parts as p on p.order_item_id = f.id
+    where i.order_id = new_order;
+    insert into private.line_shares (order_item_id, payee_id, share_bps)
+    select i.id, s.payee_id, s.share_bps
+    from public.order_items as i
+    inner join public.order_items as f on f.order_id = first.order_id and f.line_no = i.line_no
+    inner join private.line_shares as s on s.order_item_id = f.id
+    where i.order_id = new_order;
     insert into public.payments (
         user_id, purpose, order_id, amount_cents, currency, provider, provider_ref, fee_estimate_cents, status,
         expires_at, started_at
@@ -3175,6 +3222,77 @@ begin
     if private.expire_seats(settle_seats.webinar_id) > 0 then
         perform private.fill_seats(settle_seats.webinar_id);
     end if;
+end
+$function$;
+
+create or replace function private.start_payment (
+    payment_id uuid,
+    user_id uuid,
+    as_session boolean default false,
+    success_url text default null::text,
+    cancel_url text default null::text
+)
+    returns jsonb
+    language plpgsql
+    security definer
+    set search_path to ''
+    AS $function$
+declare
+    attempt public.payments;
+    owned text;
+begin
+    perform private.require_active(start_payment.user_id);
+    select * into attempt from public.payments as p
+    where p.id = start_payment.payment_id and p.user_id = start_payment.user_id
+    for no key update;
+    if attempt.id is null then
+        perform private.fail('payment_not_found');
+    end if;
+    if attempt.provider = 'wallet' or not attempt.is_open
+        or attempt.expires_at <= now() or attempt.cancel_requested_at is not null then
+        perform private.fail('payment_not_open', attempt.status::text);
+    end if;
+    if attempt.started_at is not null and attempt.is_session <> as_session then
+        perform private.fail(
+            'payment_started_otherwise', case when attempt.is_session then 'session' else 'payment_intent' end
+        );
+    end if;
+    -- Bought meanwhile by an order that this one replaced too late: its money would only go back.
+    select i.item_id::text into owned from public.order_items as i
+    where
+        i.order_id = attempt.order_id and i.is_owned_once and exists (
+            select from public.purchases as p
+            where
+                p.owner_id = i.owner_id and p.item_id = i.item_id and p.option_id is not distinct from i.option_id
+                and p.revoked_at is null
+        )
+    order by i.line_no
+    limit 1;
+    if owned is not null then
+        perform private.fail('already_owned', owned);
+    end if;
+    -- Or what it brings is gone, or all owned.
+    perform private.fail('item_not_available', i.item_id::text)
+    from public.order_items as i
+    inner join private.kinds as k on k.kind = i.kind and 'lacks' = any (k.hooks)
+    where i.order_id = attempt.order_id and i.id in (select l.id from private.dispatch_lacks(k.kind, array[i.id]) as l (id));
+    perform private.fail('payable_not_open', a.id::text)
+    from public.order_items as i
+    inner join public.payables as a on a.id = i.payable_id and a.status <> 'open'
+    where i.order_id = attempt.order_id;
+    update public.payments as p set started_at = coalesce(p.started_at, now()), is_session = as_session
+    where p.id = attempt.id
+    returning * into attempt;
+    if as_session and attempt.stripe_session_id is null then
+        -- Stripe's least is 30 minutes from the creation, which may be as late as our end, and its most a day.
+        insert into private.session_requests as r (payment_id, success_url, cancel_url, expires_at)
+        values (
+            attempt.id, start_payment.success_url, start_payment.cancel_url,
+            least(attempt.expires_at + interval '35 minutes', now() + interval '23 hours 55 minutes')
+        )
+        on conflict on constraint session_requests_pkey do nothing;
+    end if;
+    return private.attempt_request(attempt);
 end
 $function$;
 
@@ -3960,20 +4078,28 @@ declare
     act record;
     ended public.service_orders;
     words text := private.require_reason(cancel_service_order.reason);
+    late_at timestamptz;
     is_due boolean;
 begin
     select * into act from private.begin_service_act(service_order_id, 'cancel');
     ended := act.acted;
-    is_due := coalesce(ended.cancel_after <= clock_timestamp(), false);
+    late_at := case
+        -- Its hour is kept for its buyer, whatever they have sent.
+        when act.actor = 'buyer' and ended.status = 'awaiting_requirements' and ended.session_starts_at is not null
+            then (private.start_service_work(ended, ended.session_starts_at)).cancel_after
+        else ended.cancel_after
+    end;
+    is_due := coalesce(late_at <= clock_timestamp(), false);
     -- Nobody has begun: the platform bears what the provider keeps.
     if
-        ended.status = 'awaiting_requirements' and (act.actor = 'buyer' or is_due)
+        ended.status = 'awaiting_requirements'
+        and (act.actor = 'buyer' and ended.session_starts_at is null or act.actor = 'seller' and is_due)
         or act.actor = 'buyer' and ended.free_until > clock_timestamp()
     then
         ended.is_rated := false;
         return private.give_service_back(ended, null, 'cancel', act.actor, auth.uid(), words, 'platform');
     elsif act.actor = 'buyer' and not is_due then
-        perform private.fail('not_late_yet', private.utc(ended.cancel_after));
+        perform private.fail('not_late_yet', private.utc(late_at));
     end if;
     return private.give_service_back(
         ended, null, 'cancel', act.actor, auth.uid(), words, 'seller',
@@ -4034,6 +4160,7 @@ declare
     member uuid := private.require_member();
     gift public.gifts;
     bought public.order_items;
+    sellers uuid[];
 begin
     select g.* into gift from private.gift_codes as c
     inner join public.gifts as g on g.id = c.gift_id
@@ -4041,14 +4168,20 @@ begin
     if gift.id is not null then
         gift := private.lock_gift(gift.id);
         select * into bought from public.order_items as i where i.id = private.gift_line(gift.id);
+        -- Of what it brings, too.
+        sellers := bought.seller_id || array(
+            select c.seller_id from public.purchases as p
+            inner join public.catalog_items as c on c.id = p.item_id
+            where p.order_item_id = bought.id and p.revoked_at is null
+        );
     end if;
     -- Taken back, refused, claimed before, mailed anew since, from somebody blocked: there is no such gift.
     if gift.id is null or gift.status <> 'waiting' or bought.id is null or not exists (
         select from private.gift_codes as c
         where c.gift_id = gift.id and c.code_hash = sha256(convert_to(lower(btrim(claim_gift.code)), 'UTF8'))
-    ) or exists (select from private.blocked_ids() as b (id) where b.id in (gift.payer_id, bought.seller_id)) then
+    ) or exists (select from private.blocked_ids() as b (id) where b.id = any (sellers || gift.payer_id)) then
         perform private.fail('gift_not_found');
-    elsif private.earns_item(member, bought.item_id, bought.id) then
+    elsif member = any (sellers) or private.earns_item(member, bought.item_id, bought.id) then
         perform private.fail('own_item', bought.item_id::text);
     -- Or all that it brings.
     elsif bought.is_owned_once and (private.owns_option(member, bought.item_id, bought.option_id) or (
@@ -4945,6 +5078,7 @@ begin
         p.owner_id = member and p.item_id = review_item.item_id and p.revoked_at is null
         and (review_item.order_item_id is null or i.id = review_item.order_item_id)
     order by
+        not coalesce(private.is_gift_open(i.gift_id), true),
         exists (
             select from public.reviews as r
             where r.order_item_id = i.id and r.item_id = p.item_id and r.reviewer_id = member
@@ -5283,6 +5417,8 @@ comment on function private.service_hold(uuid[], uuid[]) is 'Hook hold: the sess
 
 comment on function private.service_restore(uuid[]) is 'Hook restore: their orders go on, and take their hours again.';
 
+comment on function private.start_payment(uuid, uuid, boolean, text, text) is 'Opens an attempt for its payer, as a PaymentIntent or as a Checkout Session with the pages it returns to, and says what to create at the provider (idempotency key: the payment id and which of the two). Asked again it says the same. Errors: banned, payment_not_found, payment_not_open, payment_started_otherwise, already_owned, item_not_available, payable_not_open.';
+
 comment on function private.stop_service_clock(public.service_orders) is 'The order with its clocks standing still, and what is left of them.';
 
 comment on function private.take_turn(bigint) is 'Takes an advisory lock until the transaction ends, one after the other: a request of the API that has it and does not come to an end, by a slow filter on its answer, is cancelled. Fails (55P03) when it stays held.';
@@ -5296,7 +5432,7 @@ comment on function private.webinars_without_host(integer) is 'Webinars to come 
 comment on function public.available_slots(uuid, timestamp with time zone, timestamp
     with time zone, text) is 'When a session of this service can begin, from and before these instants (a week from now unless told, 62 days at most), earliest first, at most 5,000; starts_local is what a clock in the asked zone shows (the seller''s unless told), named in time_zone_shown. Why another time is not free is not told. None of a service that is not booked. Errors: item_not_available, time_zone_not_known.';
 
-comment on function public.cancel_service_order(uuid, text) is 'Ends an order with all of the money back. Buyer: freely while the requirements are not sent and of a session until free_until, later when the delivery is late (from cancel_after). Seller: as long as it is not completed; one whose buyer sent no requirements by cancel_after does not count for the completion rate. Errors: reason_required, service_order_not_found, state_changed, not_late_yet, order_frozen, insufficient_funds, refund_amount_invalid.';
+comment on function public.cancel_service_order(uuid, text) is 'Ends an order with all of the money back. Buyer: freely while the requirements are not sent, but of a session until free_until, later when the delivery is late (from cancel_after). Seller: as long as it is not completed; one whose buyer sent no requirements by cancel_after does not count for the completion rate. Errors: reason_required, service_order_not_found, state_changed, not_late_yet, order_frozen, insufficient_funds, refund_amount_invalid.';
 
 comment on function public.checkout(jsonb, public.payment_provider, text, jsonb, text, text[]) is
     'Buys items ([{item_id, option_id?, quantity?, offered_price_cents?, details?, gift_to? or gift_email?}], default: the cart) with stripe or wallet and answers the order, its payment and where to start it. offered_price_cents is the offer for name-your-price items; for others the price that was shown: more is not taken (price_changed), less is. The cart remembers what it showed. details are what the item''s kind wants to know. gift_to, a member, or gift_email, to whom a code is mailed, will own it. coupon_codes take something off: one a line, whichever saves most; one that cannot be used is an error, never a higher price. The same idempotency_key with the same request answers the first order, also when that was cancelled since. An earlier open order of one of the items is superseded, unless it can be bought repeatedly and nothing is booked for it. Errors: invalid_checkout, empty_checkout, too_many_items, item_not_available, option_not_available, package_required, extra_not_available, session_required, slot_not_available, slot_taken, time_zone_not_known, time_does_not_exist, time_is_ambiguous, line_not_valid, item_sold, item_reserved, already_owned, duplicate_item, own_item, quantity_not_allowed, price_too_low, price_changed, address_required, shipping_not_available, amount_out_of_range, insufficient_funds, provider_not_available, hold_paused, too_many_holds, payments_not_set_up, idempotency_key_invalid, idempotency_key_reused, coupon_not_found, coupon_expired, coupon_exhausted, coupon_already_used, coupon_not_applicable, coupon_minimum_not_reached, coupon_price_too_low, gift_not_possible, registration_is_free, webinar_not_open, webinar_full, already_registered, seat_offered, too_many_actions (gifts).';
@@ -5332,7 +5468,7 @@ comment on function public.release_version(uuid, text, jsonb, uuid[], text) is '
 comment on function public.reschedule_webinar(uuid, timestamp without time zone, text, integer, boolean) is
     'Host: another time. Seats and payments stay, everybody is told and gets the calendar entry anew; who was registered before may leave with all their money until the new start. Errors: webinar_not_found, state_changed (it has begun, ended or was cancelled), time_zone_not_known, time_does_not_exist, time_is_ambiguous, time_has_passed, time_too_soon (brought forward to less than an hour from now), time_too_far, slot_taken, too_many_actions.';
 
-comment on function public.review_item(uuid, integer, text, uuid) is 'Rates what the caller bought and still has, from 1 to 5; of what was bought several times the newest that has no review yet (done before unfinished), or the one named. Shown at once, or blind until the other side has reviewed or settings.review_blind_period is over. Errors: review_not_allowed, already_reviewed, review_too_early, review_closed, invalid_rating, invalid_review, too_many_actions.';
+comment on function public.review_item(uuid, integer, text, uuid) is 'Rates what the caller bought and still has, from 1 to 5; of what was bought several times the newest that has no review yet (done before unfinished), or the one named. Shown at once, or blind until the other side has reviewed or settings.review_blind_period is over. Errors: review_not_allowed, gift_not_opened, already_reviewed, review_too_early, review_closed, invalid_rating, invalid_review, too_many_actions.';
 
 comment on function public.revise_offer(uuid, text, text, bigint, integer, integer, timestamp
     with time zone, text) is 'Seller: a new version of an offer nobody accepted yet; the old ones stay readable. Errors: offer_not_found, not_your_part, state_changed, too_many_offers (100 versions), too_many_actions, text_not_visible, the constraints of offer_versions.';
@@ -5634,7 +5770,8 @@ comment on column public.bundles.thumbnail_url is
 comment on column public.bundles.price_cents is
 'Price of all parts together, cents; 0 before there are terms. Orders keep the price they were made at.';
 comment on column public.bundles.parts_cents is
-'What the parts cost alone, cents; of one whose price the buyer names the least. Kept by the server.';
+'What the parts cost alone, cents; of one whose price the buyer names the least, of one that cannot be had now '
+'nothing. Kept by the server.';
 comment on column public.bundles.saved_cents is 'How much less the bundle costs, cents. Generated.';
 comment on column public.bundles.takes_coupons is
 'Whether its seller''s coupons lower it where others earn too: a term they agree to. Where nobody else does, they do; '
@@ -5642,7 +5779,8 @@ comment on column public.bundles.takes_coupons is
 comment on column public.bundles.terms_version is
 'Counts the changes of price, parts, shares and takes_coupons; agree_to_bundle() names it.';
 comment on column public.bundles.parts_count is 'How many parts the terms have.';
-comment on column public.bundles.part_titles is 'Titles of its parts, for the search. Kept by the server.';
+comment on column public.bundles.part_titles is
+'Titles of its parts that can be had, for the search. Kept by the server.';
 comment on column public.bundles.tags is 'Up to 20 tags; lower case.';
 comment on column public.bundles.status is
 'State in the shop, set by the seller. active needs parts; deleted is final.';
@@ -5658,7 +5796,9 @@ create table public.bundle_parts (
     item_id uuid not null,
     option_id uuid,
     position smallint not null,
-    constraint bundle_parts_pkey primary key (bundle_id, item_id),
+    -- Not by the item, or bundles and catalog_items would be two ways related for item:catalog_items(*).
+    constraint bundle_parts_pkey primary key (bundle_id, position),
+    constraint bundle_parts_bundle_id_item_id_key unique (bundle_id, item_id),
     constraint bundle_parts_bundle_id_fkey foreign key (bundle_id) references public.bundles (id) on delete cascade,
     constraint bundle_parts_item_id_fkey foreign key (item_id)
     references public.catalog_items (id) on delete cascade,
@@ -5742,21 +5882,26 @@ as $$
     select row(
         case
             when b.parts_count = 0 then 'parts'
-            when count(p.item_id) < b.parts_count or not bool_and(
-                c.is_buyable and private.may_be_part(c) and (p.option_id is null or coalesce(o.is_active, false))
-            ) then 'part_not_available'
+            when count(p.item_id) < b.parts_count or not bool_and(a.is_there and private.may_be_part(c))
+                then 'part_not_available'
             when not bool_and(c.seller_id = b.seller_id or coalesce(s.terms_version = b.terms_version, false))
                 then 'not_agreed'
             when b.price_cents >= sum(a.cents) then 'saves_nothing'
         end,
-        coalesce(sum(a.cents), 0), string_agg(c.title, E'\n' order by p.position)
+        -- What is not in the shop is its seller's own affair: others read this.
+        coalesce(sum(a.cents) filter (where a.is_there), 0),
+        string_agg(c.title, E'\n' order by p.position) filter (where a.is_there)
     )::private.bundle_look
     from public.bundles as b
     left join public.bundle_parts as p on p.bundle_id = b.id
     left join public.catalog_items as c on c.id = p.item_id
     left join public.catalog_options as o on o.id = p.option_id
     left join public.bundle_sellers as s on s.bundle_id = b.id and s.seller_id = c.seller_id
-    cross join lateral (select coalesce(o.price_cents, c.minimum_price_cents, c.price_cents) as cents) as a
+    cross join lateral (
+        select
+            coalesce(o.price_cents, c.minimum_price_cents, c.price_cents) as cents,
+            c.is_buyable and (p.option_id is null or coalesce(o.is_active, false)) as is_there
+    ) as a
     where b.id = look_at_bundle.bundle_id
     group by b.id
 $$;
@@ -6448,7 +6593,12 @@ begin
             -- Who blocked the buyer, or was blocked by them, sells them nothing.
             when bundle.problem is not null or bundle.sellers && blocked then 'item_not_available'
             when line.unit_price_cents <> bundle.price_cents then 'price_changed'
-            when line.owner_id = any (bundle.sellers) then 'gift_not_possible'
+            when line.owner_id = any (bundle.sellers) or line.owner_id <> line.buyer_id and exists (
+                select from public.user_blocks as u
+                where
+                    u.blocker_id = any (bundle.sellers) and u.blocked_id = line.owner_id
+                    or u.blocker_id = line.owner_id and u.blocked_id = any (bundle.sellers)
+            ) then 'gift_not_possible'
             when jsonb_array_length(bundle.owned) = jsonb_array_length(bundle.parts) then case
                 when line.owner_id = line.buyer_id then 'already_owned' else 'gift_not_possible'
             end
@@ -6481,8 +6631,8 @@ begin
 end
 $$;
 comment on function private.bundle_check_line(uuid[], private.wanted_line[]) is
-'Hook check_line: nothing is sent for it; keeps which terms it is sold on, its parts with their licences, and which of '
-'them the buyer has already. Each part is asked as if it were bought alone.';
+'Hook check_line: nothing is sent for it; keeps which terms it is sold on and its parts with their licences, and says '
+'which of them the buyer has already. Each part is asked as if it were bought alone.';
 
 create function private.bundle_rate(ids uuid[]) returns setof private.item_rate
 language sql
@@ -6519,6 +6669,10 @@ declare
     noted integer;
     is_agreed boolean;
 begin
+    -- A line that is paid by a further charge keeps what the first one had.
+    if (select o.status from public.orders as o where o.id = new.order_id) <> 'pending' then
+        return null;
+    end if;
     with bundle as (
         select b.id, b.seller_id, b.terms_version from public.bundles as b
         where b.id = new.item_id and b.terms_version = (new.details ->> 'terms_version')::integer
@@ -6570,6 +6724,21 @@ comment on function private.note_bundle_line() is
 create trigger note_bundle_line after insert on public.order_items
 for each row when (new.kind = 'bundle')
 execute function private.note_bundle_line();
+
+create function private.forget_owned() returns trigger
+language plpgsql
+set search_path = ''
+as $$
+begin
+    new.details := new.details - 'owned';
+    return new;
+end
+$$;
+comment on function private.forget_owned() is
+'Trigger on order lines of bundles: what the buyer has already was for the preview; the seller reads the line.';
+create trigger forget_owned before insert on public.order_items
+for each row when (new.kind = 'bundle')
+execute function private.forget_owned();
 
 create function private.bundle_units(ids uuid[]) returns setof private.granted_unit
 language sql
@@ -6628,11 +6797,12 @@ insert into private.kinds (kind, relation, owner_column, page, reviewing, hooks)
 insert into private.activity_limits (kind, fresh, established, period, description) values
 ('bundle_asked', 10, 100, '1 day', 'Sellers asked to agree to a bundle');
 
-insert into private.notification_types (type, title, message, email, can_switch_off) values
+-- Told once until it was read: terms and answers can change as often as somebody likes.
+insert into private.notification_types (type, title, message, collapse_unread, email, can_switch_off) values
 ('bundle_asked', 'Your work in a bundle',
-    'Somebody asks whether they may sell it together with theirs.', 'digest', true),
-('bundle_agreed', 'A seller agreed to your bundle', 'They agreed to its terms.', 'digest', true),
-('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', 'digest', true);
+    'Somebody asks whether they may sell it together with theirs.', true, 'digest', true),
+('bundle_agreed', 'A seller agreed to your bundle', 'They agreed to its terms.', true, 'digest', true),
+('bundle_declined', 'A seller declined your bundle', 'It is not sold with their work any more.', true, 'digest', true);
 
 insert into private.personal_data (section, relation, condition, stays, reason) values
 ('bundles', 'public.bundles',
