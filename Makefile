@@ -51,7 +51,7 @@ lint: install ## ruff, mypy, sqlfluff, squawk, database advisors, plpgsql_check 
 	@$(PY) -m stack.schema lint
 test: lint check ## everything: lint, check, pgTAP and pytest
 	@.venv/bin/pytest supabase/tests -v
-	@.venv/bin/pytest tests -n 2 --dist loadfile
+	@.venv/bin/pytest tests -n 2 --dist loadfile --no-loadscope-reorder
 soak: install ## the money model with new random runs, for hours if wished (EXAMPLES=1000)
 	@AVENUE_MONEY_EXAMPLES=$(or $(EXAMPLES),1000) .venv/bin/pytest tests/money/test_stateful.py -v
 bench: install ## measure against the peers, in one run

@@ -639,6 +639,7 @@ COMPUTED = {
     ("posts", "my_vote"): SHOP_WINDOW,
     ("articles", "liked_by_me"): SHOP_WINDOW,
     ("comments", "liked_by_me"): SHOP_WINDOW,
+    ("gifts", "is_taken_back"): "owner admin",
     ("offers", "effective_status"): BOTH_SIDES,
     ("resolution_requests", "effective_status"): BOTH_SIDES,
     ("service_orders", "effective_status"): BOTH_SIDES,
