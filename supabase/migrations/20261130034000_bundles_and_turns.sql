@@ -299,6 +299,93 @@ begin
 end
 $function$;
 
+create or replace function private.candidates (
+    words tsquery,
+    title text,
+    wanted private.catalog_filter,
+    is_ranked boolean
+)
+    returns private.found
+    language plpgsql
+    stable
+    set search_path to ''
+    AS $function$
+declare
+    most constant integer := 150;
+    -- Entries know of no order of words; their rows do.
+    entries tsquery := private.both(private.unordered(words), wanted.must);
+    ordered tsquery := case when words::text ~ '<(-|\d+)>' then words end;
+    title_words tsquery := private.in_title(words);
+    titled tsquery;
+    sample private.candidate [];
+    found private.found;
+begin
+    sample := array(
+        select m from private.matching(private.both(entries, '''~'''), ordered, title_words, wanted) as m
+    );
+    found.sampled := cardinality(sample);
+    -- A thousand have four in it; that they have nine happens once in fifty times, that two hundred have, never.
+    found.is_capped := found.sampled > 8;
+    found.ids := '{}';
+    if not found.is_capped then
+        found.ids := array(
+            select m.id
+            from private.matching(
+                coalesce(
+                    entries, private.published_between(0, floor(extract(epoch from wanted.until) / 86400)::integer)
+                ), ordered, title_words, wanted
+            ) as m
+            limit 1001
+        );
+        found.is_capped := cardinality(found.ids) > 1000;
+        if not found.is_capped then
+            return found;
+        end if;
+        found.ids := '{}';
+    end if;
+    if not is_ranked then
+        return found;
+    end if;
+    if words is not null then
+        -- Named exactly so; then with the words in the title.
+        found.ids := array(
+            select m.id
+            from private.matching(
+                private.both(private.entry('=', md5(private.title_form(title))), wanted.must),
+                words, title_words, wanted
+            ) as m
+            order by m.popularity desc, m.published_at desc, m.id desc
+            limit most
+        );
+        titled := private.both(
+            regexp_replace(private.unordered(words)::text, '''((?:[^'']|'''')+)''', '''^\1''', 'g')::tsquery,
+            wanted.must
+        );
+        if (select count(*) from unnest(sample) as s where s.fits_title) <= 1 then
+            found.ids := found.ids || array(
+                select m.id from private.matching(titled, words, title_words, wanted) as m
+                order by m.popularity desc, m.published_at desc, m.id desc
+                limit 2 * most
+            );
+        else
+            found.ids := found.ids || array(
+                select private.best_matching(
+                    titled, words, title_words, wanted,
+                    array(select s from unnest(sample) as s where s.fits_title), most
+                )
+            );
+        end if;
+    end if;
+    if cardinality(found.ids) < most then
+        found.ids := found.ids || array(
+            select private.best_matching(entries, ordered, title_words, wanted, sample, most)
+        );
+    end if;
+    found.ids := array(select distinct i.id from unnest(found.ids) as i (id));
+    return found;
+end
+$function$;
+
 create or replace function private.catalog_entry (
     service public.services
 )
