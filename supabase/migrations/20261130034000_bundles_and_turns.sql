@@ -3536,7 +3536,7 @@ create or replace function private.take_turn (
     returns void
     language plpgsql
     set search_path to ''
-    set lock_timeout to '1100ms'
+    set lock_timeout to '600ms'
     AS $function$
 declare
     held text[];
@@ -3544,18 +3544,19 @@ begin
     if pg_try_advisory_xact_lock(key) then
         return;
     end if;
-    for attempt in 1..5 loop
-        held := array(select h.virtualtransaction from private.key_holders(key) as h);
+    for attempt in 1..6 loop
         begin
             perform pg_advisory_xact_lock(key);
             return;
         exception when lock_not_available then
-            -- Held all the while, and not because of somebody else.
+            -- Held all the while, and not because of somebody else. Nobody looks who has it before it is slow: that
+            -- costs more than most turns.
             perform private.end_requests(array(
                 select h.pid from private.key_holders(key) as h
                 inner join pg_catalog.pg_stat_activity as a on a.pid = h.pid
                 where h.virtualtransaction = any (held) and a.wait_event_type is distinct from 'Lock'
             ));
+            held := array(select h.virtualtransaction from private.key_holders(key) as h);
         end;
     end loop;
     perform pg_advisory_xact_lock(key);
